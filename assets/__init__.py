@@ -1,0 +1,1 @@
+"""What ships with plausibody, and where files of the user are looked for."""

@@ -1,0 +1,1 @@
+"""Bodies, cameras, rotations, skeletons, proxies, networks and losses."""

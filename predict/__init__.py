@@ -1,0 +1,1 @@
+"""Real pictures in, bodies out."""
