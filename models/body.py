@@ -1,0 +1,201 @@
+"""The body: from shape and pose parameters to vertices and joints.
+
+Pure functions and frozen dataclasses; no files, no device choices. Lengths are metres, rotations
+are 3x3 matrices, and every function takes any number of leading batch axes.
+
+Source: Loper et al., "SMPL: A Skinned Multi-Person Linear Model", 2015, sections 3.1-3.3.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class BodyTemplate:
+    """The constants of one body: V vertices, F faces, J joints, S shape directions."""
+
+    vertices: Float[Tensor, "V 3"]
+    """Rest pose [m]; y up, facing +z."""
+    shape_directions: Float[Tensor, "V 3 S"]
+    """Offset of each vertex per unit of each shape coefficient [m]."""
+    pose_directions: Float[Tensor, "V 3 P"]
+    """Offset of each vertex per entry of (R_j - I), joints 1.. row by row [m]; P = 9 (J - 1)."""
+    joint_regressor: Float[Tensor, "J V"]
+    """Joints as weighted means of vertices; rows sum to one."""
+    skinning_weights: Float[Tensor, "V J"]
+    """How much each joint moves each vertex; rows sum to one."""
+    parents: tuple[int, ...]
+    """Parent of each joint, -1 for the root. A parent comes before its children."""
+    faces: Int[Tensor, "F 3"]
+    """Vertex indices of the triangles, anticlockwise seen from outside."""
+    topology: str
+    """Hash of the faces: vertex-indexed files must carry the same."""
+    gender: str
+    """neutral, male or female."""
+
+    def __post_init__(self) -> None:
+        if self.parents[0] != -1 or any(p >= j for j, p in enumerate(self.parents)):
+            raise ValueError(f"parents must begin with -1 and precede children, got {self.parents}")
+
+    def to(self, device: torch.device | str) -> BodyTemplate:
+        moved = {
+            field.name: value.to(device)
+            for field in dataclasses.fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return dataclasses.replace(self, **moved)
+
+    @cached_property
+    def skin(self) -> Skin:
+        """Everything that posing needs, for all vertices."""
+        return self.subset(torch.arange(len(self.vertices), device=self.vertices.device))
+
+    def subset(self, vertices: Int[Tensor, " N"]) -> Skin:
+        """The same body restricted to some vertices: posing them costs in proportion."""
+        return Skin(
+            vertices=self.vertices[vertices],
+            shape_directions=self.shape_directions[vertices],
+            pose_directions=self.pose_directions[vertices],
+            skinning_weights=self.skinning_weights[vertices],
+            joints=self.joint_regressor @ self.vertices,
+            joint_directions=torch.einsum(
+                "jv,vds->jds", self.joint_regressor, self.shape_directions
+            ),
+            parents=self.parents,
+        )
+
+
+@dataclass(frozen=True)
+class Skin:
+    """Some or all vertices of a body, ready to be shaped and posed."""
+
+    vertices: Float[Tensor, "V 3"]
+    shape_directions: Float[Tensor, "V 3 S"]
+    pose_directions: Float[Tensor, "V 3 P"]
+    skinning_weights: Float[Tensor, "V J"]
+    joints: Float[Tensor, "J 3"]
+    """Joints of the mean shape [m]."""
+    joint_directions: Float[Tensor, "J 3 S"]
+    """Offset of each joint per unit of each shape coefficient [m]."""
+    parents: tuple[int, ...]
+
+    def to(self, device: torch.device | str) -> Skin:
+        moved = {
+            field.name: value.to(device)
+            for field in dataclasses.fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return dataclasses.replace(self, **moved)
+
+    @cached_property
+    def levels(self) -> tuple[list[int], ...]:
+        """Joints by their distance from the root, so that each level is one product."""
+        depth = [0] * len(self.parents)
+        for joint, parent in enumerate(self.parents[1:], start=1):
+            depth[joint] = depth[parent] + 1
+        return tuple(
+            [joint for joint, at in enumerate(depth) if at == level]
+            for level in range(1, max(depth) + 1)
+        )
+
+
+@dataclass(frozen=True)
+class PosedBody:
+    """A body in the world [m]."""
+
+    vertices: Float[Tensor, "*batch V 3"]
+    joints: Float[Tensor, "*batch J 3"]
+
+
+def pose_body(
+    template: BodyTemplate | Skin,
+    shape: Float[Tensor, "*batch S"],
+    rotations: Float[Tensor, "*batch J 3 3"],
+    translation: Float[Tensor, "*batch 3"] | None = None,
+) -> PosedBody:
+    """Shapes the template, bends it at the joints and moves it into the world.
+
+    Args:
+        template: A whole body, or a `Skin` of some of its vertices.
+        shape: Coefficients of the first shape directions, in standard deviations; there may be
+            fewer than the template has.
+        rotations: Of each joint relative to its parent; of the root relative to the world.
+        translation: Added to everything [m]; none leaves the template's origin in place.
+
+    Source: Loper et al. 2015, equations 2-11.
+    """
+    skin = template.skin if isinstance(template, BodyTemplate) else template
+    shaped, joints = _shape(skin, shape)
+    identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
+    bend = (rotations[..., 1:, :, :] - identity).flatten(-3)
+    posed = shaped + (bend @ skin.pose_directions.flatten(0, 1).T).unflatten(-1, (-1, 3))
+
+    orientation, position = _walk(skin, rotations, joints)
+    # A vertex follows every joint by its weight: sum_j w_vj (R_j (x_v - rest_j) + p_j).
+    offset = position - _rotate(orientation, joints)
+    moves = torch.cat([orientation, offset[..., None]], dim=-1).flatten(-2)
+    blended = (skin.skinning_weights @ moves).unflatten(-1, (3, 4))
+    vertices = _rotate(blended[..., :3], posed) + blended[..., 3]
+    if translation is not None:
+        vertices = vertices + translation[..., None, :]
+        position = position + translation[..., None, :]
+    return PosedBody(vertices=vertices, joints=position)
+
+
+def _shape(
+    skin: Skin, shape: Float[Tensor, "*batch S"]
+) -> tuple[Float[Tensor, "*batch V 3"], Float[Tensor, "*batch J 3"]]:
+    count = shape.shape[-1]
+    if count > skin.shape_directions.shape[-1]:
+        raise ValueError(
+            f"shape: this body has {skin.shape_directions.shape[-1]} coefficients, got {count}"
+        )
+    vertex_directions = skin.shape_directions[..., :count].flatten(0, 1)
+    joint_directions = skin.joint_directions[..., :count].flatten(0, 1)
+    vertices = skin.vertices + (shape @ vertex_directions.T).unflatten(-1, (-1, 3))
+    joints = skin.joints + (shape @ joint_directions.T).unflatten(-1, (-1, 3))
+    return vertices, joints
+
+
+def _walk(
+    skin: Skin, rotations: Float[Tensor, "*batch J 3 3"], joints: Float[Tensor, "*batch J 3"]
+) -> tuple[Float[Tensor, "*batch J 3 3"], Float[Tensor, "*batch J 3"]]:
+    """Composes each joint's transform with its parent's, one level of the tree at a time."""
+    place = {0: 0}
+    orientations, positions = [rotations[..., :1, :, :]], [joints[..., :1, :]]
+    for level in skin.levels:
+        parents = [skin.parents[joint] for joint in level]
+        above = torch.cat(orientations, -3)[..., [place[p] for p in parents], :, :]
+        origin = torch.cat(positions, -2)[..., [place[p] for p in parents], :]
+        bone = joints[..., level, :] - joints[..., parents, :]
+        orientations.append(above @ rotations[..., level, :, :])
+        positions.append(origin + _rotate(above, bone))
+        for joint in level:
+            place[joint] = len(place)
+    order = [place[joint] for joint in range(len(skin.parents))]
+    return torch.cat(orientations, -3)[..., order, :, :], torch.cat(positions, -2)[..., order, :]
+
+
+def _rotate(
+    rotation: Float[Tensor, "*batch 3 3"], vector: Float[Tensor, "*batch 3"]
+) -> Float[Tensor, "*batch 3"]:
+    return (rotation @ vector[..., None])[..., 0]
+
+
+def vertex_normals(
+    vertices: Float[Tensor, "*batch V 3"], faces: Int[Tensor, "F 3"]
+) -> Float[Tensor, "*batch V 3"]:
+    """Averages the normals of the faces round each vertex, by their area; unit length."""
+    corner = [vertices[..., faces[:, k], :] for k in range(3)]
+    normal = torch.linalg.cross(corner[1] - corner[0], corner[2] - corner[0], dim=-1)
+    total = torch.zeros_like(vertices)
+    for k in range(3):
+        total = total.index_add(-2, faces[:, k], normal)
+    return torch.nn.functional.normalize(total, dim=-1)
