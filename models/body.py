@@ -8,13 +8,14 @@ Source: Loper et al., "SMPL: A Skinned Multi-Person Linear Model", 2015, section
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from plausibody.models.records import to_device
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,7 @@ class BodyTemplate:
             raise ValueError(f"parents must begin with -1 and precede children, got {self.parents}")
 
     def to(self, device: torch.device | str) -> BodyTemplate:
-        moved = {
-            field.name: value.to(device)
-            for field in dataclasses.fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor)
-        }
-        return dataclasses.replace(self, **moved)
+        return to_device(self, device)
 
     @cached_property
     def skin(self) -> Skin:
@@ -87,12 +83,7 @@ class Skin:
     parents: tuple[int, ...]
 
     def to(self, device: torch.device | str) -> Skin:
-        moved = {
-            field.name: value.to(device)
-            for field in dataclasses.fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor)
-        }
-        return dataclasses.replace(self, **moved)
+        return to_device(self, device)
 
     @cached_property
     def levels(self) -> tuple[list[int], ...]:

@@ -66,14 +66,15 @@ class ProxySettings:
     """Key points below it count as not seen."""
 
 
-def make_proxy(observation: Observation, settings: ProxySettings) -> Proxy:
-    """Boxes what was seen and resamples it.
+def make_proxy(observation: Observation, settings: ProxySettings, box: Box | None = None) -> Proxy:
+    """Boxes what was seen, unless a box is given, and resamples it.
 
     A person of whom nothing was seen gets the whole picture as the box, an empty silhouette and
     no key points.
     """
     seen = observation.keypoints[..., 2] >= settings.least_confidence
-    box = person_box(observation, seen, settings.scale)
+    if box is None:
+        box = person_box(observation, seen, settings.scale)
     flat = box.to_square(observation.keypoints[..., :2])
     keypoints = torch.cat([flat, observation.keypoints[..., 2:]], -1)
     keypoints = torch.where(seen[..., None], keypoints, torch.zeros_like(keypoints))

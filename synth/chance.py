@@ -24,7 +24,7 @@ _TABLE_BITS = 16
 
 
 def _mix(value: Tensor) -> Tensor:
-    """Scrambles 32-bit numbers held in int64; both factors are below 2**31, so nothing overflows."""
+    """Scrambles 32-bit numbers held in int64; the factors are below 2**31: no overflow."""
     value = value ^ (value >> 16)
     value = (value * 0x21F0AAAD) & _MASK
     value = value ^ (value >> 15)
@@ -56,7 +56,7 @@ class Chance:
         self._key = _mix((key + (numbers >> 32)) & _MASK)
         self.numbers = numbers
 
-    def bits(self, name: str, *shape: int) -> Int[Tensor, "batch *shape"]:
+    def bits(self, name: str, *shape: int) -> Int[Tensor, " batch *shape"]:
         """Draws 32 random bits per element, as int64."""
         count = 1
         for extent in shape:
@@ -68,23 +68,23 @@ class Chance:
 
     def uniform(
         self, name: str, *shape: int, low: float = 0.0, high: float = 1.0
-    ) -> Float[Tensor, "batch *shape"]:
+    ) -> Float[Tensor, " batch *shape"]:
         """Draws from [low, high)."""
         unit = (self.bits(name, *shape) >> 8).float() * 2.0**-24
         return unit * (high - low) + low
 
     def normal(
         self, name: str, *shape: int, mean: float = 0.0, std: float = 1.0
-    ) -> Float[Tensor, "batch *shape"]:
+    ) -> Float[Tensor, " batch *shape"]:
         """Draws from a normal distribution, resolved into 2**16 steps: |z| stays below 4.33."""
         place = self.bits(name, *shape) >> (32 - _TABLE_BITS)
         return _normal_table(place.device)[place] * std + mean
 
-    def chance(self, name: str, probability: float, *shape: int) -> Bool[Tensor, "batch *shape"]:
+    def chance(self, name: str, probability: float, *shape: int) -> Bool[Tensor, " batch *shape"]:
         """Is true with a probability."""
         return self.uniform(name, *shape) < probability
 
-    def integer(self, name: str, below: int, *shape: int) -> Int[Tensor, "batch *shape"]:
+    def integer(self, name: str, below: int, *shape: int) -> Int[Tensor, " batch *shape"]:
         """Draws from 0 .. below - 1."""
         if not 0 < below < 2**31:
             raise ValueError(f"{name}: wanted a bound from 1 to 2**31 - 1, got {below}")

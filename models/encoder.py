@@ -1,0 +1,139 @@
+"""Image encoders: residual networks with torchvision's parameter names, and a small one for CPUs.
+
+torchvision itself is not used: its wheels break a CPU build of torch.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut (He et al., 2016, figure 5 left)."""
+
+    expansion = 1
+
+    def __init__(self, channels_in: int, channels: int, stride: int = 1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.downsample = _shortcut(channels_in, channels, stride)
+
+    def forward(self, x: Float[Tensor, "batch C H W"]) -> Float[Tensor, "batch C2 H2 W2"]:
+        y = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = self.bn2(self.conv2(y))
+        return functional.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 convolutions and a shortcut (figure 5 right); the stride sits on the 3x3."""
+
+    expansion = 4
+
+    def __init__(self, channels_in: int, channels: int, stride: int = 1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = nn.Conv2d(channels, 4 * channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * channels)
+        self.downsample = _shortcut(channels_in, 4 * channels, stride)
+
+    def forward(self, x: Float[Tensor, "batch C H W"]) -> Float[Tensor, "batch C2 H2 W2"]:
+        y = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = functional.relu(self.bn2(self.conv2(y)), inplace=True)
+        y = self.bn3(self.conv3(y))
+        return functional.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+def _shortcut(channels_in: int, channels: int, stride: int) -> nn.Sequential | None:
+    if stride == 1 and channels_in == channels:
+        return None
+    convolution = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels))
+
+
+class ResNet(nn.Module):
+    """A residual network without its classifier: pictures to one vector each.
+
+    Source: He et al., "Deep Residual Learning for Image Recognition", 2016, table 1.
+    """
+
+    def __init__(self, channels_in: int, depth: int = 18):
+        """Args:
+        channels_in: Channels of the input.
+        depth: 18 or 50.
+        """
+        super().__init__()
+        if depth not in (18, 50):
+            raise ValueError(f"depth: wanted 18 or 50, got {depth}")
+        block = BasicBlock if depth == 18 else Bottleneck
+        counts = (2, 2, 2, 2) if depth == 18 else (3, 4, 6, 3)
+        self.conv1 = nn.Conv2d(channels_in, 64, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        at = 64
+        for number, count in enumerate(counts):
+            channels, blocks = 64 * 2**number, []
+            for index in range(count):
+                stride = 2 if number > 0 and index == 0 else 1
+                blocks.append(block(at, channels, stride))
+                at = channels * block.expansion
+            setattr(self, f"layer{number + 1}", nn.Sequential(*blocks))
+        self.features = at
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Float[Tensor, "batch C H W"]) -> Float[Tensor, "batch features"]:
+        x = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = functional.max_pool2d(x, 3, 2, 1)
+        for number in range(1, 5):
+            x = getattr(self, f"layer{number}")(x)
+        return x.mean((-2, -1))
+
+
+class LiteEncoder(nn.Module):
+    """A silhouette and key points, each by its own branch, to one vector.
+
+    The silhouette is folded into 4x4-pixel cells first: no pixel is lost and the convolutions
+    get channels enough to keep a CPU busy. Key points enter as coordinates, not as heatmaps,
+    which costs a hundredth and learns faster on a small budget.
+    """
+
+    def __init__(self, size: int = 96, features: int = 512, width: int = 32):
+        """Args:
+        size: Side of the silhouette [px], a multiple of 16.
+        features: Length of the vector.
+        width: Channels of the first stage; the others have 2 and 3 times as many.
+        """
+        super().__init__()
+        if size % 16:
+            raise ValueError(f"size: wanted a multiple of 16, got {size}")
+        self.features = features
+        self.silhouette = nn.Sequential(
+            nn.PixelUnshuffle(4),
+            nn.Conv2d(16, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            BasicBlock(width, 2 * width, stride=2),
+            BasicBlock(2 * width, 3 * width, stride=2),
+            nn.Conv2d(3 * width, 64, 1, bias=False),
+            nn.BatchNorm2d(64),
+            nn.ReLU(inplace=True),
+            nn.Flatten(),
+            nn.Linear(64 * (size // 16) ** 2, features),
+        )
+        self.keypoints = nn.Sequential(nn.Linear(17 * 4, features), nn.GELU())
+
+    def forward(
+        self, silhouette: Float[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 3"]
+    ) -> Float[Tensor, "batch features"]:
+        image = silhouette[:, None].contiguous(memory_format=torch.channels_last)
+        seen = (keypoints[..., 2:] > 0).to(keypoints.dtype)
+        return self.silhouette(image) + self.keypoints(torch.cat([keypoints, seen], -1).flatten(1))

@@ -1,0 +1,192 @@
+"""Losses on parameters, joints, vertices and key points. Those that need an image live in synth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from plausibody.models.body import BodyTemplate
+from plausibody.models.markers import BodyPoints, Markers
+from plausibody.models.prediction import BodyParameters, BodyPrediction
+from plausibody.models.skeleton import H36M17, LSP14, indices
+
+PELVIS = H36M17.index("pelvis")
+FINGERS = 2
+"""The last joints of SMPL24, the hands, whose rotations no motion capture of ours knows."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The truth about the people of a batch."""
+
+    parameters: BodyParameters
+    keypoints: Float[Tensor, "batch 17 2"]
+    """True places of the COCO-17 key points in half-squares of the proxy's box."""
+
+
+class ShapeError:
+    """Distance between rest bodies as a quadratic form of their coefficients, without vertices.
+
+    With mean-free rest vertices x(b) = x0 + X b, the inner product q(a, b) of two bodies is
+    c + u.(a + b) + a'Mb, so the root mean square distance costs a product of two short vectors.
+    """
+
+    def __init__(self, template: BodyTemplate, shape_count: int):
+        directions = template.shape_directions[..., :shape_count]
+        directions = directions - directions.mean(0, keepdim=True)
+        mean = template.vertices - template.vertices.mean(0, keepdim=True)
+        count = len(mean)
+        self.matrix = torch.einsum("vda,vdb->ab", directions, directions) / count
+        self.linear = torch.einsum("vda,vd->a", directions, mean) / count
+        self.constant = mean.square().sum() / count
+
+    def plain(
+        self, shape: Float[Tensor, "batch S"], target: Float[Tensor, "batch S"]
+    ) -> Float[Tensor, " batch"]:
+        """Root mean square distance of the vertices of centred rest bodies [m]."""
+        gap = shape - target
+        return ((gap @ self.matrix) * gap).sum(-1).clamp(min=1e-12).sqrt()
+
+    def scale_corrected(
+        self, shape: Float[Tensor, "batch S"], target: Float[Tensor, "batch S"]
+    ) -> Float[Tensor, " batch"]:
+        """The same after the best scale: what one image can tell of a shape [m]."""
+        cross = self._inner(shape, target)
+        rest = self._inner(target, target) - cross.square() / self._inner(shape, shape)
+        return rest.clamp(min=1e-9).sqrt()
+
+    def _inner(
+        self, first: Float[Tensor, "batch S"], second: Float[Tensor, "batch S"]
+    ) -> Float[Tensor, " batch"]:
+        linear = (first + second) @ self.linear
+        return self.constant + linear + ((first @ self.matrix) * second).sum(-1)
+
+
+@dataclass(frozen=True)
+class LiteWeights:
+    """Weights of the parts of the `lite` objective; metres and rotation matrices."""
+
+    root: float = 1.0
+    rotations: float = 1.0
+    joints: float = 10.0
+    vertices: float = 10.0
+    keypoints: float = 5.0
+    shape: float = 6.0
+    """Of the rest body as it is: its size cannot be seen, so it counts little."""
+    scaled_shape: float = 30.0
+    """Of the rest body after scaling."""
+    coefficients: float = 0.01
+
+
+class LiteLoss(nn.Module):
+    """Absolute errors of points, squared errors of rotations, and the scale-corrected shape."""
+
+    def __init__(
+        self,
+        markers: Markers,
+        template: BodyTemplate,
+        shape_count: int,
+        weights: LiteWeights | None = None,
+    ):
+        super().__init__()
+        self.markers = markers
+        self.shape_error = ShapeError(template, shape_count)
+        self.weights = weights or LiteWeights()
+
+    def forward(
+        self, prediction: BodyPrediction, target: Target
+    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        mode, truth, weights = prediction.mode(), target.parameters, self.weights
+        placed = self.markers(mode)
+        points = _from_pelvis(placed)
+        with torch.no_grad():
+            true_points = _from_pelvis(self.markers(truth))
+        turn = (mode.rotations - truth.rotations).square().sum((-2, -1))[:, :-FINGERS]
+        flat = prediction.camera.project(placed.coco)
+        # Far outside the box a key point was cut off by the picture: it guides, no more.
+        near = (target.keypoints.abs().amax(-1) < 3).float()[..., None]
+        plain = self.shape_error.plain(mode.shape, truth.shape).mean()
+        scaled = self.shape_error.scale_corrected(mode.shape, truth.shape).mean()
+        gap_joints = (points.h36m - true_points.h36m).abs().mean()
+        gap_joints = gap_joints + (points.joints - true_points.joints).abs().mean()
+        parts = {
+            "root": weights.root * turn[:, 0].mean(),
+            "rotations": weights.rotations * turn[:, 1:].mean(),
+            "joints": weights.joints * gap_joints,
+            "vertices": weights.vertices * (points.vertices - true_points.vertices).abs().mean(),
+            "keypoints": weights.keypoints * ((flat - target.keypoints).abs() * near).mean(),
+            "shape": weights.shape * plain,
+            "scaled_shape": weights.scaled_shape * scaled,
+            "coefficients": weights.coefficients * (mode.shape - truth.shape).square().mean(),
+        }
+        return torch.stack(list(parts.values())).sum(), parts
+
+
+def _from_pelvis(points: BodyPoints) -> BodyPoints:
+    pelvis = points.h36m[:, PELVIS : PELVIS + 1]
+    return BodyPoints(
+        vertices=points.vertices - pelvis,
+        joints=points.joints - pelvis,
+        coco=points.coco - pelvis,
+        h36m=points.h36m - pelvis,
+    )
+
+
+STRAPS_WEIGHTS = {
+    "vertices": 1.0,
+    "joints": 1.0,
+    "keypoints": 0.1,
+    "rotations": 0.1,
+    "shape": 0.1,
+}
+"""Initial weights of the five terms (STRAPS, released configuration)."""
+
+
+class StrapsLoss(nn.Module):
+    """Five mean squared errors under learned weights: sum of L exp(-s) + s.
+
+    Vertices and joints are compared where they are, without aligning the root, as published.
+
+    Source: Sengupta et al., 2020, section 3.3; Kendall et al., "Multi-Task Learning Using
+    Uncertainty to Weigh Losses", 2018, equation 10.
+    """
+
+    def __init__(self, markers: Markers):
+        """Args:
+        markers: With all vertices chosen, to supervise what STRAPS supervises.
+        """
+        super().__init__()
+        self.markers = markers
+        self.joints = indices(LSP14, H36M17)
+        self.log_variances = nn.ParameterDict(
+            {
+                name: nn.Parameter(-torch.tensor(weight + 1e-6).log())
+                for name, weight in STRAPS_WEIGHTS.items()
+            }
+        )
+
+    def forward(
+        self, prediction: BodyPrediction, target: Target
+    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        mode, truth = prediction.mode(), target.parameters
+        points = self.markers(mode)
+        with torch.no_grad():
+            true_points = self.markers(truth)
+        flat = prediction.camera.project(points.coco)
+        inside = (target.keypoints.abs() <= 1).all(-1)
+        missed = (flat - target.keypoints).square()[inside]
+        errors = {
+            "vertices": (points.vertices - true_points.vertices).square().mean(),
+            "joints": (points.h36m - true_points.h36m)[:, self.joints].square().mean(),
+            "keypoints": missed.sum() / max(missed.numel(), 1),
+            "rotations": (mode.rotations - truth.rotations).square().mean(),
+            "shape": (mode.shape - truth.shape).square().mean(),
+        }
+        total = torch.stack(
+            [error * torch.exp(-self.log_variances[k]) + self.log_variances[k]
+             for k, error in errors.items()]
+        ).sum()  # fmt: skip
+        return total, errors

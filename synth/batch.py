@@ -1,0 +1,19 @@
+"""What the synthetic stream hands over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from plausibody.models.losses import Target
+from plausibody.models.proxy import Proxy
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs and truth of some people; the first axis of every tensor runs over them."""
+
+    proxy: Proxy
+    target: Target
+
+    def __len__(self) -> int:
+        return len(self.proxy.silhouette)

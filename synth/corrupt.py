@@ -1,0 +1,82 @@
+"""Corruptions of key points and masks, as detectors make them; each draws from a `Chance`."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from plausibody.models.skeleton import COCO17, mirror
+from plausibody.synth.chance import Chance
+
+_MIRROR = mirror(COCO17)
+PAIRS = [(i, j) for i, j in enumerate(_MIRROR) if i < j]
+"""Left and right of each kind of key point."""
+
+
+def swap_pairs(
+    chance: Chance, points: Float[Tensor, "batch 17 C"], probability: dict[str, float]
+) -> Float[Tensor, "batch 17 C"]:
+    """Lets left and right of a kind of key point ("knee", ...) change places."""
+    order = torch.arange(17, device=points.device).expand(len(points), -1).clone()
+    for left, right in PAIRS:
+        kind = COCO17[left].removeprefix("left_")
+        swapped = chance.chance(f"swap/{kind}", probability.get(kind, 0.0))
+        order[:, left] = torch.where(swapped, right, left)
+        order[:, right] = torch.where(swapped, left, right)
+    return points.gather(1, order[..., None].expand_as(points))
+
+
+def swap_sides(
+    chance: Chance, points: Float[Tensor, "batch 17 C"], probability: float
+) -> Float[Tensor, "batch 17 C"]:
+    """Lets the whole left and right sides change places, as for a person seen from behind."""
+    swapped = chance.chance("swap/sides", probability)[:, None, None]
+    return torch.where(swapped, points[:, _MIRROR], points)
+
+
+def rectangles(
+    centre: Float[Tensor, "batch 2"],
+    half: Float[Tensor, "batch 2"],
+    size: tuple[int, int],
+) -> Bool[Tensor, "batch H W"]:
+    """Marks the pixels whose centres lie in one upright rectangle per picture.
+
+    Args:
+        centre: (x, y) [px].
+        half: Half width and half height [px]; negative for no rectangle.
+    """
+    columns = torch.arange(size[1], device=centre.device) + 0.5
+    rows = torch.arange(size[0], device=centre.device) + 0.5
+    across = (columns - centre[:, :1]).abs() < half[:, :1]
+    down = (rows - centre[:, 1:]).abs() < half[:, 1:]
+    return down[:, :, None] & across[:, None, :]
+
+
+def ragged_edge(
+    chance: Chance, mask: Float[Tensor, "batch H W"], strength: float, probability: float
+) -> Float[Tensor, "batch H W"]:
+    """Moves the outline in and out by smooth noise, within about one pixel.
+
+    Args:
+        mask: 0 or 1.
+        strength: Standard deviation of the level at which the blurred mask is cut again.
+    """
+    noise = chance.normal("ragged/noise", 1, 16, 16, std=strength)
+    noise = noise * chance.chance("ragged", probability)[:, None, None, None]
+    level = functional.interpolate(noise, size=mask.shape[-2:], mode="bilinear")[:, 0]
+    blurred = functional.avg_pool2d(mask[:, None], 3, 1, 1, count_include_pad=False)[:, 0]
+    return (blurred + level.clamp(-0.4, 0.4) > 0.5).to(mask.dtype)
+
+
+def remove_labels(
+    labels: Float[Tensor, "batch H W"] | Tensor, removed: Bool[Tensor, "batch L"]
+) -> Float[Tensor, "batch H W"]:
+    """Gives the silhouette of a label map without some labels; label 0 is the background.
+
+    The labels to keep travel as the bits of one integer, which beats a table by far on a CPU.
+    """
+    bit = torch.arange(removed.shape[1], device=removed.device)
+    kept = ((~removed).long() << bit)[:, 1:].sum(1).int()
+    return ((kept[:, None, None] >> labels.int()) & 1).float()

@@ -1,0 +1,137 @@
+"""The stream: batch number -> batch, the same on every machine, in any order, after any restart.
+
+Samples are made in blocks of fixed length at fixed places of the stream, because a matrix product
+over 7 rows rounds otherwise than one over 32. A batch cuts what it needs out of the blocks, so
+sample n is the same bit for bit whatever the batch size.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+
+from plausibody.models.proxy import ProxySettings
+from plausibody.models.records import concatenate, take
+from plausibody.synth.batch import Batch
+from plausibody.synth.lite import LiteRecipe, LiteSettings
+from plausibody.synth.stores import SynthAssets
+from plausibody.synth.straps import StrapsRecipe, StrapsSettings
+
+BLOCK = 64
+"""Samples made at once. Part of the stream's definition: another value gives other last bits."""
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """What the stream is made of."""
+
+    recipe: str = "lite"
+    """lite or straps: where poses, shapes and cameras come from, and what goes wrong."""
+    seed: int = 0
+    batch_size: int = 128
+    lite: LiteSettings = field(default_factory=LiteSettings)
+    straps: StrapsSettings = field(default_factory=StrapsSettings)
+
+
+class BatchGenerator:
+    """An endless sequence of batches."""
+
+    def __init__(
+        self,
+        settings: StreamSettings,
+        proxy: ProxySettings,
+        assets: SynthAssets,
+        backend: str = "auto",
+    ):
+        """Args:
+        settings: Of the stream.
+        proxy: What the regressor reads.
+        assets: What the recipe draws from.
+        backend: Of the rasteriser.
+        """
+        self.settings = settings
+        self._recipe: LiteRecipe | StrapsRecipe
+        if settings.recipe == "lite":
+            self._recipe = LiteRecipe(
+                settings.lite, proxy, settings.seed,
+                assets.coarse, assets.bank, assets.limits, backend,
+            )  # fmt: skip
+        elif settings.recipe == "straps":
+            self._recipe = StrapsRecipe(settings.straps, proxy, settings.seed, assets, backend)
+        else:
+            raise ValueError(f"recipe: wanted lite or straps, got {settings.recipe!r}")
+        self._blocks: OrderedDict[int, Batch] = OrderedDict()
+
+    def __getitem__(self, step: int) -> Batch:
+        """Makes the batch of a step: samples step * batch_size and after."""
+        size = self.settings.batch_size
+        return self.samples(step * size, size)
+
+    def samples(self, first: int, count: int) -> Batch:
+        """Makes `count` samples from number `first` on."""
+        if first < 0 or count < 1:
+            raise ValueError(f"wanted samples from 0 on and at least one, got {first}, {count}")
+        parts = []
+        for number in range(first // BLOCK, (first + count - 1) // BLOCK + 1):
+            start = number * BLOCK
+            low, high = max(first - start, 0), min(first + count - start, BLOCK)
+            parts.append(take(self._block(number), slice(low, high)))
+        return parts[0] if len(parts) == 1 else concatenate(parts)
+
+    @torch.no_grad()
+    def _block(self, number: int) -> Batch:
+        if number not in self._blocks:
+            numbers = torch.arange(number * BLOCK, (number + 1) * BLOCK)
+            self._blocks[number] = self._recipe(numbers)
+            if len(self._blocks) > 2:
+                self._blocks.popitem(last=False)
+        return self._blocks[number]
+
+
+def prefetch(
+    generator: BatchGenerator, first: int, last: int, ahead: int = 4, threads: int = 1
+) -> Iterator[tuple[int, Batch]]:
+    """Yields (step, batch) for steps first .. last - 1, made by a background thread.
+
+    Args:
+        ahead: How many batches may wait.
+        threads: How many threads torch may use for making batches.
+
+    An error in the thread is raised here, at the step it belongs to.
+    """
+    waiting: queue.Queue[tuple[int, Batch] | BaseException] = queue.Queue(maxsize=ahead)
+    stopped = threading.Event()
+
+    def hand_over(item: tuple[int, Batch] | BaseException) -> None:
+        while not stopped.is_set():
+            try:
+                return waiting.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        torch.set_num_threads(threads)
+        try:
+            for step in range(first, last):
+                if stopped.is_set():
+                    return
+                hand_over((step, generator[step]))
+        except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
+            hand_over(error)
+
+    worker = threading.Thread(target=work, name="synthesis", daemon=True)
+    worker.start()
+    try:
+        for _ in range(first, last):
+            item = waiting.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        worker.join()

@@ -1,0 +1,387 @@
+"""The `lite` recipe: silhouettes and key points as the embedded front end gives them, on a CPU.
+
+A coarse body is drawn into a small frame round the person. The frame, not the whole picture, is
+rendered: pixels of a picture and of the frame differ by an affine map only, so the observation
+that comes out is what a front end would have handed over, and `make_proxy` treats it alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from plausibody.models.body import BodyTemplate, Skin, pose_body, vertex_normals
+from plausibody.models.camera import PerspectiveCamera
+from plausibody.models.losses import Target
+from plausibody.models.markers import JointRegressors
+from plausibody.models.proxy import Observation, ProxySettings, make_proxy
+from plausibody.models.skeleton import COCO17, SMPL24
+from plausibody.synth.batch import Batch
+from plausibody.synth.chance import Chance
+from plausibody.synth.corrupt import (
+    ragged_edge,
+    rectangles,
+    remove_labels,
+    swap_pairs,
+    swap_sides,
+)
+from plausibody.synth.poses import PoseBank
+from plausibody.synth.raster import rasterize_labels
+from plausibody.synth.scene import (
+    JointLimits,
+    PoseSettings,
+    ShapeSettings,
+    ViewSettings,
+    draw_body,
+    draw_place,
+)
+
+MARGIN = 1.3
+"""Side of the rendered frame over the longer side of the person in it."""
+
+HIDDEN_BY = {
+    "wrist": ("lower_arm", "hand"),
+    "elbow": ("upper_arm", "lower_arm"),
+    "shoulder": ("torso", "upper_arm"),
+    "hip": ("torso", "upper_leg"),
+    "knee": ("upper_leg", "lower_leg"),
+    "ankle": ("lower_leg", "foot"),
+}
+"""A joint is in sight if its pixel shows one of these parts of its side (or the torso)."""
+
+PARTS24 = {
+    "torso": {"left": (1, 2), "right": (1, 2)},
+    "hand": {"right": (3,), "left": (4,)},
+    "foot": {"left": (5,), "right": (6,)},
+    "upper_leg": {"right": (7, 9), "left": (8, 10)},
+    "lower_leg": {"right": (11, 13), "left": (12, 14)},
+    "upper_arm": {"left": (15, 17), "right": (16, 18)},
+    "lower_arm": {"left": (19, 21), "right": (20, 22)},
+    "head": {"left": (24,), "right": (23,)},
+}
+"""Numbers of DensePose's parts."""
+
+
+@dataclass(frozen=True)
+class LiteCorruption:
+    """What goes wrong between a person and what the front end says of them."""
+
+    clothed: float = 0.85
+    """Probability of clothes: the body is moved outwards, never inwards, part by part."""
+    looseness: float = 0.045
+    """Largest outward move of the cloth on trunk and limbs [m]; each part draws its own share."""
+    hair: float = 0.025
+    """Largest outward move of the head's outline [m]."""
+    truncated: float = 0.3
+    """Probability that the picture's border cuts the person: half body, head and shoulders,
+    legs or one side."""
+    box: tuple[float, float] = (0.25, 0.12)
+    """Probabilities of a first and a second rectangle before the person."""
+    attached: float = 0.06
+    """Probability of a rectangle added to the mask: a bag, a neighbour, furniture."""
+    lost_parts: float = 0.25
+    """Probability that the mask loses parts at all; then each part with `lost_part`."""
+    lost_part: float = 0.06
+    ragged: float = 0.6
+    no_mask: float = 0.04
+    """Probability of an empty mask: key points alone must then do."""
+    joint_error: tuple[float, float] = (0.003, 0.02)
+    """Range of the standard deviation of a person's key points, over the frame's side."""
+    joint_bias: float = 0.006
+    """Standard deviation of what a detector means by a joint, over the frame's side."""
+    outliers: float = 0.02
+    hidden_error: float = 3.0
+    """How much larger the error of a joint out of sight is."""
+    hidden_lost: float = 0.3
+    """Probability that a joint out of sight is not reported."""
+    lost: float = 0.03
+    """The same for one in sight."""
+    swaps: dict[str, float] = field(
+        default_factory=lambda: {
+            "eye": 0.01, "ear": 0.01, "shoulder": 0.01, "elbow": 0.02, "wrist": 0.02,
+            "hip": 0.02, "knee": 0.03, "ankle": 0.03,
+        }
+    )  # fmt: skip
+    sides: float = 0.01
+    """Probability of taking the whole left side for the right."""
+
+
+@dataclass(frozen=True)
+class LiteSettings:
+    """The stream of the `lite` recipe."""
+
+    frame: int = 112
+    """Side of the rendered frame [px]."""
+    pose: PoseSettings = field(default_factory=PoseSettings)
+    view: ViewSettings = field(default_factory=ViewSettings)
+    shape: ShapeSettings = field(default_factory=ShapeSettings)
+    corruption: LiteCorruption = field(default_factory=LiteCorruption)
+
+
+@dataclass(frozen=True)
+class CoarseBody:
+    """A body cheap enough to draw thousands of times a second."""
+
+    skin: Skin
+    """The coarse mesh's vertices, then those that the COCO joints need."""
+    faces: Int[Tensor, "F 3"]
+    part24: Int[Tensor, " F"]
+    """DensePose's part of each face, 1..24."""
+    coco17: Float[Tensor, "17 V"]
+    """Joint regressor over the skin's vertices."""
+    drawn: int
+    """How many of the skin's vertices the mesh has."""
+
+
+def frame_round(
+    flat: Float[Tensor, "batch N 2"], chance: Chance, truncated: float
+) -> tuple[Float[Tensor, "batch 4"], Float[Tensor, "batch 3"]]:
+    """Chooses the borders of the picture and the frame to render.
+
+    Returns:
+        Borders (left, top, right, bottom), infinite where the picture goes on; the frame as
+        (centre x, centre y, side). In the units of `flat`.
+    """
+    low, high = flat.amin(1), flat.amax(1)
+    extent = high - low
+    on = chance.chance("border", truncated)
+    kind = chance.uniform("border/kind")
+    keep = chance.uniform("border/keep")
+    borders = torch.cat([torch.full_like(low, -torch.inf), torch.full_like(high, torch.inf)], 1)
+    bottom = torch.where(kind < 0.4, 0.5 + 0.35 * keep, 0.2 + 0.3 * keep)
+    cut_bottom = low[:, 1] + extent[:, 1] * bottom
+    cut_top = high[:, 1] - extent[:, 1] * (0.4 + 0.45 * keep)
+    cut_left = high[:, 0] - extent[:, 0] * (0.5 + 0.4 * keep)
+    cut_right = low[:, 0] + extent[:, 0] * (0.5 + 0.4 * keep)
+    borders[:, 3] = torch.where(on & (kind < 0.8), cut_bottom, borders[:, 3])
+    borders[:, 1] = torch.where(on & (kind >= 0.8) & (kind < 0.87), cut_top, borders[:, 1])
+    borders[:, 0] = torch.where(on & (kind >= 0.87) & (kind < 0.935), cut_left, borders[:, 0])
+    borders[:, 2] = torch.where(on & (kind >= 0.935), cut_right, borders[:, 2])
+    low, high = torch.maximum(low, borders[:, :2]), torch.minimum(high, borders[:, 2:])
+    side = (high - low).amax(1, keepdim=True) * MARGIN
+    return borders, torch.cat([(low + high) / 2, side], 1)
+
+
+def clothe(
+    chance: Chance,
+    vertices: Float[Tensor, "batch V 3"],
+    body: CoarseBody,
+    settings: LiteCorruption,
+) -> Float[Tensor, "batch V 3"]:
+    """Moves the surface outwards as clothes, shoes and hair do: a bound on the body from outside.
+
+    One looseness per person and one share per joint, blended by the skinning weights so that
+    cloth has no steps. Hands stay bare.
+    """
+    most = torch.tensor(
+        [0.0 if "hand" in name or "wrist" in name else settings.looseness for name in SMPL24]
+    )
+    for name in ("head", "neck"):
+        most[SMPL24.index(name)] = settings.hair
+    for name in SMPL24:
+        if name.endswith(("foot", "ankle")):
+            most[SMPL24.index(name)] = settings.looseness / 2
+    person = chance.uniform("cloth/person", 1) * chance.chance("cloth", settings.clothed, 1)
+    share = chance.uniform("cloth/joint", 24)
+    # Left and right of a garment are cut alike; one leg rarely hangs looser than the other.
+    pairs = [SMPL24.index(n.replace("right_", "left_")) for n in SMPL24]
+    outward = (person * share[:, pairs] * most.to(share.device)) @ body.skin.skinning_weights[
+        : body.drawn
+    ].T
+    return vertices + outward[..., None] * vertex_normals(vertices, body.faces)
+
+
+def joints_in_sight(
+    labels: Int[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 2"]
+) -> Bool[Tensor, "batch 17"]:
+    """Looks whether the pixel of each joint shows a part of the body that the joint belongs to.
+
+    Face key points count as in sight where the head is; whether the face looks away is judged
+    elsewhere.
+    """
+    size = labels.shape[-1]
+    pixel = keypoints.floor().long()
+    inside = ((pixel >= 0) & (pixel < size)).all(-1)
+    pixel = pixel.clamp(0, size - 1)
+    found = labels.flatten(1).gather(1, pixel[..., 1] * size + pixel[..., 0]).int()
+    allowed = torch.tensor([_allowed_bits(name) for name in COCO17], dtype=torch.int32)
+    return inside & (((allowed.to(found.device) >> found) & 1) == 1)
+
+
+def _allowed_bits(keypoint: str) -> int:
+    side, _, kind = keypoint.partition("_")
+    if kind not in HIDDEN_BY:
+        numbers = (23, 24)
+    else:
+        numbers = tuple(n for part in HIDDEN_BY[kind] for n in PARTS24[part][side])
+    return sum(1 << number for number in numbers)
+
+
+class LiteRecipe:
+    """Makes samples from their numbers."""
+
+    def __init__(
+        self,
+        settings: LiteSettings,
+        proxy: ProxySettings,
+        seed: int,
+        body: CoarseBody,
+        bank: PoseBank,
+        limits: JointLimits,
+        backend: str = "auto",
+    ):
+        self.settings, self.proxy, self.seed = settings, proxy, seed
+        self.body, self.bank, self.limits, self.backend = body, bank, limits, backend
+
+    def __call__(self, numbers: Int[Tensor, " batch"]) -> Batch:
+        chance = Chance(self.seed, numbers)
+        wrong, size = self.settings.corruption, self.settings.frame
+        parameters = draw_body(
+            chance, self.bank, self.limits,
+            self.settings.pose, self.settings.view, self.settings.shape,
+        )  # fmt: skip
+        posed = pose_body(self.body.skin, parameters.shape, parameters.rotations).vertices
+        joints = self.body.coco17 @ posed
+        clothed = clothe(chance, posed[:, : self.body.drawn], self.body, wrong)
+
+        # The frame is a choice of focal length and principal point: no second resampling.
+        place = draw_place(chance, self.settings.view)
+        unit = PerspectiveCamera(
+            focal=torch.ones_like(place[:, 0]),
+            principal=torch.zeros_like(place[:, :2]),
+            translation=place,
+        )
+        surface, marks = unit.project(clothed), unit.project(joints)
+        borders, frame = frame_round(surface[..., :2], chance, wrong.truncated)
+        zoom = (size / frame[:, 2])[:, None]
+        corner = frame[:, :2] - frame[:, 2:] / 2
+        pixels = torch.cat(
+            [(surface[..., :2] - corner[:, None]) * zoom[..., None], surface[..., 2:]], -1
+        )
+        truth = (marks[..., :2] - corner[:, None]) * zoom[..., None]
+        borders = (borders - corner.repeat(1, 2)) * zoom
+
+        labels = rasterize_labels(
+            pixels, self.body.faces, self.body.part24, (size, size), backend=self.backend
+        )
+        away = _face_away(marks)
+        observation = observe(chance, labels, truth, away, borders, wrong)
+        proxy = make_proxy(observation, self.proxy)
+        return Batch(
+            proxy=proxy,
+            target=Target(parameters=parameters, keypoints=proxy.box.to_square(truth)),
+        )
+
+
+def _face_away(marks: Float[Tensor, "batch 17 3"]) -> Bool[Tensor, " batch"]:
+    """Tells whether the nose is farther from the camera than the ears, by 3 cm or more."""
+    ears = [COCO17.index("left_ear"), COCO17.index("right_ear")]
+    return marks[:, COCO17.index("nose"), 2] - marks[:, ears, 2].mean(1) > 0.03
+
+
+def observe(
+    chance: Chance,
+    labels: Int[Tensor, "batch size size"],
+    truth: Float[Tensor, "batch 17 2"],
+    away: Bool[Tensor, " batch"],
+    borders: Float[Tensor, "batch 4"],
+    wrong: LiteCorruption,
+) -> Observation:
+    """Sees a person as a front end does: with things in the way, errors and doubts.
+
+    Args:
+        labels: DensePose's parts of the clothed person in the frame.
+        truth: Key points in the frame [px].
+        away: Whether the face looks away.
+        borders: Of the picture within the frame (left, top, right, bottom) [px].
+    """
+    size = labels.shape[-1]
+    removed = chance.chance("mask/part", wrong.lost_part, 25)
+    removed = removed & chance.chance("mask/parts", wrong.lost_parts, 1)
+    mask = remove_labels(labels, removed)
+    mask = ragged_edge(chance, mask, 0.2, wrong.ragged)
+
+    sight = joints_in_sight(labels, truth)
+    face = torch.tensor(["eye" in n or "nose" in n for n in COCO17], device=sight.device)
+    sight = sight & ~(away[:, None] & face)
+    for number, probability in enumerate((*wrong.box, wrong.attached)):
+        name = f"box/{number}"
+        half = size * chance.uniform(f"{name}/half", 2, low=0.03, high=0.16)
+        half = torch.where(chance.chance(name, probability, 1), half, -1.0)
+        centre = size * chance.uniform(f"{name}/centre", 2, low=0.15, high=0.85)
+        block = rectangles(centre, half, (size, size))
+        if number < len(wrong.box):
+            mask = mask * ~block
+            sight = sight & ~((truth - centre[:, None]).abs() < half[:, None]).all(-1)
+        else:
+            mask = torch.maximum(mask, block.to(mask.dtype))
+    picture = rectangles(
+        (borders[:, :2].clamp(-9 * size, 9 * size) + borders[:, 2:].clamp(-9 * size, 9 * size)) / 2,
+        (borders[:, 2:].clamp(-9 * size, 9 * size) - borders[:, :2].clamp(-9 * size, 9 * size)) / 2,
+        (size, size),
+    )
+    mask = mask * (picture & ~chance.chance("mask/none", wrong.no_mask, 1, 1))
+    return Observation(keypoints=_report(chance, truth, sight, borders, size, wrong), mask=mask)
+
+
+def _report(
+    chance: Chance,
+    truth: Float[Tensor, "batch 17 2"],
+    sight: Bool[Tensor, "batch 17"],
+    borders: Float[Tensor, "batch 4"],
+    size: int,
+    wrong: LiteCorruption,
+) -> Float[Tensor, "batch 17 3"]:
+    """Places key points with errors and gives confidences as the embedded front end does.
+
+    Both of its networks guess joints out of sight, with less confidence, and nothing is reported
+    outside the picture.
+    """
+    low, high = wrong.joint_error
+    error = low * (high / low) ** chance.uniform("joint/error", 1, 1)
+    error = error * torch.where(sight, 1.0, wrong.hidden_error)[..., None]
+    error = torch.where(chance.chance("joint/outlier", wrong.outliers, 17, 1), 0.1, error)
+    offset = error * chance.normal("joint/noise", 17, 2)
+    offset = offset + chance.normal("joint/bias", 17, 2, std=wrong.joint_bias)
+    places = truth + size * offset
+
+    confidence = torch.where(
+        sight,
+        chance.uniform("joint/sure", 17, low=0.5, high=1.0),
+        chance.uniform("joint/unsure", 17, low=0.05, high=0.75),
+    )
+    lost = torch.where(sight, wrong.lost, wrong.hidden_lost) > chance.uniform("joint/lost", 17)
+    inside = (places > borders[:, None, :2]).all(-1) & (places < borders[:, None, 2:]).all(-1)
+    confidence = confidence * (inside & ~lost)
+    points = torch.cat([places, confidence[..., None]], -1)
+    return swap_sides(chance, swap_pairs(chance, points, wrong.swaps), wrong.sides)
+
+
+def coarse_body(
+    template: BodyTemplate,
+    vertices: Int[Tensor, " N"],
+    faces: Int[Tensor, "F 3"],
+    part24: Int[Tensor, " F"],
+    regressors: JointRegressors,
+) -> CoarseBody:
+    """Puts the coarse mesh's vertices first and adds those that the COCO joints need.
+
+    Args:
+        template: A whole body.
+        vertices: Those of the coarse mesh.
+        faces: Of the coarse mesh, counting in `vertices`.
+        part24: DensePose's part of each of these faces.
+    """
+    touched = (regressors.coco17 != 0).any(0)
+    touched[vertices] = False
+    used = torch.cat([vertices, touched.nonzero()[:, 0]])
+    return CoarseBody(
+        skin=template.subset(used),
+        faces=faces,
+        part24=part24,
+        coco17=regressors.coco17[:, used],
+        drawn=len(vertices),
+    )

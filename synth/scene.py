@@ -1,0 +1,150 @@
+"""Scenes: who stands how before which camera, drawn without any state."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from plausibody.models.prediction import BodyParameters
+from plausibody.models.rotations import axis_rotation, rotvec_to_rotmat
+from plausibody.models.skeleton import SMPL24, indices, mirror
+from plausibody.synth.chance import Chance
+from plausibody.synth.poses import PoseBank
+
+UPPER_BODY = indices(
+    [
+        name
+        for name in SMPL24
+        if name.startswith(("spine", "neck", "head"))
+        or name.endswith(("collar", "shoulder", "elbow", "wrist", "hand"))
+    ],
+    SMPL24,
+)
+_MIRROR = mirror(SMPL24)
+
+
+@dataclass(frozen=True)
+class PoseSettings:
+    """How poses of a bank are widened."""
+
+    mirrored: float = 0.5
+    """Probability of left and right changing places."""
+    recombined: float = 0.3
+    """Probability that the upper body comes from another pose."""
+    jittered: float = 0.7
+    """Probability of noise on every joint."""
+    jitter: float = 0.08
+    """Standard deviation of that noise, per coordinate of the rotation vector [rad]."""
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """From where a person is seen."""
+
+    elevation_mean: float = math.radians(5)
+    """[rad]; positive looks down on the person."""
+    elevation_std: float = math.radians(12)
+    elevation_limit: float = math.radians(30)
+    roll_std: float = math.radians(5)
+    """Of the camera about its axis [rad]."""
+    nearest: float = 1.8
+    """Distance from the camera [m]; its logarithm is uniform."""
+    farthest: float = 12.0
+    off_axis: float = 0.1
+    """Standard deviation of the person's place across the view, over the distance."""
+
+
+@dataclass(frozen=True)
+class ShapeSettings:
+    """Which bodies there are."""
+
+    count: int = 10
+    std: float = 1.25
+    """Standard deviation of the coefficients."""
+    wide_std: float = 2.0
+    """The same for the share of bodies that is drawn wider, so that few are extrapolated."""
+    wide: float = 0.3
+    """That share."""
+
+
+@dataclass(frozen=True)
+class JointLimits:
+    """Range of each coordinate of each rotation vector [rad]."""
+
+    low: Float[Tensor, "24 3"]
+    high: Float[Tensor, "24 3"]
+
+    @classmethod
+    def of(cls, bank: PoseBank) -> JointLimits:
+        """Takes the range that 99.8 % of a bank and of its mirror image stay in."""
+        both = torch.cat([bank.rotvecs, mirror_pose(bank.rotvecs)])
+        ordered = both.sort(0).values
+        edge = len(ordered) // 1000
+        return cls(low=ordered[edge], high=ordered[-1 - edge])
+
+
+def mirror_pose(rotvecs: Float[Tensor, "*batch 24 3"]) -> Float[Tensor, "*batch 24 3"]:
+    """Reflects poses in the plane between left and right."""
+    return rotvecs[..., _MIRROR, :] * rotvecs.new_tensor([1.0, -1.0, -1.0])
+
+
+def draw_pose(
+    chance: Chance, bank: PoseBank, limits: JointLimits, settings: PoseSettings
+) -> Float[Tensor, "batch 24 3"]:
+    """Draws poses as rotation vectors; the root keeps the bank's own orientation."""
+    pose = bank.rotvecs[chance.integer("pose", len(bank))]
+    other = bank.rotvecs[chance.integer("pose/upper", len(bank))]
+    recombined = pose.clone()
+    recombined[:, UPPER_BODY] = other[:, UPPER_BODY]
+    pose = torch.where(
+        chance.chance("pose/recombined", settings.recombined)[:, None, None], recombined, pose
+    )
+    noise = chance.normal("pose/jitter", 24, 3, std=settings.jitter)
+    noise = noise * chance.chance("pose/jittered", settings.jittered)[:, None, None]
+    jittered = torch.minimum(torch.maximum(pose + noise, limits.low), limits.high)
+    pose = torch.cat([pose[:, :1], jittered[:, 1:]], 1)
+    mirrored = chance.chance("pose/mirrored", settings.mirrored)[:, None, None]
+    return torch.where(mirrored, mirror_pose(pose), pose)
+
+
+def draw_view(chance: Chance, settings: ViewSettings) -> Float[Tensor, "batch 3 3"]:
+    """Draws the rotation from a body's upright world into the camera's: any yaw, some tilt."""
+    yaw = chance.uniform("view/yaw", low=-math.pi, high=math.pi)
+    elevation = chance.normal(
+        "view/elevation", mean=settings.elevation_mean, std=settings.elevation_std
+    ).clamp(-settings.elevation_limit, settings.elevation_limit)
+    roll = chance.normal("view/roll", std=settings.roll_std)
+    return axis_rotation(2, roll) @ axis_rotation(0, elevation) @ axis_rotation(1, yaw)
+
+
+def draw_shape(chance: Chance, settings: ShapeSettings) -> Float[Tensor, "batch S"]:
+    wide = chance.chance("shape/wide", settings.wide)[:, None]
+    unit = chance.normal("shape", settings.count)
+    return torch.where(wide, unit * settings.wide_std, unit * settings.std)
+
+
+def draw_body(
+    chance: Chance,
+    bank: PoseBank,
+    limits: JointLimits,
+    pose: PoseSettings,
+    view: ViewSettings,
+    shape: ShapeSettings,
+) -> BodyParameters:
+    """Draws a body as the camera sees it: the root's rotation contains the view."""
+    rotations = rotvec_to_rotmat(draw_pose(chance, bank, limits, pose))
+    root = draw_view(chance, view) @ rotations[:, 0]
+    rotations = torch.cat([root[:, None], rotations[:, 1:]], 1)
+    return BodyParameters(shape=draw_shape(chance, shape), rotations=rotations)
+
+
+def draw_place(chance: Chance, settings: ViewSettings) -> Float[Tensor, "batch 3"]:
+    """Draws where a body stands in the camera's frame [m]."""
+    ratio = math.log(settings.farthest / settings.nearest)
+    depth = settings.nearest * torch.exp(chance.uniform("view/depth") * ratio)
+    across = chance.normal("view/off_axis", 2, std=settings.off_axis) * depth[:, None]
+    return torch.cat([across, depth[:, None]], 1)
