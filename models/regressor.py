@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -20,10 +21,8 @@ INITIAL_CAMERA = (0.9, 0.0, 0.0)
 
 @dataclass(frozen=True)
 class RegressorSettings:
-    """Which network, and its size."""
+    """The size of a network."""
 
-    method: str = "lite"
-    """straps or lite."""
     shape_count: int = 10
     """How many shape coefficients are predicted."""
     depth: int = 18
@@ -55,6 +54,15 @@ class Regressor(nn.Module):
         initial = torch.cat([torch.tensor(INITIAL_CAMERA), pose, torch.zeros(shape_count)])
         self.register_buffer("initial", initial)
         self.joint_count = len(mean_rotations)
+
+    @abstractmethod
+    def forward(
+        self, silhouette: Float[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 3"]
+    ) -> Float[Tensor, "batch parameters"]:
+        """Gives the vector of parameters; its arguments are the fields of a `Proxy`."""
+
+    def predict(self, proxy: Proxy) -> PointPrediction:
+        return self.read(self(proxy.silhouette, proxy.keypoints))
 
     def read(self, vector: Float[Tensor, "batch parameters"]) -> PointPrediction:
         vector = vector.float()
@@ -107,12 +115,13 @@ class StrapsRegressor(Regressor):
         hidden = 512 if settings.depth == 18 else 1024
         self.ief_module = IterativeHead(self.image_encoder.features, len(self.initial), hidden)
 
-    def forward(self, proxy: Proxy) -> PointPrediction:
-        size = proxy.silhouette.shape[-1]
-        heatmaps = gaussian_heatmaps(proxy.keypoints, size, self.sigma)
-        image = torch.cat([proxy.silhouette[:, None], heatmaps], 1)
+    def forward(
+        self, silhouette: Float[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 3"]
+    ) -> Float[Tensor, "batch parameters"]:
+        heatmaps = gaussian_heatmaps(keypoints, silhouette.shape[-1], self.sigma)
+        image = torch.cat([silhouette[:, None], heatmaps], 1)
         features = self.image_encoder(image.contiguous(memory_format=torch.channels_last))
-        return self.read(self.ief_module(features, self.initial))
+        return self.ief_module(features, self.initial)
 
 
 class ResidualBlock(nn.Module):
@@ -149,21 +158,27 @@ class LiteRegressor(Regressor):
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, proxy: Proxy) -> PointPrediction:
-        features = self.trunk(self.encoder(proxy.silhouette, proxy.keypoints))
-        return self.read(self.head(features).float() + self.initial)
+    def forward(
+        self, silhouette: Float[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 3"]
+    ) -> Float[Tensor, "batch parameters"]:
+        features = self.trunk(self.encoder(silhouette, keypoints))
+        return self.head(features).float() + self.initial
 
 
 def build_regressor(
-    settings: RegressorSettings, proxy: ProxySettings, mean_rotations: Float[Tensor, "J 3 3"]
+    method: str,
+    settings: RegressorSettings,
+    proxy: ProxySettings,
+    mean_rotations: Float[Tensor, "J 3 3"],
 ) -> Regressor:
-    """Makes the network that the settings name.
+    """Makes the network of a method.
 
     Args:
+        method: straps or lite.
         mean_rotations: Where the estimate starts; the root is set to face the camera.
     """
-    if settings.method == "straps":
+    if method == "straps":
         return StrapsRegressor(settings, mean_rotations)
-    if settings.method == "lite":
+    if method == "lite":
         return LiteRegressor(settings, proxy, mean_rotations)
-    raise ValueError(f"method: wanted straps or lite, got {settings.method!r}")
+    raise ValueError(f"method: wanted straps or lite, got {method!r}")

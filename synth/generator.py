@@ -33,7 +33,6 @@ class StreamSettings:
     recipe: str = "lite"
     """lite or straps: where poses, shapes and cameras come from, and what goes wrong."""
     seed: int = 0
-    batch_size: int = 128
     lite: LiteSettings = field(default_factory=LiteSettings)
     straps: StrapsSettings = field(default_factory=StrapsSettings)
 
@@ -46,15 +45,17 @@ class BatchGenerator:
         settings: StreamSettings,
         proxy: ProxySettings,
         assets: SynthAssets,
+        batch_size: int,
         backend: str = "auto",
     ):
         """Args:
         settings: Of the stream.
         proxy: What the regressor reads.
         assets: What the recipe draws from.
+        batch_size: Samples per step.
         backend: Of the rasteriser.
         """
-        self.settings = settings
+        self.settings, self.batch_size = settings, batch_size
         self._recipe: LiteRecipe | StrapsRecipe
         if settings.recipe == "lite":
             self._recipe = LiteRecipe(
@@ -69,8 +70,7 @@ class BatchGenerator:
 
     def __getitem__(self, step: int) -> Batch:
         """Makes the batch of a step: samples step * batch_size and after."""
-        size = self.settings.batch_size
-        return self.samples(step * size, size)
+        return self.samples(step * self.batch_size, self.batch_size)
 
     def samples(self, first: int, count: int) -> Batch:
         """Makes `count` samples from number `first` on."""

@@ -35,13 +35,13 @@ class SynthAssets:
 
 
 def load_assets(
-    split: str = "train", gender: str = "neutral", directories: Sequence[Path] = ()
+    split: str = "train", gender: str = "neutral", directories: Sequence[Path] | None = None
 ) -> SynthAssets:
     """Opens the open body and a split of the pose store.
 
     Args:
         split: train, val or test.
-        directories: Looked through before the usual places.
+        directories: Where assets are looked for, instead of the usual places.
     """
     template = load_template("open", gender)
     regressors = load_regressors(template, directories)
@@ -66,7 +66,9 @@ def load_assets(
     )
 
 
-def load_regressors(template: BodyTemplate, directories: Sequence[Path] = ()) -> JointRegressors:
+def load_regressors(
+    template: BodyTemplate, directories: Sequence[Path] | None = None
+) -> JointRegressors:
     """Opens the image joints of the open body."""
     data = _topology_checked(find_asset("body/regressors.npz", directories), template)
     return JointRegressors(

@@ -1,0 +1,221 @@
+"""Checkpoints: tensors in safetensors, everything else in one JSON beside them, written atomically.
+
+A checkpoint is a folder `step_<N>`. It is written under another name, flushed to the disk and
+renamed, so a folder with that name is whole; its JSON holds the SHA-256 of the other files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+VERSION = 1
+_STATE = "state.json"
+_NAME = re.compile(r"step_(\d+)")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used."""
+
+
+def save_checkpoint(
+    folder: Path, step: int, groups: Mapping[str, Mapping[str, Tensor]], state: dict[str, Any]
+) -> Path:
+    """Writes a checkpoint.
+
+    Args:
+        folder: Holds all checkpoints of a run.
+        step: Steps done; names the checkpoint.
+        groups: Tensors by name, one safetensors file per group ("model", "optimiser", ...).
+        state: Anything JSON can hold.
+
+    Returns:
+        The folder written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    final, draft = folder / f"step_{step}", folder / f".step_{step}.unfinished"
+    if draft.exists():
+        shutil.rmtree(draft)
+    draft.mkdir()
+    hashes = {}
+    for name, tensors in groups.items():
+        path = draft / f"{name}.safetensors"
+        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path)
+        hashes[path.name] = _sha256(path)
+        _flush(path)
+    record = {"version": VERSION, "step": step, "files": hashes, **state}
+    write_text(draft / _STATE, json.dumps(record, indent=2))
+    if final.exists():
+        shutil.rmtree(final)
+    draft.rename(final)
+    _flush(folder)
+    return final
+
+
+def load_checkpoint(
+    folder: Path,
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """Reads a checkpoint and checks that it is whole.
+
+    Raises:
+        CheckpointError: If a file is missing, cut short, altered or of another version.
+    """
+    path = folder / _STATE
+    if not path.exists():
+        raise CheckpointError(
+            f"{folder}: wanted a checkpoint, found no {_STATE}; its writing did not finish, "
+            "use an earlier step_<N> of the same run"
+        )
+    try:
+        state = json.loads(path.read_text("utf-8"))
+        version, files = state["version"], state["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: wanted the state of a checkpoint, got {error!r}") from error
+    if version != VERSION:
+        raise CheckpointError(f"{path}: wanted version {VERSION}, got {version}")
+    groups = {}
+    for name, digest in files.items():
+        part = folder / name
+        if not part.exists() or _sha256(part) != digest:
+            came = "another content" if part.exists() else "no such file"
+            raise CheckpointError(
+                f"{part}: wanted the file that was saved (SHA-256 {digest[:12]}...), got {came}; "
+                "use an earlier step_<N> of the same run"
+            )
+        groups[part.stem] = load_file(part)
+    return groups, state
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Lists the finished checkpoints of a run, oldest first."""
+    found = [
+        (int(match[1]), path)
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if (match := _NAME.fullmatch(path.name))
+    ]
+    return [path for _, path in sorted(found)]
+
+
+def load_latest(
+    folder: Path,
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any], list[str]]:
+    """Reads the newest checkpoint that is whole.
+
+    Returns:
+        Tensors, state, and a message about each newer one that had to be passed over.
+    """
+    passed = [
+        f"{path.name}: its writing did not finish, it is passed over"
+        for path in sorted(folder.glob(".step_*.unfinished"))
+    ]
+    for path in reversed(checkpoints(folder)):
+        try:
+            return *load_checkpoint(path), passed
+        except CheckpointError as error:
+            passed.append(str(error))
+    raise CheckpointError(
+        f"{folder}: wanted a finished checkpoint to resume from, found none"
+        + "".join(f"\n  {line}" for line in passed)
+    )
+
+
+def keep_last(folder: Path, count: int) -> None:
+    """Removes all but the newest checkpoints, and drafts that a stopped process left."""
+    for path in [*checkpoints(folder)[:-count], *folder.glob(".step_*.unfinished")]:
+        shutil.rmtree(path)
+
+
+def save_weights(path: Path, tensors: Mapping[str, Tensor], card: dict[str, Any]) -> None:
+    """Writes weights to share: `path` in safetensors, and a card beside it in JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.unfinished")
+    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, draft)
+    card = {"version": VERSION, "sha256": _sha256(draft), **card}
+    _flush(draft)
+    draft.rename(path)
+    write_text(path.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Reads shared weights and their card.
+
+    Raises:
+        FileNotFoundError: If either file is missing.
+        CheckpointError: If they are damaged or do not belong together.
+    """
+    card_path = path.with_suffix(".json")
+    for part in (path, card_path):
+        if not part.exists():
+            raise FileNotFoundError(
+                f"weights: wanted {path.name} with its card {card_path.name}, found no {part}"
+            )
+    try:
+        card = json.loads(card_path.read_text("utf-8"))
+        digest = card["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{card_path}: wanted a card of weights, got {error!r}") from error
+    if _sha256(path) != digest:
+        raise CheckpointError(
+            f"{path}: wanted the weights that {card_path.name} describes (SHA-256 {digest[:12]}"
+            "...), got another content; get both files again"
+        )
+    try:
+        return load_file(path), card
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: wanted a safetensors file, got {error}") from error
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Names the tensors of an optimiser's state "<parameter number>.<entry>"."""
+    return {
+        f"{number}.{entry}": torch.as_tensor(value)
+        for number, entries in optimiser.state_dict()["state"].items()
+        for entry, value in entries.items()
+    }
+
+
+def load_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Puts back what `optimiser_tensors` gave; learning rates stay as they are."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        number, entry = name.split(".", 1)
+        state.setdefault(int(number), {})[entry] = value
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file so that it is either whole or as before."""
+    draft = path.with_name(f".{path.name}.unfinished")
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

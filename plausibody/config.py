@@ -1,0 +1,249 @@
+"""The configuration of a run: nested frozen dataclasses, presets as functions, one way to override.
+
+A key is the path to a field with dots, such as `train.batch_size`. An unknown key is an error that
+lists the known ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from plausibody.models.losses import LiteWeights
+from plausibody.models.proxy import ProxySettings
+from plausibody.models.regressor import RegressorSettings
+from plausibody.synth.generator import StreamSettings
+
+Settings = TypeVar("Settings")
+
+METHODS = ("lite", "straps")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """The loop."""
+
+    batch_size: int = 128
+    """Samples per step."""
+    steps: int = 20_000
+    rate: float = 1e-3
+    """Learning rate after the warm-up."""
+    schedule: str = "cosine"
+    """cosine (to zero at the last step) or constant."""
+    warm_up: int = 200
+    """Steps over which the rate rises from zero."""
+    weight_decay: float = 0.02
+    """Of matrices and filters; not of biases and norms."""
+    clip: float = 1.0
+    """Largest norm of the gradient; 0 for no limit."""
+    average: float = 0.998
+    """Decay of the exponential average of the weights, which is what is kept; 0 for none."""
+    precision: str = "auto"
+    """32-true, bf16-mixed, or auto: bf16 where the device has instructions for it."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints."""
+    keep: int = 2
+    """How many checkpoints stay."""
+    validate_every: int = 1000
+    """Steps between validations."""
+    validation_samples: int = 512
+    """Size of the fixed held-out set."""
+    log_every: int = 50
+    """Steps between scalars."""
+    seed: int = 0
+    """Of the network's start; the stream has its own seed."""
+    threads: int = 0
+    """Of torch on a CPU; 0 for as many as there are cores, less one for the synthesis."""
+
+
+@dataclass(frozen=True)
+class RendererSettings:
+    backend: str = "auto"
+    """auto, torch or numba."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides what a training run does."""
+
+    method: str = "lite"
+    """lite or straps."""
+    gender: str = "neutral"
+    """Of the body that is learnt."""
+    train: TrainSettings = field(default_factory=TrainSettings)
+    stream: StreamSettings = field(default_factory=StreamSettings)
+    proxy: ProxySettings = field(default_factory=ProxySettings)
+    regressor: RegressorSettings = field(default_factory=RegressorSettings)
+    loss: LiteWeights = field(default_factory=LiteWeights)
+    renderer: RendererSettings = field(default_factory=RendererSettings)
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"method: wanted one of {', '.join(METHODS)}, got {self.method!r}")
+        for key in ("batch_size", "steps", "checkpoint_every", "keep", "validate_every"):
+            if getattr(self.train, key) < 1:
+                raise ValueError(f"train.{key}: wanted at least 1, got {getattr(self.train, key)}")
+        if self.train.schedule not in ("cosine", "constant"):
+            raise ValueError(
+                f"train.schedule: wanted cosine or constant, got {self.train.schedule!r}"
+            )
+
+
+def lite() -> RunConfig:
+    """The shipped regressor: a few minutes to a few hours on a CPU."""
+    return RunConfig()
+
+
+def lite_demo() -> RunConfig:
+    """What `plausibody demo` trains: the same in two minutes."""
+    train = TrainSettings(steps=600, checkpoint_every=200, validate_every=300)
+    return dataclasses.replace(RunConfig(), train=train)
+
+
+def straps() -> RunConfig:
+    """STRAPS as published: Adam at 1e-4, batches of 140, no schedule, no averaging."""
+    return RunConfig(
+        method="straps",
+        train=TrainSettings(
+            batch_size=140,
+            steps=250_000,
+            rate=1e-4,
+            schedule="constant",
+            warm_up=0,
+            weight_decay=0.0,
+            clip=0.0,
+            average=0.0,
+            checkpoint_every=2500,
+            validate_every=2500,
+        ),
+        stream=StreamSettings(recipe="straps"),
+        proxy=ProxySettings(size=256, least_confidence=0.0),
+    )
+
+
+PRESETS = {"lite": lite, "lite-demo": lite_demo, "straps": straps}
+
+
+def preset(name: str) -> RunConfig:
+    if name not in PRESETS:
+        raise ValueError(f"preset: wanted one of {', '.join(PRESETS)}, got {name!r}")
+    return PRESETS[name]()
+
+
+def known_keys(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Lists every key of a configuration with its value."""
+    found: dict[str, Any] = {}
+    for entry in dataclasses.fields(settings):
+        value = getattr(settings, entry.name)
+        if dataclasses.is_dataclass(value):
+            found |= known_keys(value, f"{prefix}{entry.name}.")
+        else:
+            found[prefix + entry.name] = value
+    return found
+
+
+def override(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+    """Replaces the values of some keys; text is converted to the type of the field.
+
+    Raises:
+        ValueError: If a key is unknown or a value does not fit its type.
+    """
+    known = known_keys(config)
+    for key in values:
+        if key not in known:
+            raise ValueError(
+                f"unknown configuration key {key!r}; the known ones are:\n  " + "\n  ".join(known)
+            )
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        *path, last = key.split(".")
+        at = nested
+        for part in path:
+            at = at.setdefault(part, {})
+        at[last] = value
+    return _replace(config, nested, "")
+
+
+def _replace(settings: Settings, nested: Mapping[str, Any], prefix: str) -> Settings:
+    hints = typing.get_type_hints(type(settings))
+    changes: dict[str, Any] = {}
+    for name, value in nested.items():
+        current = getattr(settings, name)
+        if dataclasses.is_dataclass(current):
+            changes[name] = _replace(current, value, f"{prefix}{name}.")
+            continue
+        try:
+            adapter = TypeAdapter(hints[name])
+            parsed = _parse(value) if isinstance(value, str) and hints[name] is not str else value
+            changes[name] = adapter.validate_python(parsed)
+        except ValidationError as error:
+            raise ValueError(
+                f"{prefix}{name}: wanted {hints[name]}, got {value!r} "
+                f"({error.errors()[0]['msg'].lower()})"
+            ) from error
+    return dataclasses.replace(settings, **changes)  # type: ignore[type-var]
+
+
+def _parse(text: str) -> Any:
+    """Reads numbers, lists and tables from text; leaves the rest as it is."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def parse_settings(settings: Iterable[str]) -> dict[str, str]:
+    """Splits `key=value` texts."""
+    values = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set: wanted key=value, got {setting!r}")
+        values[key.strip()] = value.strip()
+    return values
+
+
+def to_json(config: RunConfig) -> dict[str, Any]:
+    """Gives the configuration as nested tables, for records."""
+    return dataclasses.asdict(config)
+
+
+def from_json(values: Mapping[str, Any]) -> RunConfig:
+    """Reads what `to_json` gave, or a part of it over the preset of its method.
+
+    Raises:
+        ValueError: If a key is unknown.
+    """
+    method = values.get("method", "lite")
+    return override(preset(method), _flatten(values))
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    leaves = {key for key, value in known_keys(lite()).items() if isinstance(value, dict)}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and prefix + name not in leaves:
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def load_config(path: Path) -> RunConfig:
+    """Reads a configuration file in JSON."""
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"--config: no file {path}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: wanted a configuration in JSON, got {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: wanted a JSON object of settings, got {type(values).__name__}")
+    return from_json(values)
