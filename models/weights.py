@@ -1,0 +1,56 @@
+"""Weights to share: a network and its card, from which it is built again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from plausibody.models.checkpoint import CheckpointError, load_weights
+from plausibody.models.proxy import ProxySettings
+from plausibody.models.regressor import Regressor, RegressorSettings, build_regressor
+from plausibody.models.skeleton import SMPL24
+
+
+@dataclass(frozen=True)
+class TrainedRegressor:
+    """A network ready to use, and what it needs to know of its training."""
+
+    network: Regressor
+    """In evaluation mode."""
+    proxy: ProxySettings
+    """How its inputs are made."""
+    gender: str
+    """Of the body it predicts."""
+    card: dict[str, Any]
+    """Method, configuration, commit, seed, samples, metrics."""
+
+
+def load_regressor(path: Path, device: torch.device | str = "cpu") -> TrainedRegressor:
+    """Builds a network from its card and fills in its weights.
+
+    Raises:
+        FileNotFoundError: If the weights or the card are missing.
+        CheckpointError: If they are damaged, or not of a network of ours.
+    """
+    tensors, card = load_weights(path)
+    try:
+        config = card["config"]
+        settings = RegressorSettings(**config["regressor"])
+        proxy = ProxySettings(**config["proxy"])
+        start = torch.eye(3).expand(len(SMPL24), 3, 3)
+        network = build_regressor(config["method"], settings, proxy, start)
+        network.load_state_dict({name: value.float() if value.is_floating_point() else value
+                                 for name, value in tensors.items()})  # fmt: skip
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path}: wanted weights whose card describes a network of this version, got {error!r}"
+        ) from error
+    return TrainedRegressor(
+        network=network.to(device).eval(),
+        proxy=proxy,
+        gender=config.get("gender", "neutral"),
+        card=card,
+    )
