@@ -1,0 +1,174 @@
+"""The command line: parses, picks the device, prints and exits; the work is done elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console(stderr=True)
+
+
+@contextlib.contextmanager
+def helpful_errors() -> Iterator[None]:
+    """Prints what was wanted, what came and what to do, without a traceback; exit code 1."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError, FloatingPointError, OSError) as error:
+        console.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        if os.environ.get("PLAUSIBODY_TRACEBACK"):
+            raise
+        sys.exit(1)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="plausibody")
+def main() -> None:
+    """Plausible bodies from a photo: a distribution, not a guess."""
+
+
+@main.command("train")
+@click.option("--method", type=click.Choice(["straps", "lite"]), help="Which system to train.")
+@click.option("--preset", "preset_name", help="lite, lite-demo or straps.  [default: the method]")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON file.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Overrides a setting.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option("--steps", type=int, help="Same as --set train.steps=N.")
+@click.option("--seed", type=int, help="Of the network and the stream.")
+@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint in --out.")
+@click.option("--force", is_flag=True, help="Delete the run in --out first.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option("--precision", help="Same as --set train.precision=... (32-true, bf16-mixed).")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def train_command(
+    method: str | None,
+    preset_name: str | None,
+    config_file: Path | None,
+    settings: tuple[str, ...],
+    out: Path,
+    steps: int | None,
+    seed: int | None,
+    resume: bool,
+    force: bool,
+    device: str,
+    precision: str | None,
+    quiet: bool,
+) -> None:
+    """Train a regressor on synthetic people (the same as `synth-train`)."""
+    with helpful_errors():
+        from plausibody import config as configs
+        from plausibody.evaluate.run import quick_figures
+        from plausibody.run import prepare_folder, train_run
+
+        config = (
+            configs.load_config(config_file)
+            if config_file
+            else configs.preset(preset_name or method or "lite")
+        )
+        values: dict[str, Any] = dict(configs.parse_settings(settings))
+        values |= {"train.steps": steps} if steps is not None else {}
+        values |= {"train.seed": seed, "stream.seed": seed} if seed is not None else {}
+        values |= {"train.precision": precision} if precision else {}
+        config = configs.override(config, values)
+        if method and config.method != method:
+            raise ValueError(f"--method {method}, but the preset or file is of {config.method}")
+        config = prepare_folder(out, config, resume, force)
+        pick_threads(config.train.threads)
+        with training_progress(quiet) as watch:
+            weights = train_run(
+                config,
+                out,
+                device,
+                resume,
+                watch,
+                _say(quiet),
+                lambda trainer: quick_figures(trainer),
+            )
+        if not quiet:
+            console.print(f"weights: {weights}", highlight=False)
+
+
+def synth_train() -> None:
+    """The console script `synth-train`."""
+    train_command(prog_name="synth-train")
+
+
+def pick_threads(threads: int) -> None:
+    """Leaves one core to the synthesis unless told otherwise."""
+    import torch
+
+    torch.set_num_threads(threads or max(1, (os.cpu_count() or 2) - 1))
+
+
+def _say(quiet: bool) -> Any:
+    return (lambda message: None) if quiet else (lambda m: console.print(m, highlight=False))
+
+
+@contextlib.contextmanager
+def training_progress(quiet: bool) -> Iterator[Any]:
+    """A bar with samples per second and the time left."""
+    bar = Progress(
+        TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
+        BarColumn(),
+        TextColumn("{task.fields[rate]:.0f} samples/s  loss {task.fields[loss]:.3f}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=quiet,
+    )
+    with bar:
+        task = bar.add_task("train", total=None, rate=0.0, loss=float("nan"))
+
+        def watch(progress: Any) -> None:
+            bar.update(
+                task,
+                total=progress.steps,
+                completed=progress.step,
+                rate=progress.samples_per_second,
+                loss=progress.parts["loss"],
+            )
+
+        yield watch
+
+
+@main.command("preview")
+@click.option("--method", type=click.Choice(["straps", "lite"]), default="lite")
+@click.option("--step", type=int, default=0, help="Which training step to show.")
+@click.option("--seed", type=int, default=0)
+@click.option("--count", type=int, default=32, help="How many of its samples.")
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), help="config.json of a run."
+)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("preview.png"))
+def preview_command(
+    method: str, step: int, seed: int, count: int, config_file: Path | None, out: Path
+) -> None:
+    """Draw what training sees: a contact sheet of any batch of the stream."""
+    with helpful_errors():
+        from plausibody import config as configs
+        from plausibody.predict.drawing import save_picture
+        from plausibody.preview import draw_proxies, tile
+        from plausibody.synth.generator import BatchGenerator
+        from plausibody.synth.stores import load_assets
+
+        config = configs.load_config(config_file) if config_file else configs.preset(method)
+        if config_file is None:
+            config = configs.override(config, {"stream.seed": seed})
+        size = config.train.batch_size
+        generator = BatchGenerator(
+            config.stream, config.proxy, load_assets("train", config.gender),
+            size, config.renderer.backend,
+        )  # fmt: skip
+        batch = generator.samples(step * size, min(count, size))
+        save_picture(tile(draw_proxies(batch), columns=8), out)
+        console.print(f"{out}: samples {step * size} to {step * size + len(batch) - 1}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""A training run on disk: its folder, its record, its curves, and how it goes on after a stop.
+
+RUN/config.json          the configuration
+RUN/checkpoints/step_N/  the newest checkpoints
+RUN/curves.jsonl         one line per log step: loss parts, rate
+RUN/tensorboard/         the same for TensorBoard, with pictures
+RUN/weights.safetensors  the weights to use, with their card weights.json
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from plausibody.config import RunConfig, from_json, known_keys, to_json
+from plausibody.models.checkpoint import CheckpointError, write_text
+from plausibody.preview import draw_predictions
+from plausibody.synth.generator import BatchGenerator, prefetch
+from plausibody.synth.stores import load_assets
+from plausibody.train import Progress, Trainer, export, fit, start_record
+
+PICTURED = 16
+"""Synthetic people whose predictions are drawn as training goes on."""
+
+
+def prepare_folder(out: Path, config: RunConfig, resume: bool, force: bool) -> RunConfig:
+    """Makes the folder of a run, or finds the configuration to resume with.
+
+    Raises:
+        ValueError: If there is a run already and neither `resume` nor `force` is set, or none to
+            resume, or one with another configuration.
+    """
+    saved = out / "config.json"
+    if resume:
+        if not saved.exists():
+            raise ValueError(f"--resume: wanted a run in {out}, found no {saved.name}")
+        before = from_json(json.loads(saved.read_text("utf-8")))
+        _same_or_refuse(before, config)
+        return config
+    if out.exists() and any(out.iterdir()):
+        if not force:
+            raise ValueError(
+                f"{out} is not empty; do: --resume to go on with the run in it, "
+                "--force to delete it, or another --out"
+            )
+        if not saved.exists():
+            raise ValueError(f"--force: {out} holds no run of ours (no config.json); not deleted")
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(saved, json.dumps(to_json(config), indent=2))
+    return config
+
+
+def _same_or_refuse(before: RunConfig, now: RunConfig) -> None:
+    old, new = known_keys(before), known_keys(now)
+    free = {"train.checkpoint_every", "train.keep", "train.log_every", "train.validate_every",
+            "train.threads", "renderer.backend"}  # fmt: skip
+    changed = [
+        f"{key}: {old.get(key)!r} -> {new[key]!r}"
+        for key in new
+        if key not in free and old.get(key) != new[key]
+    ]
+    if changed:
+        raise ValueError(
+            "--resume: the run was started with other settings:\n  " + "\n  ".join(changed)
+            + "\ndo: give the same settings, or start another run"
+        )  # fmt: skip
+
+
+def train_run(
+    config: RunConfig,
+    out: Path,
+    device: str = "auto",
+    resume: bool = False,
+    watch: Callable[[Progress], None] = lambda progress: None,
+    say: Callable[[str], None] = lambda message: None,
+    validation: Callable[[Trainer], dict[str, float]] | None = None,
+) -> Path:
+    """Trains, from the start or from the newest checkpoint, and exports the weights.
+
+    Args:
+        config: Of the run.
+        out: Its folder, made by `prepare_folder`.
+        device: auto, cpu or cuda.
+        resume: Whether to go on from the newest checkpoint that is whole.
+        watch: Is told the progress.
+        say: Is told what a person should know.
+        validation: Measures the trainer's best network; its figures go into curves and card.
+
+    Returns:
+        The weights.
+    """
+    from torch.utils.tensorboard import SummaryWriter  # slow to import, needed only here
+
+    assets = load_assets("train", config.gender)
+    trainer = Trainer(config, assets, device)
+    checkpoints = out / "checkpoints"
+    if resume:
+        try:
+            for message in trainer.restore(checkpoints):
+                say(message)
+            say(f"resumed at step {trainer.step} of {config.train.steps}")
+        except CheckpointError as error:
+            if any(checkpoints.glob("step_*")):
+                raise
+            say(f"no finished checkpoint yet, starting over ({error})")
+    backend = config.renderer.backend
+    batches = BatchGenerator(config.stream, config.proxy, assets, config.train.batch_size, backend)
+    shown = BatchGenerator(
+        config.stream, config.proxy, load_assets("val", config.gender), PICTURED, backend
+    )[0]
+    record = start_record(config)
+    figures: dict[str, float] = {}
+    started = time.time()
+    with (
+        SummaryWriter(str(out / "tensorboard"), purge_step=trainer.step) as board,
+        (out / "curves.jsonl").open("a", encoding="utf-8") as curves,
+    ):
+
+        def write(step: int, values: dict[str, float]) -> None:
+            for name, value in values.items():
+                board.add_scalar(name, value, step)
+            curves.write(json.dumps({"step": step, **values}) + "\n")
+            curves.flush()
+
+        def log(progress: Progress) -> None:
+            write(
+                progress.step,
+                {f"train/{k}": v for k, v in progress.parts.items()}
+                | {"samples_per_second": progress.samples_per_second},
+            )
+            watch(progress)
+
+        def validate(now: Trainer) -> None:
+            picture = draw_predictions(now.best, shown, assets, now.device)
+            board.add_image("predictions", picture, now.step, dataformats="CHW")
+            if validation is not None:
+                figures.update(validation(now))
+                write(now.step, {f"val/{k}": v for k, v in figures.items()})
+
+        def state() -> dict[str, Any]:
+            return {**record, "figures": figures, "seconds": time.time() - started}
+
+        stream = prefetch(batches, trainer.step, config.train.steps)
+        fit(trainer, stream, checkpoints, state, log, validate)
+    weights = out / "weights.safetensors"
+    export(trainer, weights, {**record, "figures": figures})
+    return weights
