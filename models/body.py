@@ -86,6 +86,16 @@ class Skin:
         return to_device(self, device)
 
     @cached_property
+    def shape_matrix(self) -> Float[Tensor, "S V3"]:
+        """Shape directions as a matrix; columns run over x of all vertices, then y, then z."""
+        return self.shape_directions.permute(2, 1, 0).flatten(1).contiguous()
+
+    @cached_property
+    def pose_matrix(self) -> Float[Tensor, "P V3"]:
+        """Pose directions as a matrix, in the same order."""
+        return self.pose_directions.permute(2, 1, 0).flatten(1).contiguous()
+
+    @cached_property
     def levels(self) -> tuple[list[int], ...]:
         """Joints by their distance from the root, so that each level is one product."""
         depth = [0] * len(self.parents)
@@ -123,36 +133,33 @@ def pose_body(
     Source: Loper et al. 2015, equations 2-11.
     """
     skin = template.skin if isinstance(template, BodyTemplate) else template
-    shaped, joints = _shape(skin, shape)
-    identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
-    bend = (rotations[..., 1:, :, :] - identity).flatten(-3)
-    posed = shaped + (bend @ skin.pose_directions.flatten(0, 1).T).unflatten(-1, (-1, 3))
-
-    orientation, position = _walk(skin, rotations, joints)
-    # A vertex follows every joint by its weight: sum_j w_vj (R_j (x_v - rest_j) + p_j).
-    offset = position - _rotate(orientation, joints)
-    moves = torch.cat([orientation, offset[..., None]], dim=-1).flatten(-2)
-    blended = (skin.skinning_weights @ moves).unflatten(-1, (3, 4))
-    vertices = _rotate(blended[..., :3], posed) + blended[..., 3]
-    if translation is not None:
-        vertices = vertices + translation[..., None, :]
-        position = position + translation[..., None, :]
-    return PosedBody(vertices=vertices, joints=position)
-
-
-def _shape(
-    skin: Skin, shape: Float[Tensor, "*batch S"]
-) -> tuple[Float[Tensor, "*batch V 3"], Float[Tensor, "*batch J 3"]]:
     count = shape.shape[-1]
     if count > skin.shape_directions.shape[-1]:
         raise ValueError(
             f"shape: this body has {skin.shape_directions.shape[-1]} coefficients, got {count}"
         )
-    vertex_directions = skin.shape_directions[..., :count].flatten(0, 1)
+    identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
+    bend = (rotations[..., 1:, :, :] - identity).flatten(-3)
+    # Vertices travel as (3, V): one long product per step instead of many small ones.
+    rest = skin.vertices.mT + (shape @ skin.shape_matrix[:count]).unflatten(-1, (3, -1))
+    rest = rest + (bend @ skin.pose_matrix).unflatten(-1, (3, -1))
     joint_directions = skin.joint_directions[..., :count].flatten(0, 1)
-    vertices = skin.vertices + (shape @ vertex_directions.T).unflatten(-1, (-1, 3))
     joints = skin.joints + (shape @ joint_directions.T).unflatten(-1, (-1, 3))
-    return vertices, joints
+
+    orientation, position = _walk(skin, rotations, joints)
+    # A vertex follows every joint by its weight: sum_j w_vj (R_j (x_v - rest_j) + p_j).
+    offset = position - _rotate(orientation, joints)
+    moves = torch.cat([orientation, offset[..., None]], dim=-1).flatten(-2)
+    blended = (moves.mT @ skin.skinning_weights.T).unflatten(-2, (3, 4))
+    x, y, z = (rest[..., None, axis, :] for axis in range(3))
+    vertices = (
+        blended[..., 0, :] * x + blended[..., 1, :] * y + blended[..., 2, :] * z
+        + blended[..., 3, :]
+    ).mT  # fmt: skip
+    if translation is not None:
+        vertices = vertices + translation[..., None, :]
+        position = position + translation[..., None, :]
+    return PosedBody(vertices=vertices, joints=position)
 
 
 def _walk(
@@ -180,13 +187,27 @@ def _rotate(
     return (rotation @ vector[..., None])[..., 0]
 
 
+def regress(
+    regressor: Float[Tensor, "K V"], vertices: Float[Tensor, "*batch V 3"]
+) -> Float[Tensor, "*batch K 3"]:
+    """Gives joints as weighted means of vertices.
+
+    The same as `regressor @ vertices`, in the memory order that `pose_body` leaves.
+    """
+    return (vertices.mT @ regressor.T).mT
+
+
 def vertex_normals(
     vertices: Float[Tensor, "*batch V 3"], faces: Int[Tensor, "F 3"]
 ) -> Float[Tensor, "*batch V 3"]:
     """Averages the normals of the faces round each vertex, by their area; unit length."""
-    corner = [vertices[..., faces[:, k], :] for k in range(3)]
-    normal = torch.linalg.cross(corner[1] - corner[0], corner[2] - corner[0], dim=-1)
-    total = torch.zeros_like(vertices)
-    for k in range(3):
-        total = total.index_add(-2, faces[:, k], normal)
-    return torch.nn.functional.normalize(total, dim=-1)
+    batch = vertices.shape[:-2]
+    # (3, V, batch): gathering and adding then move whole rows.
+    rows = vertices.reshape(-1, *vertices.shape[-2:]).permute(2, 1, 0).contiguous()
+    a, b, c = (rows.index_select(1, faces[:, corner]) for corner in range(3))
+    normal = torch.linalg.cross(b - a, c - a, dim=0)
+    total = torch.zeros_like(rows)
+    for corner in range(3):
+        total = total.index_add(1, faces[:, corner], normal)
+    total = torch.nn.functional.normalize(total, dim=0)
+    return total.permute(2, 1, 0).reshape(*batch, -1, 3)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from plausibody.models.body import BodyTemplate, Skin, pose_body
+from plausibody.models.body import BodyTemplate, Skin, pose_body, regress
 from plausibody.models.prediction import BodyParameters
 
 
@@ -68,6 +68,6 @@ class Markers:
         return BodyPoints(
             vertices=body.vertices[..., self.chosen, :],
             joints=body.joints,
-            coco=self.coco17 @ body.vertices,
-            h36m=self.h36m17 @ body.vertices,
+            coco=regress(self.coco17, body.vertices),
+            h36m=regress(self.h36m17, body.vertices),
         )

@@ -72,7 +72,7 @@ def build_optimiser(modules: Iterable[nn.Module], settings: TrainSettings) -> to
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.rate, foreach=True)
+    return torch.optim.AdamW(groups, lr=settings.rate, fused=True)
 
 
 def rate_at(step: int, settings: TrainSettings) -> float:

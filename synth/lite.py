@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from plausibody.models.body import BodyTemplate, Skin, pose_body, vertex_normals
+from plausibody.models.body import BodyTemplate, Skin, pose_body, regress, vertex_normals
 from plausibody.models.camera import PerspectiveCamera
 from plausibody.models.losses import Target
 from plausibody.models.markers import JointRegressors
@@ -244,7 +244,7 @@ class LiteRecipe:
             self.settings.pose, self.settings.view, self.settings.shape,
         )  # fmt: skip
         posed = pose_body(self.body.skin, parameters.shape, parameters.rotations).vertices
-        joints = self.body.coco17 @ posed
+        joints = regress(self.body.coco17, posed)
         clothed = clothe(chance, posed[:, : self.body.drawn], self.body, wrong)
 
         # The frame is a choice of focal length and principal point: no second resampling.

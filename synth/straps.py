@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from plausibody.models.body import pose_body
+from plausibody.models.body import pose_body, regress
 from plausibody.models.camera import PerspectiveCamera
 from plausibody.models.losses import Target
 from plausibody.models.prediction import BodyParameters
@@ -100,7 +100,7 @@ class StrapsRecipe:
         chance, settings = Chance(self.seed, numbers), self.settings
         parameters = self._draw_body(chance)
         vertices = pose_body(self.assets.template, parameters.shape, parameters.rotations).vertices
-        joints = self.assets.regressors.coco17 @ vertices
+        joints = regress(self.assets.regressors.coco17, vertices)
         camera = self._draw_camera(chance)
         flat = camera.project(joints)[..., :2]
         noise = chance.uniform("vertex_noise", vertices.shape[1], 2, low=-1.0, high=1.0)
