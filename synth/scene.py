@@ -69,6 +69,9 @@ class ShapeSettings:
     """The same for the share of bodies that is drawn wider, so that few are extrapolated."""
     wide: float = 0.3
     """That share."""
+    uniform: float = 0.0
+    """Half range of a uniform distribution of every coefficient, which replaces the normal one
+    where positive: bodies of another distribution than the training's, for evaluation."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,9 @@ def draw_view(chance: Chance, settings: ViewSettings) -> Float[Tensor, "batch 3 
 
 
 def draw_shape(chance: Chance, settings: ShapeSettings) -> Float[Tensor, "batch S"]:
+    if settings.uniform > 0:
+        low, high = -settings.uniform, settings.uniform
+        return chance.uniform("shape/uniform", settings.count, low=low, high=high)
     wide = chance.chance("shape/wide", settings.wide)[:, None]
     unit = chance.normal("shape", settings.count)
     return torch.where(wide, unit * settings.wide_std, unit * settings.std)
