@@ -78,7 +78,8 @@ class BlazePose:
             these = crops[start : start + AT_ONCE]
             squares = torch.stack(
                 [
-                    sample(picture, crop.to_picture(SIZE), SIZE, SIZE)
+                    # With black around close-ups, as tried, sleeves and hats get lost.
+                    sample(picture, crop.to_picture(SIZE), SIZE, SIZE, outside=None)
                     for picture, crop in zip(pictures[start : start + AT_ONCE], these, strict=True)
                 ]
             )

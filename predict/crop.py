@@ -66,7 +66,7 @@ def sample(
     affine: Float[Tensor, "2 3"],
     height: int,
     width: int,
-    outside: float = 0.0,
+    outside: float | None = 0.0,
 ) -> Float[Tensor, "C {height} {width}"]:
     """Samples a picture bilinearly on a grid that an affine map lays over it.
 
@@ -76,7 +76,7 @@ def sample(
     Args:
         picture: Of bytes or floats. Bytes shrink 25 times faster, and round to whole numbers.
         affine: From the pixels of the result to those of the picture.
-        outside: What surrounds the picture.
+        outside: What surrounds the picture; None continues its border.
     """
     step = max(1.0, magnification(affine))
     part, affine = _part_under(picture, affine, height, width, margin=2 * step)
@@ -86,8 +86,14 @@ def sample(
     rows, columns = (torch.arange(n, dtype=affine.dtype) + 0.5 for n in (height, width))
     x, y = (line[0] * columns + line[1] * rows[:, None] + line[2] for line in affine)
     grid = torch.stack([2 * x / part.shape[-1] - 1, 2 * y / part.shape[-2] - 1], -1)
-    values = part[None].to(affine.dtype) - outside
-    return F.grid_sample(values, grid[None].to(values.device), align_corners=False)[0] + outside
+    around = 0.0 if outside is None else outside
+    sampled = F.grid_sample(
+        part[None].to(affine.dtype) - around,
+        grid[None].to(part.device),
+        padding_mode="border" if outside is None else "zeros",
+        align_corners=False,
+    )
+    return sampled[0] + around
 
 
 def _part_under(

@@ -17,7 +17,7 @@ from torch import Tensor
 from plausibody.models.proxy import Observation
 from plausibody.predict.mask import SoftMask
 
-Picture: TypeAlias = "Path | str | UInt8[Tensor, 'H W 3']"
+Picture: TypeAlias = Path | str | UInt8[Tensor, "_ _ 3"]
 """A file, or what `plausibody.predict.photo.read_photo` makes of one."""
 
 Flag = Literal["truncated", "small", "overlap", "mask_unreliable", "low_agreement"]

@@ -28,7 +28,7 @@ LEAST_SIDE = 32
 
 BROKEN: tuple[type[Exception], ...] = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError),
-    *(struct.error, zlib.error, Image.DecompressionBombError, MemoryError, NotImplementedError),
+    *(struct.error, zlib.error, MemoryError, NotImplementedError),
 )
 """What Pillow's readers raise on damaged files."""
 
@@ -73,6 +73,11 @@ def read_photo(path: Path | str) -> UInt8[Tensor, "H W 3"]:
                 pixels = np.asarray(_to_rgb(path, ImageOps.exif_transpose(picture)))
         except PhotoError:
             raise
+        except Image.DecompressionBombError as error:
+            raise PhotoError(
+                f"{path}: wanted at most {MOST_PIXELS // 10**6} megapixels, came many more "
+                f"({error}); do: shrink it, a side of 2000 pixels is plenty"
+            ) from error
         except UnidentifiedImageError as error:
             apple = path.suffix.lower() in (".heic", ".heif")
             do = "save it as JPEG" if apple else "save it as JPEG or PNG, or leave it out"
