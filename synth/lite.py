@@ -71,9 +71,9 @@ class LiteCorruption:
 
     clothed: float = 0.85
     """Probability of clothes: the body is moved outwards, never inwards, part by part."""
-    looseness: float = 0.045
+    looseness: float = 0.055
     """Largest outward move of the cloth on trunk and limbs [m]; each part draws its own share."""
-    hair: float = 0.025
+    hair: float = 0.05
     """Largest outward move of the head's outline [m]."""
     truncated: float = 0.3
     """Probability that the picture's border cuts the person: half body, head and shoulders,
