@@ -1,0 +1,303 @@
+"""Errors of predicted bodies: pure functions of (prediction, target), one number per sample.
+
+Points go in as metres and errors come out as millimetres; every function takes any number of
+leading batch axes. The names are those of the papers, which use some of them for different things:
+each docstring says which points are compared, how they are aligned, and whose definition it is.
+
+Sources: [H] Sengupta et al., "Hierarchical Kinematic Probability Distributions for 3D Human Shape
+and Pose Estimation from Images in the Wild", 2021, and its released evaluation; [S] Sengupta et
+al., "Synthetic Training for Accurate 3D Human Pose and Shape Estimation in the Wild", 2020, which
+brought PVE-T-SC with the SSP-3D data; [K] Kolotouros et al., "Learning to Reconstruct 3D Human
+Pose and Shape via Model-fitting in the Loop", 2019, whose evaluation set the joints and the root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+
+from plausibody.models.rotations import mean_rotation
+from plausibody.models.skeleton import H36M17, LSP14, indices
+
+Metric = Callable[[Tensor, Tensor], Tensor]
+"""(prediction, target) -> error of each sample."""
+
+MILLIMETRES = 1000.0
+_LSP14_OF_H36M17 = indices(LSP14, H36M17)
+_PELVIS = H36M17.index("pelvis")
+
+
+def point_error(
+    prediction: Float[Tensor, "*batch N 3"], target: Float[Tensor, "*batch N 3"]
+) -> Float[Tensor, "*batch"]:
+    """Averages the distances of corresponding points as they are [mm]."""
+    return (prediction - target).norm(dim=-1).mean(-1) * MILLIMETRES
+
+
+def align_scale_translation(
+    points: Float[Tensor, "*batch N 3"], target: Float[Tensor, "*batch N 3"]
+) -> Float[Tensor, "*batch N 3"]:
+    """Gives `points` the centre and the spread of `target`, leaving their orientation.
+
+    The "SC" of PVE-SC and PVE-T-SC: it forgives what a single image cannot tell, size and place.
+
+    Args:
+        points: Predicted [m].
+        target: Corresponding by index [m].
+
+    Raises:
+        ValueError: If all of `points` coincide, when no scale exists.
+
+    Source: [S] and [H], as released. The scale is the ratio of the root mean square distances
+    from the centre. That is not the scale of least squares, which is smaller unless the two are
+    similar; we follow the release, so that figures compare.
+    """
+    centred, target_centre = points - points.mean(-2, keepdim=True), target.mean(-2, keepdim=True)
+    scale = _spread(target - target_centre) / _positive(_spread(centred))
+    return centred * scale[..., None, None] + target_centre
+
+
+def align_similarity(
+    points: Float[Tensor, "*batch N 3"], target: Float[Tensor, "*batch N 3"]
+) -> Float[Tensor, "*batch N 3"]:
+    """Turns, scales and shifts `points` onto `target` by least squares, without reflection.
+
+    The "PA" (Procrustes alignment) of PA-MPJPE and PVE-PA.
+
+    Args:
+        points: Predicted [m].
+        target: Corresponding by index [m].
+
+    Raises:
+        ValueError: If all of `points` coincide, when no scale exists.
+
+    Source: Umeyama, "Least-Squares Estimation of Transformation Parameters Between Two Point
+    Patterns", 1991, equations 40-42.
+    """
+    centred, target_centre = points - points.mean(-2, keepdim=True), target.mean(-2, keepdim=True)
+    covariance = (target - target_centre).mT @ centred
+    # The rotation that maximises trace(R' C) is the one nearest to C: the "mean" of C alone.
+    rotation = mean_rotation(covariance[None])
+    spread = _positive(centred.square().sum((-2, -1)))
+    scale = (rotation * covariance).sum((-2, -1)) / spread
+    return scale[..., None, None] * (centred @ rotation.mT) + target_centre
+
+
+def _spread(centred: Float[Tensor, "*batch N 3"]) -> Float[Tensor, "*batch"]:
+    return centred.square().sum(-1).mean(-1).sqrt()
+
+
+def _positive(spread: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    if not bool((spread > 0).all()):
+        raise ValueError("wanted points that differ, to scale them, got some that all coincide")
+    return spread
+
+
+def _lsp14(joints: Float[Tensor, "*batch J 3"]) -> Float[Tensor, "*batch 14 3"]:
+    """Takes the joints that are counted: from all rows of the H36M regressor, or those alone."""
+    if joints.shape[-2] == len(H36M17):
+        return joints[..., _LSP14_OF_H36M17, :]
+    if joints.shape[-2] == len(LSP14):
+        return joints
+    raise ValueError(
+        f"joints: wanted the 17 rows of the H36M joint regressor or the 14 of LSP, got "
+        f"{joints.shape[-2]}; for other joints take point_error after an alignment"
+    )
+
+
+def _root(joints: Float[Tensor, "*batch J 3"]) -> Float[Tensor, "*batch 1 3"]:
+    """The pelvis; from LSP's joints, which have none, the middle of the hips."""
+    if joints.shape[-2] == len(H36M17):
+        return joints[..., _PELVIS : _PELVIS + 1, :]
+    hips = indices(["left_hip", "right_hip"], LSP14)
+    return joints[..., hips, :].mean(-2, keepdim=True)
+
+
+def mpjpe(
+    prediction: Float[Tensor, "*batch J 3"], target: Float[Tensor, "*batch J 3"]
+) -> Float[Tensor, "*batch"]:
+    """Averages the errors of the 14 LSP joints after moving the pelvis onto the pelvis [mm].
+
+    The usual MPJPE.
+
+    Args:
+        prediction: The 17 joints that the H36M regressor gives of the predicted mesh [m]. With
+            the 14 of LSP instead, the middle of the hips stands for the pelvis.
+        target: The same of the true mesh [m].
+
+    Source: [K].
+    """
+    gap = _lsp14(prediction) - _root(prediction)
+    return point_error(gap, _lsp14(target) - _root(target))
+
+
+def mpjpe_smplorigin(
+    prediction: Float[Tensor, "*batch J 3"], target: Float[Tensor, "*batch J 3"]
+) -> Float[Tensor, "*batch"]:
+    """Averages the errors of the 14 LSP joints in the body model's own frame [mm].
+
+    Nothing is aligned: the origin of SMPL's template, which is not the pelvis, takes its place, and
+    differs from it by a few millimetres to centimetres with the shape. What [S] and [H] print as
+    MPJPE. Arguments as in `mpjpe`.
+    """
+    return point_error(_lsp14(prediction), _lsp14(target))
+
+
+def mpjpe_sc(
+    prediction: Float[Tensor, "*batch J 3"], target: Float[Tensor, "*batch J 3"]
+) -> Float[Tensor, "*batch"]:
+    """Averages the errors of the 14 LSP joints after scale and shift ([H]) [mm]."""
+    prediction, target = _lsp14(prediction), _lsp14(target)
+    return point_error(align_scale_translation(prediction, target), target)
+
+
+def pa_mpjpe(
+    prediction: Float[Tensor, "*batch J 3"], target: Float[Tensor, "*batch J 3"]
+) -> Float[Tensor, "*batch"]:
+    """Averages the errors of the 14 LSP joints after rotation, scale and shift ([K], [H]) [mm].
+
+    Also known as reconstruction error. Arguments as in `mpjpe`.
+    """
+    prediction, target = _lsp14(prediction), _lsp14(target)
+    return point_error(align_similarity(prediction, target), target)
+
+
+def pve(
+    prediction: Float[Tensor, "*batch V 3"], target: Float[Tensor, "*batch V 3"]
+) -> Float[Tensor, "*batch"]:
+    """Averages the errors of the posed vertices in the body model's own frame [mm].
+
+    Neither root nor pelvis is aligned ([H]). Other authors align the pelvis (and write PVE or MPVE
+    too): subtract it from both for theirs.
+
+    Args:
+        prediction: All vertices of the posed body, without translation [m].
+        target: The same of the true body [m].
+    """
+    return point_error(prediction, target)
+
+
+def pve_sc(
+    prediction: Float[Tensor, "*batch V 3"], target: Float[Tensor, "*batch V 3"]
+) -> Float[Tensor, "*batch"]:
+    """Averages the errors of the posed vertices after scale and shift ([H]) [mm]."""
+    return point_error(align_scale_translation(prediction, target), target)
+
+
+def pve_pa(
+    prediction: Float[Tensor, "*batch V 3"], target: Float[Tensor, "*batch V 3"]
+) -> Float[Tensor, "*batch"]:
+    """Averages the errors of the posed vertices after rotation, scale and shift ([H]) [mm]."""
+    return point_error(align_similarity(prediction, target), target)
+
+
+def pve_t_sc(
+    prediction: Float[Tensor, "*batch V 3"], target: Float[Tensor, "*batch V 3"]
+) -> Float[Tensor, "*batch"]:
+    """Averages the errors of the vertices of bodies at rest after scale and shift [mm].
+
+    The error of the shape alone. It depends on whose mesh the prediction is: the neutral body's
+    (what [H] prints for a neutral regressor) or that of the true gender (the code that comes with
+    SSP-3D); say which.
+
+    Args:
+        prediction: Vertices of the body in its rest pose, from the shape coefficients alone [m].
+        target: The same of the true body [m].
+
+    Source: [S], section 4.
+    """
+    return point_error(align_scale_translation(prediction, target), target)
+
+
+def silhouette_iou(
+    prediction: Shaped[Tensor, "*batch H W"], target: Shaped[Tensor, "*batch H W"]
+) -> Float[Tensor, "*batch"]:
+    """Divides the common area of two masks by their joint area, for each pair: 0..1.
+
+    Soft masks are cut at one half. Two empty masks agree: 1. The mean over a data set weighs small
+    people like large ones; [H] prints `pooled_silhouette_iou` instead.
+    """
+    common, joint = _areas(prediction, target)
+    return torch.where(joint > 0, common / joint.clamp(min=1), 1.0)
+
+
+def pooled_silhouette_iou(
+    prediction: Shaped[Tensor, "*batch H W"], target: Shaped[Tensor, "*batch H W"]
+) -> Float[Tensor, ""]:
+    """Divides the common area of all pairs of masks by their joint area: 0..1.
+
+    The sum of true positives over the sums of true positives, false positives and false negatives
+    of a data set ([H]): large people count more.
+    """
+    common, joint = _areas(prediction, target)
+    return common.sum() / joint.sum().clamp(min=1)
+
+
+def _areas(
+    prediction: Shaped[Tensor, "*batch H W"], target: Shaped[Tensor, "*batch H W"]
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    inside, true = prediction > 0.5, target > 0.5
+    return (inside & true).sum((-2, -1)).double(), (inside | true).sum((-2, -1)).double()
+
+
+def keypoint_error(
+    prediction: Float[Tensor, "*batch K 2"],
+    target: Float[Tensor, "*batch K 2"],
+    visible: Bool[Tensor, "*batch K"] | None = None,
+) -> Float[Tensor, "*batch"]:
+    """Averages the distances of key points in the picture, in the unit that they come in.
+
+    Args:
+        prediction: Projected key points; [H] counts pixels of a crop of 256.
+        target: True ones.
+        visible: Which of them count; without it all do, as in [H]. A sample with none gives NaN.
+    """
+    distance = (prediction - target).norm(dim=-1)
+    if visible is None:
+        return distance.mean(-1)
+    return (distance * visible).sum(-1) / visible.sum(-1)
+
+
+def minimum_of_samples(
+    metric: Metric,
+    samples: Float[Tensor, " N *batch"],
+    target: Float[Tensor, "*batch"],
+    mode: Float[Tensor, "*batch"] | None = None,
+) -> Tensor:
+    """Takes the smallest error among several guesses of each sample [the metric's unit].
+
+    It falls with the number of guesses whatever they are worth: name that number beside it.
+
+    Args:
+        metric: Of one guess, such as `pve`.
+        samples: Guesses, as the metric takes them, stacked along the first axis.
+        target: The truth, without that axis.
+        mode: Takes the place of the first guess if given, as in the released evaluation of [H].
+    """
+    guesses = list(samples) if mode is None else [mode, *samples[1:]]
+    if not guesses:
+        raise ValueError("samples: wanted at least one guess, got none")
+    return torch.stack([metric(guess, target) for guess in guesses]).amin(0)
+
+
+def coverage(
+    prediction: Float[Tensor, " N *batch"], target: Float[Tensor, "*batch"], level: float = 0.9
+) -> Float[Tensor, "*batch"]:
+    """Tells whether the truth lies in the central interval of predictive samples: 1 or 0.
+
+    Its mean over people should be the level; above it, the intervals are too wide. N samples can
+    at best resolve steps of 1 / (N + 1).
+
+    Args:
+        prediction: Samples of a number (a length, a coefficient) along the first axis.
+        target: The true number.
+        level: Probability that the interval should hold, between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level: wanted a probability between 0 and 1, got {level}")
+    tails = prediction.new_tensor([(1 - level) / 2, (1 + level) / 2])
+    low, high = prediction.quantile(tails, dim=0)
+    return ((low <= target) & (target <= high)).to(prediction.dtype)
