@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from plausibody.assets.catalog import find_asset
+from plausibody.assets.contents import read_arrays
 from plausibody.models.body import BodyTemplate
 from plausibody.models.markers import JointRegressors
 from plausibody.models.templates import load_template
@@ -43,7 +44,7 @@ def load_assets(
         split: train, val or test.
         directories: Where assets are looked for, instead of the usual places.
     """
-    template = load_template("open", gender)
+    template = load_template("open", gender, directories)
     regressors = load_regressors(template, directories)
     coarse = _topology_checked(find_asset("body/coarse.npz", directories), template)
     charts = _topology_checked(find_asset("body/charts.npz", directories), template)
@@ -79,8 +80,7 @@ def load_regressors(
 
 def _topology_checked(path: Path, template: BodyTemplate) -> dict[str, np.ndarray]:
     """Reads an npz whose vertex indices count in the template's mesh, or refuses it."""
-    with np.load(path, allow_pickle=False) as file:
-        data = {name: file[name] for name in file.files}
+    data = read_arrays(path)
     topology = str(data.get("topology", "none"))
     if topology != template.topology:
         raise ValueError(
