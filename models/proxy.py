@@ -135,10 +135,19 @@ def _tent(
     target = torch.arange(size, dtype=low.dtype, device=low.device) + 0.5
     source = torch.arange(length, dtype=low.dtype, device=low.device) + 0.5
     centre = low[..., None] + target * step[..., None]
-    reach = step.clamp(min=1.0)[..., None, None]
-    weight = (1 - (source - centre[..., None]).abs() / reach).clamp(min=0)
-    # The tent integrates to its reach; dividing by that, not by the sum, lets borders fade to 0.
-    return weight / reach
+    reach = step.clamp(min=1.0)[..., None]
+    weight = (1 - (source - centre[..., None]).abs() / reach[..., None]).clamp(min=0)
+    # Divided by the sum over an endless row of pixels: a flat picture stays flat, also where the
+    # tent's reach is no whole number, and borders still fade to 0.
+    ahead = torch.ceil(centre - 0.5) - (centre - 0.5)
+    total = _half_tent(ahead, reach) + _half_tent(1 - ahead, reach)
+    return weight / total[..., None]
+
+
+def _half_tent(first: Float[Tensor, "*batch N"], reach: Float[Tensor, "*batch 1"]) -> Tensor:
+    """Sums 1 - d / reach over the distances d = first, first + 1, ... up to `reach`."""
+    count = torch.floor(reach - first) + 1
+    return count - (count * first + count * (count - 1) / 2) / reach
 
 
 def gaussian_heatmaps(
