@@ -12,6 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 console = Console(stderr=True)
 
@@ -168,6 +169,64 @@ def preview_command(
         batch = generator.samples(step * size, min(count, size))
         save_picture(tile(draw_proxies(batch), columns=8), out)
         console.print(f"{out}: samples {step * size} to {step * size + len(batch) - 1}")
+
+
+@main.command("doctor")
+@click.option("--picture", type=click.Path(path_type=Path), help="Save the rendered test pose.")
+def doctor_command(picture: Path | None) -> None:
+    """Check the installation, the assets, and that up, left and front are where they belong."""
+    with helpful_errors():
+        from plausibody import doctor
+
+        checks = [*doctor.environment(), *doctor.conventions(), *doctor.assets()]
+        for check in checks:
+            mark = "[green]ok[/]  " if check.ok else "[bold red]FAIL[/]"
+            console.print(f"{mark} {check.name}: {check.detail}", highlight=False)
+        if picture is not None:
+            from plausibody.models.templates import load_template
+            from plausibody.predict.drawing import save_picture
+
+            drawn, _ = doctor.render_pose(load_template("open"), doctor.asymmetric_pose(), 512)
+            save_picture(drawn, picture)
+        if not all(check.ok for check in checks):
+            sys.exit(1)
+
+
+@main.group("assets")
+def assets_group() -> None:
+    """Where each asset comes from, and whether it is whole."""
+
+
+@assets_group.command("list")
+def assets_list() -> None:
+    """List what ships: size, licence, source."""
+    with helpful_errors():
+        from plausibody.assets.catalog import list_assets
+
+        table = Table("file", "kB", "licence", "source")
+        for asset in list_assets():
+            table.add_row(asset.path, f"{asset.bytes / 1000:.0f}", asset.licence, asset.source)
+        Console().print(table)
+
+
+@assets_group.command("check")
+@click.option("--assets", "directory", type=click.Path(path_type=Path), help="Looked in first.")
+def assets_check(directory: Path | None) -> None:
+    """Compare each file with the manifest, and all topologies with the body's."""
+    with helpful_errors():
+        from plausibody.assets.catalog import check_assets, search_directories
+
+        findings = check_assets(search_directories(directory))
+        for finding in findings:
+            good = finding.state in ("ok", "replaced")
+            mark = "[green]ok[/]  " if good else "[bold red]FAIL[/]"
+            shapes = ", ".join(f"{name} {shape}" for name, shape in finding.shapes.items())
+            console.print(
+                f"{mark} {finding.asset.path}: {finding.state} {finding.detail} {shapes}",
+                highlight=False,
+            )
+        if not all(finding.state in ("ok", "replaced") for finding in findings):
+            sys.exit(1)
 
 
 if __name__ == "__main__":
