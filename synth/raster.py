@@ -21,6 +21,7 @@ import functools
 import importlib.util
 import logging
 from dataclasses import dataclass
+from types import ModuleType
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -42,8 +43,8 @@ class Fragments:
     depth: Float[Tensor, "B H W"]
     """Its depth at the pixel's centre [m], -1 where there is none."""
     barycentric: Float[Tensor, "B H W 3"] | None
-    """Weights of the face's vertices in the order of `faces`; their sum is 1, or 0 where there is no
-    face. None if they were not asked for."""
+    """Weights of the face's vertices in the order of `faces`, of sum 1; all 0 where there is no face.
+    None if they were not asked for."""
     dropped: Int[Tensor, " B"]
     """How many faces of each image were dropped; see the module's contract."""
 
@@ -117,9 +118,7 @@ def rasterize_labels(
     return labels
 
 
-def label_pixels(
-    fragments: Fragments, face_labels: UInt8[Tensor, " F"]
-) -> UInt8[Tensor, "B H W"]:
+def label_pixels(fragments: Fragments, face_labels: UInt8[Tensor, " F"]) -> UInt8[Tensor, "B H W"]:
     """Gives each pixel its face's label, 0 where there is none."""
     return _look_up(fragments.face, face_labels)
 
@@ -206,7 +205,7 @@ def _check_labels(face_labels: Tensor, faces: Tensor) -> None:
         )
 
 
-def _engine(backend: str, device: torch.device):  # type: ignore[no-untyped-def]
+def _engine(backend: str, device: torch.device) -> ModuleType:
     """Gives the module that draws; numba is imported only if it is the one."""
     if backend in _PLANNED:
         raise ValueError(

@@ -9,6 +9,7 @@ layer may kill the process when two threads enter it at once.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -36,16 +37,26 @@ _CULL = {"none": 0, "back": 1, "front": -1}
 def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiles without the interpreter's lock, and keeps the machine code on disk where it can."""
     # The "numpy" error model leaves out a test for zero before each division.
-    options = {"nogil": True, "error_model": "numpy", "fastmath": False}
+    compiler = functools.partial(njit, nogil=True, error_model="numpy", fastmath=False)
     try:
-        compiled: Callable[..., Any] = njit(cache=True, **options)(function)
+        return compiler(cache=True)(function)
     except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        compiled = njit(**options)(function)
-    return compiled
+        return compiler()(function)
 
 
 @_jit
-def _draw(points, faces, values, near, cull, perspective, snapped, weights, depth, target):  # type: ignore[no-untyped-def]
+def _draw(
+    points: np.ndarray,
+    faces: np.ndarray,
+    values: np.ndarray,
+    near: np.float32,
+    cull: int,
+    perspective: bool,
+    snapped: np.ndarray,
+    weights: np.ndarray,
+    depth: np.ndarray,
+    target: np.ndarray,
+) -> int:
     """Draws one image over `depth` and `target`, and counts the triangles it had to drop.
 
     Args:
@@ -85,10 +96,10 @@ def _draw(points, faces, values, near, cull, perspective, snapped, weights, dept
         xc, yc = np.int64(snapped[c, 0]), np.int64(snapped[c, 1])
 
         # Rows and columns whose centres lie in the bounding box.
-        first_j = max((min(xa, min(xb, xc)) + (_ONE - _HALF - 1)) >> SUBPIXEL_BITS, 0)
-        last_j = min((max(xa, max(xb, xc)) - _HALF) >> SUBPIXEL_BITS, width - 1)
-        first_i = max((min(ya, min(yb, yc)) + (_ONE - _HALF - 1)) >> SUBPIXEL_BITS, 0)
-        last_i = min((max(ya, max(yb, yc)) - _HALF) >> SUBPIXEL_BITS, height - 1)
+        first_j: int = max((min(xa, min(xb, xc)) + (_ONE - _HALF - 1)) >> SUBPIXEL_BITS, 0)
+        last_j: int = min((max(xa, max(xb, xc)) - _HALF) >> SUBPIXEL_BITS, width - 1)
+        first_i: int = max((min(ya, min(yb, yc)) + (_ONE - _HALF - 1)) >> SUBPIXEL_BITS, 0)
+        last_i: int = min((max(ya, max(yb, yc)) - _HALF) >> SUBPIXEL_BITS, height - 1)
         if first_j > last_j or first_i > last_i:
             continue
         area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)
@@ -135,7 +146,18 @@ def _draw(points, faces, values, near, cull, perspective, snapped, weights, dept
 
 
 @_jit
-def _draw_faces(points, faces, near, cull, perspective, face, depth, dropped, first, last):  # type: ignore[no-untyped-def]
+def _draw_faces(
+    points: np.ndarray,
+    faces: np.ndarray,
+    near: np.float32,
+    cull: int,
+    perspective: bool,
+    face: np.ndarray,
+    depth: np.ndarray,
+    dropped: np.ndarray,
+    first: int,
+    last: int,
+) -> None:
     numbers = np.arange(faces.shape[0]).astype(np.int32)
     snapped = np.empty((points.shape[1], 2), np.int32)
     weights = np.empty(points.shape[1], np.float32)
@@ -152,20 +174,36 @@ def _draw_faces(points, faces, near, cull, perspective, face, depth, dropped, fi
 
 
 @_jit
-def _draw_labels(points, faces, labels, near, cull, perspective, target, first, last):  # type: ignore[no-untyped-def]
+def _draw_labels(
+    points: np.ndarray,
+    faces: np.ndarray,
+    labels: np.ndarray,
+    near: np.float32,
+    cull: int,
+    perspective: bool,
+    target: np.ndarray,
+    first: int,
+    last: int,
+) -> None:
     depth = np.empty(target.shape[1:], np.float32)
     snapped = np.empty((points.shape[1], 2), np.int32)
     weights = np.empty(points.shape[1], np.float32)
     for n in range(first, last):
         depth[:] = np.inf
         target[n] = 0
-        _draw(
-            points[n], faces, labels, near, cull, perspective, snapped, weights, depth, target[n]
-        )
+        _draw(points[n], faces, labels, near, cull, perspective, snapped, weights, depth, target[n])
 
 
 @_jit
-def _weigh(points, faces, perspective, face, barycentric, first, last):  # type: ignore[no-untyped-def]
+def _weigh(
+    points: np.ndarray,
+    faces: np.ndarray,
+    perspective: bool,
+    face: np.ndarray,
+    barycentric: np.ndarray,
+    first: int,
+    last: int,
+) -> None:
     """Fills in barycentric coordinates; each step has its twin in `raster_torch.barycentrics`."""
     zero, one, half = np.float32(0.0), np.float32(1.0), np.float32(0.5)
     third = one / np.float32(3.0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SUBPIXEL_BITS = 12
-"""Vertices are snapped to 2^-12 pixels; then coverage is exact. With 2^-8, five times as many pixels
-get another face than from unsnapped vertices."""
+"""Vertices are snapped to 2^-12 pixels; then coverage is exact. With 2^-8, five times as many
+pixels get another face than from vertices as they come."""
 
 GUARD_BAND = 131072.0
 """Faces with a vertex farther from the image's corner than this [px], in x or y, are dropped: the
