@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -77,7 +77,7 @@ def _mean_of_neighbours(mask: Float[Tensor, "batch H W"]) -> Float[Tensor, "batc
 
 
 def remove_labels(
-    labels: Float[Tensor, "batch H W"] | Tensor, removed: Bool[Tensor, "batch L"]
+    labels: UInt8[Tensor, "batch H W"], removed: Bool[Tensor, "batch L"]
 ) -> Float[Tensor, "batch H W"]:
     """Gives the silhouette of a label map without some labels; label 0 is the background.
 

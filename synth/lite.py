@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from plausibody.models.body import BodyTemplate, Skin, pose_body, regress, vertex_normals
@@ -128,7 +128,7 @@ class CoarseBody:
     skin: Skin
     """The coarse mesh's vertices, then those that the COCO joints need."""
     faces: Int[Tensor, "F 3"]
-    part24: Int[Tensor, " F"]
+    part24: UInt8[Tensor, " F"]
     """DensePose's part of each face, 1..24."""
     coco17: Float[Tensor, "17 V"]
     """Joint regressor over the skin's vertices."""
@@ -195,7 +195,7 @@ def clothe(
 
 
 def joints_in_sight(
-    labels: Int[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 2"]
+    labels: UInt8[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 2"]
 ) -> Bool[Tensor, "batch 17"]:
     """Looks whether the pixel of each joint shows a part of the body that the joint belongs to.
 
@@ -284,7 +284,7 @@ def _face_away(marks: Float[Tensor, "batch 17 3"]) -> Bool[Tensor, " batch"]:
 
 def observe(
     chance: Chance,
-    labels: Int[Tensor, "batch size size"],
+    labels: UInt8[Tensor, "batch size size"],
     truth: Float[Tensor, "batch 17 2"],
     away: Bool[Tensor, " batch"],
     borders: Float[Tensor, "batch 4"],
@@ -364,7 +364,7 @@ def coarse_body(
     template: BodyTemplate,
     vertices: Int[Tensor, " N"],
     faces: Int[Tensor, "F 3"],
-    part24: Int[Tensor, " F"],
+    part24: UInt8[Tensor, " F"],
     regressors: JointRegressors,
 ) -> CoarseBody:
     """Puts the coarse mesh's vertices first and adds those that the COCO joints need.

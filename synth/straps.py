@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from plausibody.models.body import pose_body, regress
@@ -159,7 +159,7 @@ class StrapsRecipe:
     def _observe(
         self,
         chance: Chance,
-        labels: Int[Tensor, "batch size size"],
+        labels: UInt8[Tensor, "batch size size"],
         truth: Float[Tensor, "batch 17 2"],
     ) -> Observation:
         settings, size = self.settings, self.settings.size
