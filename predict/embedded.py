@@ -47,6 +47,8 @@ LEAST_AGREEMENT = 0.5
 LEAST_PRESENCE = 0.5
 HIP_WEIGHT = 0.4
 """Weight of BlazePose's hips. They lie elsewhere than COCO's, of which MoveNet's are closer."""
+TOUCHES = 0.05
+"""Share of the person's box along which a silhouette must run at the border to count as cut."""
 SMALL = 0.12
 """Share of the picture's longer side below which finding people is luck."""
 
@@ -283,11 +285,9 @@ def _person(candidate: _Candidate, mask: SoftMask, before: SoftMask) -> Person:
     keypoints = fuse(candidate.sight.keypoints, candidate.keypoints, candidate.extent)
     size = keypoints.new_tensor([mask.width, mask.height])
     inside = ((keypoints[:, :2] >= 0) & (keypoints[:, :2] <= size)).all(-1)
-    keypoints = keypoints * torch.tensor([1.0, 1.0, 0.0]) + torch.where(
-        inside[:, None], keypoints * torch.tensor([0.0, 0.0, 1.0]), 0.0
-    )
+    keypoints = torch.cat([keypoints[:, :2], keypoints[:, 2:] * inside[:, None]], 1)
     flags: set[Flag] = set()
-    if not inside.all():
+    if not inside.all() or mask.along_border() > TOUCHES * candidate.extent:
         flags.add("truncated")
     if candidate.extent < SMALL * max(mask.width, mask.height):
         flags.add("small")

@@ -21,9 +21,9 @@ Picture: TypeAlias = Path | str | UInt8[Tensor, "_ _ 3"]
 """A file, or what `plausibody.predict.photo.read_photo` makes of one."""
 
 Flag = Literal["truncated", "small", "overlap", "mask_unreliable", "low_agreement"]
-"""truncated: key points lie outside the picture; small: below 12 % of the picture's longer side;
-overlap: another person claims part of the silhouette; mask_unreliable: the silhouette misses key
-points that are sure; low_agreement: two nets disagree where the person is, or whether."""
+"""truncated: the person goes on beyond the border of the picture; small: below 12 % of its longer
+side; overlap: another person claims part of the silhouette; mask_unreliable: the silhouette misses
+key points that are sure; low_agreement: two nets disagree where the person is, or whether."""
 
 
 @dataclass(frozen=True)

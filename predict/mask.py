@@ -58,6 +58,24 @@ class SoftMask:
         cell = float(torch.linalg.det(self.to_picture[:, :2]).abs())
         return float(((self.logits > 0) & inside).sum()) * cell
 
+    def along_border(self) -> float:
+        """Gives how far the silhouette runs along the border of the picture [px]."""
+        steps = 256
+        along = (torch.arange(steps) + 0.5) / steps
+        zero, one = torch.zeros(steps), torch.ones(steps)
+        edges = torch.stack(
+            [
+                torch.stack([x * (self.width - 1) + 0.5, y * (self.height - 1) + 0.5], -1)
+                for x, y in ((along, zero), (along, one), (zero, along), (one, along))
+            ]
+        )
+        cell = apply(inverse(self.to_picture), edges).floor().long()
+        size = torch.tensor(self.logits.shape[::-1])
+        known = ((cell >= 0) & (cell < size)).all(-1)
+        column, row = cell.minimum(size - 1).clamp(min=0).unbind(-1)
+        share = ((self.logits[row, column] > 0) & known).float().mean(-1)
+        return float(share @ share.new_tensor([self.width, self.width, self.height, self.height]))
+
     def emptied(self) -> SoftMask:
         return replace(self, logits=torch.full_like(self.logits, SURELY_NOT))
 

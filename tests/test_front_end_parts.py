@@ -429,6 +429,14 @@ def test_a_mask_outside_the_picture_is_empty():
     assert mask.area() == 0
 
 
+def test_the_length_along_the_border_tells_who_is_cut_off():
+    assert SoftMask(disc(16, 16, 9), IDENTITY, 32, 32).along_border() == 0
+    half = SoftMask(disc(16, 32, 9), IDENTITY, 32, 32).along_border()
+    assert half == pytest.approx(18, abs=0.5)
+    corner = SoftMask(disc(0, 0, 9), IDENTITY, 32, 32).along_border()
+    assert corner == pytest.approx(18, abs=0.5)
+
+
 def test_neighbours_share_the_border_where_both_are_equally_sure():
     left = SoftMask(disc(12, 16, 8), IDENTITY, 32, 32)
     there = torch.tensor([[1.0, 0.0, -3.0], [0.0, 1.0, 0.0]])  # on a grid 3 px to the left
