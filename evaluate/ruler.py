@@ -1,0 +1,149 @@
+"""Measures bodies: which errors are taken of a prediction whose truth is known completely."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from plausibody.evaluate import metrics
+from plausibody.models.body import pose_body, regress
+from plausibody.models.camera import (
+    PerspectiveCamera,
+    WeakPerspectiveCamera,
+    world_to_camera,
+)
+from plausibody.models.prediction import BodyParameters
+from plausibody.models.rotations import geodesic_angle
+from plausibody.synth.raster import rasterize_labels
+from plausibody.synth.stores import SynthAssets
+
+CROP = 256
+"""Side of the crop in whose pixels key points are compared, as published."""
+SILHOUETTE = 128
+"""Side of the silhouettes that are compared [px]."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What a figure is of, so that figures of different papers are not mixed."""
+
+    points: str
+    alignment: str
+    unit: str = "mm"
+    pooled: bool = False
+    """Whether people count by the area they have, not each the same."""
+
+
+_VERTICES, _REST = "vertices, posed", "vertices, at rest"
+_JOINTS = "LSP14 of H36M17"
+_NONE, _SC, _PA = "none", "scale, shift", "rotation, scale, shift"
+
+PROTOCOLS = {
+    "mpjpe": Protocol(_JOINTS, "pelvis"),
+    "mpjpe_smplorigin": Protocol(_JOINTS, _NONE),
+    "mpjpe_sc": Protocol(_JOINTS, _SC),
+    "pa_mpjpe": Protocol(_JOINTS, _PA),
+    "pve": Protocol(_VERTICES, _NONE),
+    "pve_sc": Protocol(_VERTICES, _SC),
+    "pve_pa": Protocol(_VERTICES, _PA),
+    "pve_t": Protocol(_REST, _NONE),
+    "pve_t_sc": Protocol(_REST, _SC),
+    "root_angle": Protocol("root rotation", _NONE, "degrees"),
+    "keypoint_error": Protocol(f"COCO17, all, crop of {CROP} px", _NONE, "px"),
+    "silhouette_iou": Protocol("naked body, uncut", _NONE, "0..1"),
+    "silhouette_iou_pooled": Protocol("naked body, uncut", _NONE, "0..1", pooled=True),
+}
+"""The figures that are taken, by name."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A body and its picture, as far as they are compared."""
+
+    vertices: Float[Tensor, "batch V 3"]
+    """Posed [m]."""
+    rest: Float[Tensor, "batch V 3"]
+    """Shaped only [m]."""
+    h36m: Float[Tensor, "batch 17 3"]
+    root: Float[Tensor, "batch 3 3"]
+    keypoints: Float[Tensor, "batch 17 2"]
+    """COCO-17 in half-squares."""
+    silhouette: Bool[Tensor, "batch size size"]
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """The body of one gender, to measure predictions or truths of it with."""
+
+    assets: SynthAssets
+
+    def __call__(
+        self, body: BodyParameters, camera: PerspectiveCamera | WeakPerspectiveCamera
+    ) -> Measured:
+        """Poses a body and takes its picture.
+
+        Args:
+            body: Its parameters.
+            camera: Over the square of the proxy, in half-squares.
+        """
+        template, regressors = self.assets.template, self.assets.regressors
+        skin, count = template.skin, body.shape.shape[-1]
+        vertices = pose_body(skin, body.shape, body.rotations).vertices
+        offset = (body.shape @ skin.shape_matrix[:count]).unflatten(1, (3, -1))
+        rest = template.vertices.mT.contiguous() + offset
+        coco = regress(regressors.coco17, vertices)
+        return Measured(
+            vertices=vertices,
+            rest=rest.mT,
+            h36m=regress(regressors.h36m17, vertices),
+            root=body.rotations[:, 0],
+            keypoints=camera.project(coco)[..., :2],
+            silhouette=self._silhouette(body, camera),
+        )
+
+    def _silhouette(
+        self, body: BodyParameters, camera: PerspectiveCamera | WeakPerspectiveCamera
+    ) -> Bool[Tensor, "batch size size"]:
+        """Draws the coarse mesh."""
+        coarse = self.assets.coarse
+        posed = pose_body(coarse.skin, body.shape, body.rotations).vertices[:, : coarse.drawn]
+        flat = (camera.project(posed)[..., :2] + 1) * (SILHOUETTE / 2)
+        # Depth only has to be positive: nothing but the outline is kept.
+        depth = world_to_camera(posed)[..., 2:] + 10
+        labels = rasterize_labels(
+            torch.cat([flat, depth], -1), coarse.faces, coarse.part24, (SILHOUETTE, SILHOUETTE)
+        )
+        return labels > 0
+
+
+def errors(prediction: Measured, truth: Measured) -> dict[str, Float[Tensor, " batch"]]:
+    """Takes every error of `PROTOCOLS`, of each person."""
+    bodies = (prediction.vertices, truth.vertices)
+    rests, joints = (prediction.rest, truth.rest), (prediction.h36m, truth.h36m)
+    overlap = metrics.silhouette_iou(prediction.silhouette, truth.silhouette)
+    turn = geodesic_angle(prediction.root, truth.root)
+    flat = metrics.keypoint_error(prediction.keypoints, truth.keypoints)
+    return {
+        "mpjpe": metrics.mpjpe(*joints),
+        "mpjpe_smplorigin": metrics.mpjpe_smplorigin(*joints),
+        "mpjpe_sc": metrics.mpjpe_sc(*joints),
+        "pa_mpjpe": metrics.pa_mpjpe(*joints),
+        "pve": metrics.pve(*bodies),
+        "pve_sc": metrics.pve_sc(*bodies),
+        "pve_pa": metrics.pve_pa(*bodies),
+        "pve_t": metrics.point_error(*rests),
+        "pve_t_sc": metrics.pve_t_sc(*rests),
+        "root_angle": turn * (180 / math.pi),
+        "keypoint_error": flat * (CROP / 2),
+        "silhouette_iou": overlap,
+        "silhouette_iou_pooled": overlap,
+    }
+
+
+def joint_area(prediction: Measured, truth: Measured) -> Float[Tensor, " batch"]:
+    """The area of both silhouettes together [px]: by it people count in pooled figures."""
+    return (prediction.silhouette | truth.silhouette).sum((-2, -1)).double()

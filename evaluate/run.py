@@ -1,0 +1,325 @@
+"""Runs evaluations: people in, figures with protocols and baselines out."""
+
+from __future__ import annotations
+
+import functools
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from plausibody import __version__
+from plausibody.assets.catalog import find_asset
+from plausibody.evaluate.baselines import MeanBody, NearestPose
+from plausibody.evaluate.open import (
+    OPEN_V0,
+    QUICK,
+    OpenBenchmark,
+    OpenSettings,
+    People,
+    facing,
+    stoutness,
+)
+from plausibody.evaluate.result import Figure, Result, save_result
+from plausibody.evaluate.ruler import PROTOCOLS, Measured, Ruler, errors, joint_area
+from plausibody.models.prediction import BodyPrediction
+from plausibody.models.proxy import Proxy, ProxySettings
+from plausibody.models.records import to_device
+from plausibody.models.weights import TrainedRegressor, load_regressor
+from plausibody.synth.poses import PoseBank, load_poses
+from plausibody.synth.stores import SynthAssets, load_assets
+
+PLANNED = ("ssp3d", "3dpw", "h36m-p1", "h36m-p2", "mpi-inf-3dhp", "coco")
+SUBSETS_BY_FACING = ("seen from the front", "seen from a side", "seen from the back")
+SUBSETS_BY_BUILD = ("thinnest third", "middle third", "stoutest third")
+
+Watch = Callable[[int, int], None]
+"""Is told how many people are done, and of how many."""
+
+
+class Estimator(typing.Protocol):
+    """What can be measured: regressors and baselines."""
+
+    def predict(self, proxy: Proxy) -> BodyPrediction: ...
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Errors of each person, on the CPU in double precision."""
+
+    errors: Mapping[str, Mapping[str, Float[Tensor, " people"]]]
+    """By estimator, then by metric."""
+    area: Mapping[str, Float[Tensor, " people"]]
+    """By estimator: the weights of pooled figures."""
+    truncated: Bool[Tensor, " people"]
+    facing: Int[Tensor, " people"]
+    stoutness: Float[Tensor, " people"]
+
+    def subsets(self) -> dict[str, Bool[Tensor, " people"]]:
+        """Who belongs to which subset."""
+        found = {"all": torch.ones_like(self.truncated)}
+        found["untruncated"], found["truncated"] = ~self.truncated, self.truncated
+        for number, name in enumerate(SUBSETS_BY_FACING):
+            found[name] = self.facing == number
+        third = self.stoutness.argsort().argsort() * 3 // max(len(self.stoutness), 1)
+        for number, name in enumerate(SUBSETS_BY_BUILD):
+            found[name] = third == number
+        return {name: members for name, members in found.items() if bool(members.any())}
+
+
+@torch.no_grad()
+def measure(
+    batches: Iterable[People],
+    estimators: Mapping[str, tuple[Estimator, Ruler]],
+    truth: Ruler,
+    watch: Callable[[int], None] = lambda done: None,
+) -> Measurements:
+    """Measures estimators on the same people.
+
+    Args:
+        batches: The people; moved to the device of the truth.
+        estimators: By name; each with the body that it predicts, on the same device.
+        truth: The body of the benchmark.
+        watch: Is told how many people are done.
+    """
+    device = truth.assets.template.vertices.device
+    taken: dict[str, dict[str, list[Tensor]]] = {name: {} for name in estimators}
+    attributes: dict[str, list[Tensor]] = {"truncated": [], "facing": [], "stoutness": []}
+    done = 0
+    for batch in batches:
+        people = to_device(batch, device)
+        body = people.batch.target.parameters
+        true = truth(body, people.camera)
+        for name, (estimator, ruler) in estimators.items():
+            prediction = estimator.predict(people.batch.proxy)
+            found = ruler(prediction.mode(), prediction.camera)
+            for metric, value in _row(found, true).items():
+                taken[name].setdefault(metric, []).append(value.double().cpu())
+        attributes["truncated"].append(people.truncated.cpu())
+        attributes["facing"].append(facing(body.rotations).cpu())
+        attributes["stoutness"].append(stoutness(true.rest, truth.assets.template.faces).cpu())
+        done += len(people.batch)
+        watch(done)
+    joined = {
+        name: {metric: torch.cat(parts) for metric, parts in columns.items()}
+        for name, columns in taken.items()
+    }
+    return Measurements(
+        area={name: columns.pop("area") for name, columns in joined.items()},
+        errors=joined,
+        **{name: torch.cat(parts) for name, parts in attributes.items()},
+    )
+
+
+def _row(found: Measured, true: Measured) -> dict[str, Tensor]:
+    return {**errors(found, true), "area": joint_area(found, true)}
+
+
+def figures(measured: Measurements, name: str, estimate: str = "mode") -> tuple[Figure, ...]:
+    """Averages what was measured of one estimator, over everyone and over each subset.
+
+    Args:
+        name: Of the estimator; "mean body" and "nearest pose" are set beside it.
+        estimate: Which guess was measured.
+    """
+
+    def average(estimator: str, metric: str, members: Tensor) -> float:
+        value = measured.errors[estimator][metric][members]
+        if not PROTOCOLS[metric].pooled:
+            return float(value.mean())
+        weight = measured.area[estimator][members]
+        return float((value * weight).sum() / weight.sum())
+
+    return tuple(
+        Figure(
+            metric=metric,
+            subset=subset,
+            people=int(members.sum()),
+            value=average(name, metric, members),
+            unit=protocol.unit,
+            points=protocol.points,
+            alignment=protocol.alignment,
+            estimate=estimate,
+            mean_body=average("mean body", metric, members),
+            nearest_pose=average("nearest pose", metric, members),
+        )
+        for subset, members in measured.subsets().items()
+        for metric, protocol in PROTOCOLS.items()
+    )
+
+
+def evaluate_open(
+    regressor: TrainedRegressor,
+    device: torch.device | str = "cpu",
+    batch_size: int = 256,
+    watch: Watch = lambda done, total: None,
+    settings: OpenSettings = OPEN_V0,
+) -> Result:
+    """Evaluates a regressor on the open benchmark, beside the baselines.
+
+    Args:
+        regressor: From `load_regressor`; moved to the device.
+        device: Where networks and bodies are computed; people are made on the CPU.
+        batch_size: People at a time; does not change the figures.
+        watch: Is told the progress.
+        settings: Which version of the benchmark.
+    """
+    benchmark = OpenBenchmark(settings, regressor.proxy)
+    ours = to_device(benchmark.assets, device)
+    truth = Ruler(ours)
+    predicted = truth if regressor.gender == "neutral" else Ruler(_assets_of(regressor, device))
+    bank = training_bank(device)
+    estimators: dict[str, tuple[Estimator, Ruler]] = {
+        "regressor": (regressor.network.to(device), predicted),
+        "mean body": (MeanBody.of(bank, ours), truth),
+        "nearest pose": (NearestPose.of(bank, ours), truth),
+    }
+    batches = benchmark.people(batch_size)
+    measured = measure(batches, estimators, truth, lambda done: watch(done, len(benchmark)))
+    sealed, digest, note = check_seal(benchmark)
+    return Result(
+        benchmark=settings.name if sealed else f"not {settings.name}",
+        sealed=sealed,
+        digest=digest,
+        note=note,
+        gender=f"{regressor.gender} (predicted), neutral (true)",
+        settings=settings.described(),
+        regressor=summary(regressor.card),
+        plausibody=__version__,
+        figures=figures(measured, "regressor"),
+    )
+
+
+def check_seal(benchmark: OpenBenchmark) -> tuple[bool, str, str]:
+    """Compares what there is with what the benchmark's name stands for.
+
+    Returns:
+        Whether they agree, the hash, and what to tell if they do not.
+    """
+    settings, now = benchmark.settings, benchmark.seal()
+    if settings.seal is None:
+        return False, now.digest, f"{settings.name} is not compared between versions: no seal."
+    if settings.seal.agrees(now):
+        return True, settings.seal.digest, ""
+    cause = (
+        "its settings or asset files (poses, body) are others"
+        if settings.seal.content != now.content
+        else "this version of plausibody makes other people of the same settings and files"
+    )
+    return False, now.digest, (
+        f"NOT {settings.name}: {cause}; do not compare these figures with published ones. Wanted "
+        f"{settings.seal.digest[:12]}, got {now.digest[:12]}. Do: 'plausibody assets check', and "
+        "unset $PLAUSIBODY_ASSETS."
+    )  # fmt: skip
+
+
+def _assets_of(regressor: TrainedRegressor, device: torch.device | str) -> SynthAssets:
+    return to_device(load_assets("val", regressor.gender), device)
+
+
+def training_bank(device: torch.device | str) -> PoseBank:
+    """Opens the poses that baselines may know."""
+    return load_poses(find_asset("poses/cmu.h5"), "train").to(device)
+
+
+def summary(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Takes from a card what identifies a regressor."""
+    kept = ("sha256", "steps", "samples", "commit", "plausibody")
+    method = card.get("config", {}).get("method")
+    return {"method": method, **{key: card[key] for key in kept if key in card}}
+
+
+def run_evaluation(
+    dataset: str,
+    weights: Path,
+    out: Path | None = None,
+    device: torch.device | str = "cpu",
+    batch_size: int = 256,
+    watch: Watch = lambda done, total: None,
+) -> Result:
+    """Does what `plausibody evaluate` says, without printing.
+
+    Args:
+        dataset: open; other names are refused.
+        weights: A file, or the name of weights that ship, such as "lite".
+        out: Folder for results.json and results.md; none to write nothing.
+        device: Where networks and bodies are computed.
+        batch_size: People at a time.
+        watch: Is told the progress.
+    """
+    if dataset != "open":
+        what = "is planned, but not in this version" if dataset in PLANNED else "is no data set"
+        raise ValueError(
+            f"{dataset} {what}; do: plausibody evaluate open, which needs no data, or the metrics "
+            "of plausibody.evaluate.metrics on your own predictions"
+        )
+    path = weights if weights.exists() else find_asset(f"weights/{weights.stem}.safetensors")
+    result = evaluate_open(load_regressor(path, device), device, batch_size, watch)
+    if out is not None:
+        save_result(result, out)
+    return result
+
+
+class Trained(typing.Protocol):
+    """What `quick_figures` needs of a training."""
+
+    @property
+    def best(self) -> Any: ...
+    @property
+    def config(self) -> Any: ...
+    @property
+    def device(self) -> torch.device: ...
+
+
+def quick_figures(trainer: Trained) -> dict[str, float]:
+    """Measures the network in training on a few held-out people, not those of the benchmark.
+
+    The people are those of `open-v0`'s recipe with the poses of the validation split; they and
+    the mean body's figures are computed once per process.
+
+    Returns:
+        The main errors, and PA-MPJPE over the mean body's.
+    """
+    config = trainer.config
+    quick = _quick(config.proxy, config.gender, str(trainer.device))
+    training = trainer.best.training
+    found = quick.figures(trainer.best.eval())
+    trainer.best.train(training)
+    kept = ("mpjpe", "pa_mpjpe", "pve", "pve_t_sc", "root_angle", "keypoint_error")
+    return {
+        **{name: found[name] for name in (*kept, "silhouette_iou")},
+        "pa_mpjpe_over_mean_body": found["pa_mpjpe"] / quick.mean_body["pa_mpjpe"],
+    }
+
+
+class _Quick:
+    """A few people, made and posed once, to be measured again and again."""
+
+    def __init__(self, proxy: ProxySettings, gender: str, device: str):
+        benchmark = OpenBenchmark(QUICK, proxy, gender=gender)
+        ours = to_device(benchmark.assets, device)
+        self.ruler = Ruler(ours)
+        batches = [to_device(people, device) for people in benchmark.people(256)]
+        self.people = [
+            (people.batch.proxy, self.ruler(people.batch.target.parameters, people.camera))
+            for people in batches
+        ]
+        self.mean_body = self.figures(MeanBody.of(training_bank(device), ours))
+
+    @torch.no_grad()
+    def figures(self, estimator: Estimator) -> dict[str, float]:
+        rows = []
+        for proxy, true in self.people:
+            prediction = estimator.predict(proxy)
+            rows.append(errors(self.ruler(prediction.mode(), prediction.camera), true))
+        return {name: float(torch.cat([row[name] for row in rows]).mean()) for name in PROTOCOLS}
+
+
+@functools.lru_cache(maxsize=1)
+def _quick(proxy: ProxySettings, gender: str, device: str) -> _Quick:
+    return _Quick(proxy, gender, device)

@@ -1,0 +1,51 @@
+"""Figures for a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from plausibody.evaluate.result import Result, all_rows, protocol_lines, subset_rows, title
+
+TEXTUAL = {"metric", "points", "alignment", "unit", "people"}
+
+
+def result_table(result: Result) -> RenderableType:
+    """Lays out a result: everyone, then the subsets, then what holds for all of it."""
+    everyone = _table(title(result), *all_rows(result))
+    subsets = _table("by subset, the mean body in brackets", *subset_rows(result))
+    style = "" if result.sealed else "bold red"
+    lines = [Text(line, style=style if line == result.note else "dim")
+             for line in protocol_lines(result)]  # fmt: skip
+    return Group(everyone, subsets, *lines)
+
+
+def comparison_table(first: Result, second: Result) -> RenderableType:
+    """Sets two results of one benchmark side by side.
+
+    Raises:
+        ValueError: If they were measured on different people.
+    """
+    if first.digest != second.digest:
+        raise ValueError(
+            f"--compare: wanted two results of one benchmark, got {title(first)} and "
+            f"{title(second)}; do: evaluate both regressors with the same version of plausibody"
+        )
+    heads, rows = ["metric", "people", "alignment", "unit", "first", "second", "change"], []
+    for figure in first.figures:
+        other = second.of(figure.metric, figure.subset)
+        values = [f"{v:.{figure.digits}f}" for v in (figure.value, other.value)]
+        change = f"{100 * (other.value / figure.value - 1):+.1f} %" if figure.value else "-"
+        named = [figure.metric, figure.subset, figure.alignment, figure.unit]
+        rows.append([*named, *values, change])
+    return _table(title(first), heads, rows)
+
+
+def _table(name: str, heads: list[str], rows: list[list[str]]) -> Table:
+    table = Table(title=name, title_justify="left")
+    for head in heads:
+        table.add_column(head, justify="left" if head in TEXTUAL else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table
