@@ -171,6 +171,65 @@ def preview_command(
         console.print(f"{out}: samples {step * size} to {step * size + len(batch) - 1}")
 
 
+@main.command("evaluate")
+@click.argument("dataset")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    default=Path("lite"),
+    help="A file, or the name of weights that ship.  [default: lite]",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for results.json and .md.")
+@click.option("--compare", nargs=2, type=click.Path(path_type=Path), help="Two results.json.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option("--batch-size", type=int, default=256)
+@click.option("--quiet", is_flag=True)
+def evaluate_command(
+    dataset: str,
+    weights: Path,
+    out: Path | None,
+    compare: tuple[Path, Path] | None,
+    device: str,
+    batch_size: int,
+    quiet: bool,
+) -> None:
+    """Measure a regressor on DATASET: open (needs no data) in this version."""
+    with helpful_errors():
+        from plausibody.evaluate.result import read_result
+        from plausibody.evaluate.run import run_evaluation
+        from plausibody.evaluate.table import comparison_table, result_table
+
+        if compare is not None:
+            first, second = (read_result(path) for path in compare)
+            Console().print(comparison_table(first, second))
+            return
+        with counting("people", quiet) as watch:
+            result = run_evaluation(dataset, weights, out, pick_device(device), batch_size, watch)
+        if not quiet:
+            Console().print(result_table(result))
+
+
+@contextlib.contextmanager
+def counting(what: str, quiet: bool) -> Iterator[Any]:
+    """A bar for something that is counted."""
+    columns = (TextColumn(what + " {task.completed:.0f}/{task.total:.0f}"), BarColumn(),
+               TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=console, disable=quiet) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def pick_device(device: str) -> str:
+    """Resolves "auto": CUDA where there is one."""
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: no CUDA device is available here; do: --device cpu")
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
 @main.command("doctor")
 @click.option("--picture", type=click.Path(path_type=Path), help="Save the rendered test pose.")
 def doctor_command(picture: Path | None) -> None:

@@ -1,0 +1,73 @@
+"""The command line: names that others call, exit codes, messages a stranger can act on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from plausibody.cli import main
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["train", "predict", "evaluate", "preview", "bench", "assets", "doctor", "demo"],
+)
+def test_every_fixed_command_explains_itself(command: str) -> None:
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert len(result.output.splitlines()) > 4
+
+
+def test_wrong_usage_exits_with_2() -> None:
+    assert run("train", "--no-such-option").exit_code == 2
+    assert run("no-such-command").exit_code == 2
+    assert run("train").exit_code == 2  # --out is missing
+
+
+def test_an_unknown_configuration_key_lists_the_known_ones(tmp_path: Path) -> None:
+    result = run("train", "--out", str(tmp_path / "run"), "--set", "train.stepz=3")
+    assert result.exit_code == 1
+    assert "train.stepz" in result.output and "train.steps" in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_method_that_contradicts_its_preset_is_refused(tmp_path: Path) -> None:
+    result = run("train", "--method", "straps", "--preset", "lite", "--out", str(tmp_path / "run"))
+    assert result.exit_code == 1
+    assert "straps" in result.output and "lite" in result.output
+
+
+def test_other_datasets_are_refused_with_what_there_is() -> None:
+    result = run("evaluate", "ssp3d")
+    assert result.exit_code == 1
+    assert "open" in result.output
+
+
+def test_preview_draws_a_contact_sheet(tmp_path: Path) -> None:
+    out = tmp_path / "sheet.png"
+    result = run("preview", "--method", "lite", "--step", "3", "--count", "9", "--out", str(out))
+    assert result.exit_code == 0, result.output
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert "samples 384 to 392" in result.output
+
+
+def test_doctor_passes_here(tmp_path: Path) -> None:
+    picture = tmp_path / "pose.png"
+    result = run("doctor", "--picture", str(picture))
+    assert result.exit_code == 0, result.output
+    for word in ("up (torch)", "left (numba)", "front (torch)"):
+        assert word in result.output
+    assert picture.exists()
+
+
+def test_assets_are_listed_and_whole() -> None:
+    listed, checked = run("assets", "list"), run("assets", "check")
+    assert listed.exit_code == 0 and "CC" in listed.output
+    assert checked.exit_code == 0, checked.output
+    assert "body/open_neutral.npz" in checked.output
