@@ -40,6 +40,7 @@ def prepare_folder(out: Path, config: RunConfig, resume: bool, force: bool) -> R
             raise ValueError(f"--resume: wanted a run in {out}, found no {saved.name}")
         before = from_json(json.loads(saved.read_text("utf-8")))
         _same_or_refuse(before, config)
+        write_text(saved, json.dumps(to_json(config), indent=2))
         return config
     if out.exists() and any(out.iterdir()):
         if not force:
@@ -57,7 +58,8 @@ def prepare_folder(out: Path, config: RunConfig, resume: bool, force: bool) -> R
 
 def _same_or_refuse(before: RunConfig, now: RunConfig) -> None:
     old, new = known_keys(before), known_keys(now)
-    free = {"train.checkpoint_every", "train.keep", "train.log_every", "train.validate_every",
+    # More or fewer steps only bend the learning rate's schedule from here on.
+    free = {"train.steps", "train.checkpoint_every", "train.keep", "train.log_every", "train.validate_every",
             "train.threads", "renderer.backend"}  # fmt: skip
     changed = [
         f"{key}: {old.get(key)!r} -> {new[key]!r}"
