@@ -43,8 +43,8 @@ class Fragments:
     depth: Float[Tensor, "B H W"]
     """Its depth at the pixel's centre [m], -1 where there is none."""
     barycentric: Float[Tensor, "B H W 3"] | None
-    """Weights of the face's vertices in the order of `faces`, of sum 1; all 0 where there is no face.
-    None if they were not asked for."""
+    """Weights of the face's vertices in the order of `faces`, of sum 1; all 0 without a face. None
+    if they were not asked for."""
     dropped: Int[Tensor, " B"]
     """How many faces of each image were dropped; see the module's contract."""
 

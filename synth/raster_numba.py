@@ -10,6 +10,7 @@ layer may kill the process when two threads enter it at once.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,7 @@ _CULL = {"none": 0, "back": 1, "front": -1}
 
 def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiles without the interpreter's lock, and keeps the machine code on disk where it can."""
+    function = inspect.unwrap(function)  # numba cannot compile what checks of types wrap
     # The "numpy" error model leaves out a test for zero before each division.
     compiler = functools.partial(njit, nogil=True, error_model="numpy", fastmath=False)
     try:
@@ -96,10 +98,10 @@ def _draw(
         xc, yc = np.int64(snapped[c, 0]), np.int64(snapped[c, 1])
 
         # Rows and columns whose centres lie in the bounding box.
-        first_j: int = max((min(xa, min(xb, xc)) + (_ONE - _HALF - 1)) >> SUBPIXEL_BITS, 0)
-        last_j: int = min((max(xa, max(xb, xc)) - _HALF) >> SUBPIXEL_BITS, width - 1)
-        first_i: int = max((min(ya, min(yb, yc)) + (_ONE - _HALF - 1)) >> SUBPIXEL_BITS, 0)
-        last_i: int = min((max(ya, max(yb, yc)) - _HALF) >> SUBPIXEL_BITS, height - 1)
+        first_j = max((min(xa, min(xb, xc)) + (_ONE - _HALF - 1)) >> SUBPIXEL_BITS, np.int64(0))
+        last_j = min((max(xa, max(xb, xc)) - _HALF) >> SUBPIXEL_BITS, width - 1)
+        first_i = max((min(ya, min(yb, yc)) + (_ONE - _HALF - 1)) >> SUBPIXEL_BITS, np.int64(0))
+        last_i = min((max(ya, max(yb, yc)) - _HALF) >> SUBPIXEL_BITS, height - 1)
         if first_j > last_j or first_i > last_i:
             continue
         area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)
