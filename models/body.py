@@ -117,11 +117,13 @@ class PosedBody:
 
 def pose_body(
     template: BodyTemplate | Skin,
-    shape: Float[Tensor, "*batch S"],
-    rotations: Float[Tensor, "*batch J 3 3"],
-    translation: Float[Tensor, "*batch 3"] | None = None,
+    shape: Float[Tensor, "*#batch S"],
+    rotations: Float[Tensor, "*#batch J 3 3"],
+    translation: Float[Tensor, "*#batch 3"] | None = None,
 ) -> PosedBody:
     """Shapes the template, bends it at the joints and moves it into the world.
+
+    Batch axes broadcast: one shape may take many poses, one pose many shapes.
 
     Args:
         template: A whole body, or a `Skin` of some of its vertices.
@@ -146,7 +148,9 @@ def pose_body(
     joint_directions = skin.joint_directions[..., :count].flatten(0, 1)
     joints = skin.joints + (shape @ joint_directions.T).unflatten(-1, (-1, 3))
 
-    orientation, position = _walk(skin, rotations, joints)
+    batch = torch.broadcast_shapes(shape.shape[:-1], rotations.shape[:-3])
+    joints = joints.expand(*batch, -1, -1)
+    orientation, position = _walk(skin, rotations.expand(*batch, -1, -1, -1), joints)
     # A vertex follows every joint by its weight: sum_j w_vj (R_j (x_v - rest_j) + p_j).
     offset = position - _rotate(orientation, joints)
     moves = torch.cat([orientation, offset[..., None]], dim=-1).flatten(-2)

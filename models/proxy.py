@@ -72,7 +72,8 @@ def make_proxy(observation: Observation, settings: ProxySettings, box: Box | Non
     A person of whom nothing was seen gets the whole picture as the box, an empty silhouette and
     no key points.
     """
-    seen = observation.keypoints[..., 2] >= settings.least_confidence
+    confidence = observation.keypoints[..., 2]
+    seen = (confidence >= settings.least_confidence) & (confidence > 0)
     if box is None:
         box = person_box(observation, seen, settings.scale)
     flat = box.to_square(observation.keypoints[..., :2])
