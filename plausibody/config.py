@@ -87,7 +87,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method: wanted one of {', '.join(METHODS)}, got {self.method!r}")
-        for key in ("batch_size", "steps", "checkpoint_every", "keep", "validate_every"):
+        counts = ("batch_size", "steps", "checkpoint_every", "keep", "validate_every", "log_every")
+        for key in counts:
             if getattr(self.train, key) < 1:
                 raise ValueError(f"train.{key}: wanted at least 1, got {getattr(self.train, key)}")
         if self.train.schedule not in ("cosine", "constant"):
