@@ -59,8 +59,8 @@ def prepare_folder(out: Path, config: RunConfig, resume: bool, force: bool) -> R
 def _same_or_refuse(before: RunConfig, now: RunConfig) -> None:
     old, new = known_keys(before), known_keys(now)
     # More or fewer steps only bend the learning rate's schedule from here on.
-    free = {"train.steps", "train.checkpoint_every", "train.keep", "train.log_every", "train.validate_every",
-            "train.threads", "renderer.backend"}  # fmt: skip
+    free = {"train.steps", "train.checkpoint_every", "train.keep", "train.log_every",
+            "train.validate_every", "train.threads", "renderer.backend"}  # fmt: skip
     changed = [
         f"{key}: {old.get(key)!r} -> {new[key]!r}"
         for key in new
