@@ -42,6 +42,9 @@ FILES = (
 )
 """What the people are made of."""
 
+FRAME = 112
+"""Side of the picture that the front end is thought to see, round the person [px]."""
+
 RECIPE: dict[str, dict[str, Any]] = {
     "pose": {"mirrored": 0.5, "recombined": 0.3, "jittered": 0.7, "jitter": 0.08},
     "view": {
@@ -132,7 +135,7 @@ class OpenSettings:
 
     def stream(self) -> StreamSettings:
         lite = LiteSettings(
-            frame=112,
+            frame=FRAME,
             pose=PoseSettings(**RECIPE["pose"]),
             view=ViewSettings(**RECIPE["view"]),
             shape=ShapeSettings(**RECIPE["shape"]),
@@ -141,11 +144,13 @@ class OpenSettings:
         return StreamSettings(recipe="lite", seed=self.seed, lite=lite)
 
     def described(self) -> dict[str, Any]:
-        """The settings as tables, for records and for the hash."""
-        return {
+        """The settings as JSON has them, for records and for the hash."""
+        tables = {
             **{"name": self.name, "split": self.split, "count": self.count, "seed": self.seed},
-            **{"recipe": "lite", "frame": 112, "gender": "neutral", **RECIPE},
+            **{"recipe": "lite", "frame": FRAME, "gender": "neutral", **RECIPE},
         }
+        described: dict[str, Any] = json.loads(json.dumps(tables))
+        return described
 
 
 OPEN_V0 = OpenSettings(name="open-v0", split="test", count=4096, seed=4_096_000)

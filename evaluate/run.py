@@ -42,6 +42,7 @@ Watch = Callable[[int, int], None]
 """Is told how many people are done, and of how many."""
 
 
+@typing.runtime_checkable
 class Estimator(typing.Protocol):
     """What can be measured: regressors and baselines."""
 
@@ -265,6 +266,7 @@ def run_evaluation(
     return result
 
 
+@typing.runtime_checkable
 class Trained(typing.Protocol):
     """What `quick_figures` needs of a training."""
 
