@@ -176,7 +176,7 @@ def evaluate_open(
     predicted = truth if regressor.gender == "neutral" else Ruler(_assets_of(regressor, device))
     bank = training_bank(device)
     estimators: dict[str, tuple[Estimator, Ruler]] = {
-        "regressor": (regressor.network.to(device), predicted),
+        "regressor": (regressor, predicted),
         "mean body": (MeanBody.of(bank, ours), truth),
         "nearest pose": (NearestPose.of(bank, ours), truth),
     }

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 
 from plausibody.models.checkpoint import CheckpointError, load_weights
-from plausibody.models.proxy import ProxySettings
+from plausibody.models.mirroring import predict_both
+from plausibody.models.prediction import PointPrediction
+from plausibody.models.proxy import Proxy, ProxySettings
 from plausibody.models.regressor import Regressor, RegressorSettings, build_regressor
 from plausibody.models.skeleton import SMPL24
 
@@ -26,6 +28,11 @@ class TrainedRegressor:
     """Of the body it predicts."""
     card: dict[str, Any]
     """Method, configuration, commit, seed, samples, metrics."""
+
+    @torch.no_grad()
+    def predict(self, proxy: Proxy) -> PointPrediction:
+        """Predicts from a proxy and from its mirror image, and gives the mean."""
+        return predict_both(self.network, proxy)
 
 
 def load_regressor(path: Path, device: torch.device | str = "cpu") -> TrainedRegressor:
