@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -249,6 +251,57 @@ def doctor_command(picture: Path | None) -> None:
             save_picture(drawn, picture)
         if not all(check.ok for check in checks):
             sys.exit(1)
+
+
+@main.command("bench")
+@click.argument("what", type=click.Choice(["render", "synth", "step"]))
+@click.option(
+    "--method",
+    type=click.Choice(["straps", "lite"]),
+    default="lite",
+    help="Whose stream and step (synth, step).",
+)
+@click.option("--size", "sizes", type=int, multiple=True, default=(256,), help="Pixels (render).")
+@click.option("--threads", type=int, multiple=True, default=(1,), help="As many as torch may use.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Also write the figures.")
+def bench_command(
+    what: str,
+    method: str,
+    sizes: tuple[int, ...],
+    threads: tuple[int, ...],
+    device: str,
+    file: Path | None,
+) -> None:
+    """Measure speed here: of the rasteriser, of the stream, or of training."""
+    with helpful_errors():
+        import torch
+
+        from plausibody import bench, bench_training
+        from plausibody.config import preset
+        from plausibody.models.checkpoint import write_text
+        from plausibody.synth.stores import load_assets
+
+        assets, config = load_assets(), preset(method)
+        rows: list[Any] = []
+        if what == "render":
+            rows += bench.bench_render(assets, sizes=sizes, threads=threads)
+        for count in threads if what != "render" else ():
+            torch.set_num_threads(count)
+            rows += (
+                [bench_training.bench_synth(config, assets)]
+                if what == "synth"
+                else bench_training.bench_step(config, assets, device)
+            )
+        names = [field.name for field in dataclasses.fields(rows[0])]
+        table = Table(*names)
+        for row in rows:
+            values = [getattr(row, name) for name in names]
+            table.add_row(*(f"{v:.1f}" if isinstance(v, float) else str(v) for v in values))
+        Console().print(table)
+        if file is not None:
+            record = bench.document(rows, " ".join(["plausibody", *sys.argv[1:]]))
+            write_text(file, json.dumps(record, indent=2) + "\n")
 
 
 @main.group("assets")
