@@ -259,7 +259,8 @@ def run_evaluation(
             f"{dataset} {what}; do: plausibody evaluate open, which needs no data, or the metrics "
             "of plausibody.evaluate.metrics on your own predictions"
         )
-    path = weights if weights.exists() else find_asset(f"weights/{weights.stem}.safetensors")
+    named = not weights.suffix and not weights.is_file()
+    path = find_asset(f"weights/{weights.name}.safetensors") if named else weights
     result = evaluate_open(load_regressor(path, device), device, batch_size, watch)
     if out is not None:
         save_result(result, out)
