@@ -12,6 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+
+from plausibody.models.body import BodyTemplate
+from plausibody.models.templates import load_template
+from plausibody.synth.stores import SynthAssets, load_assets
 
 PYTHON2_NAMES = {
     b"cnumpy._core.": b"cnumpy.core.",
@@ -19,6 +24,24 @@ PYTHON2_NAMES = {
     b"cscipy.sparse._csr\n": b"cscipy.sparse.csr\n",
     b"cscipy.sparse._coo\n": b"cscipy.sparse.coo\n",
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """The workers of pytest-xdist share the cores already."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def template() -> BodyTemplate:
+    """The open body; do not change it."""
+    return load_template("open")
+
+
+@pytest.fixture(scope="session")
+def assets() -> SynthAssets:
+    """What the stream draws from in training; do not change it."""
+    return load_assets("train")
 
 
 class Python2Pickler(pickle._Pickler):

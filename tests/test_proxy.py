@@ -1,0 +1,211 @@
+"""The proxy: the box, the resampling against Pillow and a loop, and people who are hardly seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from plausibody.models.proxy import (
+    Box,
+    Observation,
+    ProxySettings,
+    gaussian_heatmaps,
+    make_proxy,
+    resample_square,
+)
+from plausibody.models.skeleton import COCO17
+
+NOTHING = torch.zeros(17, 3)
+SETTINGS = ProxySettings(size=32)
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def square(x: float, y: float, side: float) -> Box:
+    return Box(centre=torch.tensor([float(x), float(y)]), side=torch.tensor(float(side)))
+
+
+def rectangle(height: int, width: int, top: int, bottom: int, left: int, right: int) -> Tensor:
+    mask = torch.zeros(height, width)
+    mask[top:bottom, left:right] = 1
+    return mask
+
+
+def reported(**places: tuple[float, float, float]) -> Tensor:
+    keypoints = NOTHING.clone()
+    for name, place in places.items():
+        keypoints[COCO17.index(name)] = torch.tensor(place)
+    return keypoints
+
+
+@pytest.mark.parametrize(
+    ("centre", "side"),
+    [((60, 45), 32), ((60, 45), 47), ((58.3, 44.9), 71.5), ((61, 46), 80), ((60.2, 45), 19.3)],
+)
+def test_inside_a_picture_resampling_is_pillows(centre: tuple[float, float], side: float) -> None:
+    picture, box = noise(90, 120), square(*centre, side)
+    low, high = [c - side / 2 for c in centre], [c + side / 2 for c in centre]
+    expected = Image.fromarray(picture.numpy()).resize(
+        (32, 32), Image.Resampling.BILINEAR, box=(*low, *high)
+    )
+    ours = resample_square(picture, box, 32)
+    # Pillow cuts its filter off at the box's edge and rounds it to single precision.
+    inner = slice(3, -3)
+    np.testing.assert_allclose(ours[inner, inner], np.asarray(expected)[inner, inner], atol=1e-4)
+
+
+def test_resampling_against_a_loop_also_over_the_border() -> None:
+    picture, box = noise(9, 11).double(), square(2.3, 7.9, 13.7)
+    ours = resample_square(picture, Box(box.centre.double(), box.side.double()), 5)
+    step = 13.7 / 5
+    for row in range(5):
+        for column in range(5):
+            x, y = 2.3 + (column - 2) * step, 7.9 + (row - 2) * step
+            total, weights = 0.0, 0.0
+            for i in range(-30, 40):
+                for j in range(-30, 40):
+                    across = max(0, 1 - abs(j + 0.5 - x) / step)
+                    weight = across * max(0, 1 - abs(i + 0.5 - y) / step)
+                    inside = 0 <= i < 9 and 0 <= j < 11
+                    total += weight * picture[i, j].item() if inside else 0
+                    weights += weight
+            assert ours[row, column].item() == pytest.approx(total / weights, abs=1e-6)
+
+
+@pytest.mark.parametrize("side", [10, 31.9, 32, 33, 40, 48, 57, 96, 141.3])
+def test_a_flat_picture_stays_flat(side: float) -> None:
+    flat = resample_square(torch.ones(200, 210), square(101.7, 99.2, side), 32)
+    torch.testing.assert_close(flat, torch.ones(32, 32))
+
+
+def test_outside_is_zero_and_the_border_fades() -> None:
+    seen = resample_square(torch.ones(64, 64), square(0, 32, 128), 32)
+    assert (seen[:, :15] == 0).all() and (seen[0:7] == 0).all()
+    torch.testing.assert_close(seen[12:20, 18:31], torch.ones(8, 13))
+
+
+def test_an_unmoved_box_copies_the_picture() -> None:
+    picture = noise(2, 32, 32)
+    box = Box(centre=torch.full((2, 2), 16.0), side=torch.full((2,), 32.0))
+    torch.testing.assert_close(resample_square(picture, box, 32), picture)
+
+
+def test_resampling_passes_gradients_to_picture_and_box() -> None:
+    picture = noise(6, 7).double().requires_grad_()
+    centre = torch.tensor([3.21, 2.87]).double().requires_grad_()
+    side = torch.tensor(5.3).double().requires_grad_()
+
+    def resample(picture: Tensor, centre: Tensor, side: Tensor) -> Tensor:
+        return resample_square(picture, Box(centre, side), 4)
+
+    assert torch.autograd.gradcheck(resample, (picture, centre, side))
+
+
+def test_squares_and_pictures_are_inverse() -> None:
+    box = Box(centre=100 * noise(3, 2), side=10 + 50 * noise(3))
+    places = 200 * noise(3, 17, 2, seed=1) - 50
+    torch.testing.assert_close(box.to_picture(box.to_square(places)), places)
+    edges = torch.stack([box.centre - box.side[:, None] / 2, box.centre + box.side[:, None] / 2], 1)
+    expected = torch.tensor([[-1.0, -1], [1, 1]]).expand(3, 2, 2)
+    torch.testing.assert_close(box.to_square(edges), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_box_is_round_mask_and_seen_key_points() -> None:
+    mask = rectangle(100, 80, 10, 50, 20, 30)
+    keypoints = reported(nose=(70, 20, 0.9), left_ankle=(400, 400, 0.1))
+    box = make_proxy(Observation(keypoints, mask), SETTINGS).box
+    assert box.centre.tolist() == [45, 30]
+    assert box.side.item() == pytest.approx(1.2 * 50)
+
+
+def test_unsure_and_missing_key_points_become_zeros() -> None:
+    keypoints = reported(nose=(40, 20, 0.9), left_eye=(41, 19, 0.19), right_eye=(7, 7, 0.0))
+    proxy = make_proxy(Observation(keypoints, rectangle(60, 60, 10, 50, 30, 50)), SETTINGS)
+    assert (proxy.keypoints[1:] == 0).all()
+    expected = torch.tensor([0, -10 / 24, 0.9])
+    torch.testing.assert_close(proxy.keypoints[0], expected)
+
+
+def test_confidence_zero_is_unseen_even_if_anything_else_counts() -> None:
+    settings = ProxySettings(size=32, least_confidence=0.0)
+    mask = rectangle(60, 60, 10, 50, 30, 50)
+    keypoints = reported(nose=(1e6, 1e6, 0.0), left_eye=(31, 11, 1e-3))
+    proxy = make_proxy(Observation(keypoints, mask), settings)
+    assert proxy.box.side.item() == pytest.approx(48)
+    assert (proxy.keypoints[0] == 0).all() and proxy.keypoints[1, 2] > 0
+
+
+def test_nothing_seen_gives_the_whole_picture_and_zeros() -> None:
+    garbage = torch.full((17, 3), 1e4) * torch.tensor([1, 1, 0.0])
+    proxy = make_proxy(Observation(garbage, torch.full((40, 60), 0.4)), SETTINGS)
+    assert proxy.box.centre.tolist() == [30, 20] and proxy.box.side.item() == pytest.approx(72)
+    assert (proxy.keypoints == 0).all()
+    empty = make_proxy(Observation(NOTHING, torch.zeros(40, 60)), SETTINGS)
+    assert (empty.silhouette == 0).all()
+
+
+def test_one_seen_point_is_enough() -> None:
+    only = Observation(reported(nose=(20, 30, 1)), torch.zeros(40, 60))
+    proxy = make_proxy(only, SETTINGS)
+    assert proxy.box.centre.tolist() == [20, 30] and proxy.box.side.item() == pytest.approx(1.2)
+
+
+def test_a_person_at_the_border_keeps_a_square_box() -> None:
+    mask = rectangle(50, 50, 0, 50, 40, 50)
+    proxy = make_proxy(Observation(NOTHING, mask), SETTINGS)
+    assert proxy.box.centre.tolist() == [45, 25] and proxy.box.side.item() == pytest.approx(60)
+    assert proxy.silhouette.max() == pytest.approx(1) and (proxy.silhouette[:, -12:] == 0).all()
+    # The mask's area in the square is its area in the picture.
+    area = proxy.silhouette.sum() * (60 / 32) ** 2
+    assert area.item() == pytest.approx(500, rel=0.02)
+
+
+def test_moving_and_scaling_the_picture_changes_nothing() -> None:
+    mask = rectangle(48, 48, 8, 40, 18, 28)
+    keypoints = reported(nose=(20, 12, 1), left_knee=(25, 33, 0.5))
+    moved = torch.zeros(150, 200)
+    moved[30:126, 70:166] = mask.repeat_interleave(2, 0).repeat_interleave(2, 1)
+    shift = (keypoints[:, 2:] > 0) * torch.tensor([70, 30, 0])
+    places = keypoints * torch.tensor([2, 2, 1]) + shift
+    before = make_proxy(Observation(keypoints, mask), ProxySettings(size=16))
+    after = make_proxy(Observation(places, moved), ProxySettings(size=16))
+    torch.testing.assert_close(after.keypoints, before.keypoints)
+    assert (after.silhouette - before.silhouette).abs().max() < 0.1
+
+
+def test_batches_are_people_side_by_side() -> None:
+    mask = (noise(2, 3, 20, 24) > 0.8).float()
+    keypoints = noise(2, 3, 17, 3) * torch.tensor([24, 20, 1])
+    whole = make_proxy(Observation(keypoints, mask), SETTINGS)
+    one = make_proxy(Observation(keypoints[1, 2], mask[1, 2]), SETTINGS)
+    torch.testing.assert_close(whole.silhouette[1, 2], one.silhouette)
+    torch.testing.assert_close(whole.keypoints[1, 2], one.keypoints)
+
+
+def test_a_given_box_is_used() -> None:
+    observation = Observation(reported(nose=(10, 10, 1)), torch.ones(20, 20))
+    proxy = make_proxy(observation, SETTINGS, square(10, 10, 10))
+    assert proxy.box.side == 10 and (proxy.silhouette == 1).all()
+    assert proxy.keypoints[0].tolist() == [0, 0, 1]
+
+
+def test_the_mask_gets_gradients() -> None:
+    mask = rectangle(30, 30, 5, 25, 10, 20).requires_grad_()
+    make_proxy(Observation(NOTHING, mask), SETTINGS).silhouette.sum().backward()
+    assert mask.grad is not None and (mask.grad[5:25, 10:20] > 0).all()
+
+
+def test_heatmaps_peak_at_their_key_points() -> None:
+    keypoints = reported(nose=(0.5 / 8, -3.5 / 8, 0.1), left_hip=(2, 0, 1), right_hip=(0, 0, 0))
+    maps = gaussian_heatmaps(keypoints, 16, 2.0)
+    peak = maps[0].flatten().argmax()
+    assert divmod(peak.item(), 16) == (4, 8) and maps[0].max() == 1
+    assert maps[0, 4, 10].item() == pytest.approx(np.exp(-0.5))
+    assert maps[COCO17.index("left_hip")].max() < 0.1
+    assert (maps[COCO17.index("right_hip")] == 0).all()
+    assert (maps[1] == 0).all()

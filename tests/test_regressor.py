@@ -1,0 +1,156 @@
+"""Regressors: published sizes and names, what goes in, what comes out, where they start."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from plausibody.models.encoder import LiteEncoder, ResNet
+from plausibody.models.proxy import Box, Proxy, ProxySettings
+from plausibody.models.regressor import (
+    INITIAL_CAMERA,
+    LiteRegressor,
+    Regressor,
+    RegressorSettings,
+    StrapsRegressor,
+    build_regressor,
+)
+from plausibody.models.rotations import rotvec_to_rotmat
+
+SMALL = RegressorSettings(features=32, width=8, blocks=1)
+PROXY = ProxySettings(size=32)
+
+
+def mean_pose() -> Tensor:
+    return rotvec_to_rotmat(0.3 * torch.randn(24, 3, generator=torch.Generator().manual_seed(0)))
+
+
+def inputs(count: int = 3, size: int = 32) -> Proxy:
+    generator = torch.Generator().manual_seed(1)
+    return Proxy(
+        silhouette=torch.rand(count, size, size, generator=generator),
+        keypoints=torch.rand(count, 17, 3, generator=generator),
+        box=Box(centre=torch.zeros(count, 2), side=torch.ones(count)),
+    )
+
+
+@pytest.fixture(scope="module", params=["lite", "straps"])
+def network(request: pytest.FixtureRequest) -> Regressor:
+    torch.manual_seed(0)
+    return build_regressor(request.param, SMALL, PROXY, mean_pose())
+
+
+def test_straps_has_the_published_number_of_parameters() -> None:
+    network = StrapsRegressor(RegressorSettings(), mean_pose())
+    assert sum(parameter.numel() for parameter in network.parameters()) == 11_909_789
+
+
+def test_straps_has_the_published_names_and_shapes() -> None:
+    found = {
+        name: tuple(value.shape)
+        for name, value in StrapsRegressor(RegressorSettings(), mean_pose()).state_dict().items()
+    }
+    assert found["image_encoder.conv1.weight"] == (64, 18, 7, 7)
+    head = {name.removeprefix("ief_module."): s for name, s in found.items() if "ief_" in name}
+    assert head == {
+        **{"fc1.weight": (512, 669), "fc1.bias": (512,), "fc2.weight": (512, 512)},
+        **{"fc2.bias": (512,), "fc3.weight": (157, 512), "fc3.bias": (157,)},
+    }
+    assert {name.split(".")[0] for name in found} == {"image_encoder", "ief_module", "initial"}
+
+
+@pytest.mark.parametrize(("depth", "features"), [(18, 512), (50, 2048)])
+def test_residual_networks_have_torchvisions_names(depth: int, features: int) -> None:
+    counts, convolutions = ((2, 2, 2, 2), 2) if depth == 18 else ((3, 4, 6, 3), 3)
+    norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    expected = {"conv1.weight", *(f"bn1.{entry}" for entry in norm)}
+    for stage, count in enumerate(counts, start=1):
+        for block in range(count):
+            at = f"layer{stage}.{block}"
+            for number in range(1, convolutions + 1):
+                expected |= {f"{at}.conv{number}.weight"}
+                expected |= {f"{at}.bn{number}.{entry}" for entry in norm}
+        if stage > 1 or depth == 50:
+            expected |= {f"layer{stage}.0.downsample.0.weight"}
+            expected |= {f"layer{stage}.0.downsample.1.{entry}" for entry in norm}
+    encoder = ResNet(3, depth)
+    assert set(encoder.state_dict()) == expected
+    assert encoder.features == features
+    # torchvision's count, less that of the classifier of 1000 classes.
+    total = {18: 11_689_512, 50: 25_557_032}[depth] - (1000 * features + 1000)
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == total
+
+
+def test_other_depths_are_refused() -> None:
+    with pytest.raises(ValueError, match="18 or 50, got 34"):
+        ResNet(3, 34)
+
+
+def test_a_batch_of_proxies_gives_a_batch_of_bodies(network: Regressor) -> None:
+    network.eval()
+    prediction = network.predict(inputs())
+    rotations = prediction.mode().rotations
+    assert prediction.camera.scale.shape == (3,) and prediction.camera.shift.shape == (3, 2)
+    assert prediction.mode().shape.shape == (3, 10) and rotations.shape == (3, 24, 3, 3)
+    torch.testing.assert_close(rotations @ rotations.mT, torch.eye(3).expand(3, 24, 3, 3))
+
+
+def test_half_precision_inside_gives_full_precision_outside(network: Regressor) -> None:
+    network.train()
+    proxy = inputs()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        vector = network(proxy.silhouette, proxy.keypoints)
+        prediction = network.read(vector)
+    assert prediction.mode().rotations.dtype == prediction.camera.scale.dtype == torch.float32
+    prediction.mode().rotations[..., 0, 1].sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+
+
+def test_the_vector_is_camera_then_pose_then_shape(network: Regressor) -> None:
+    vector = network.initial[None].clone()
+    vector[0, -1] = 5.0
+    start = network.read(vector)
+    assert start.camera.scale.item() == pytest.approx(INITIAL_CAMERA[0])
+    torch.testing.assert_close(start.mode().rotations[0, 1:], mean_pose()[1:])
+    torch.testing.assert_close(start.mode().rotations[0, 0], torch.eye(3))
+    assert start.mode().shape[0].tolist() == [0.0] * 9 + [5.0]
+
+
+def test_training_starts_near_the_mean_body() -> None:
+    torch.manual_seed(0)
+    network = LiteRegressor(SMALL, PROXY, mean_pose()).eval()
+    proxy = inputs()
+    with torch.no_grad():
+        vector = network(proxy.silhouette, proxy.keypoints)
+    assert (vector - network.initial).abs().max() < 0.3
+
+
+def test_a_network_is_whole_in_its_state_dict(network: Regressor) -> None:
+    method = "lite" if isinstance(network, LiteRegressor) else "straps"
+    other = build_regressor(method, SMALL, PROXY, torch.eye(3).expand(24, 3, 3)).eval()
+    other.load_state_dict(network.state_dict())
+    network.eval()
+    proxy = inputs()
+    expected = network(proxy.silhouette, proxy.keypoints)
+    assert torch.equal(other(proxy.silhouette, proxy.keypoints), expected)
+
+
+def test_unseen_key_points_differ_from_seen_ones_at_the_centre() -> None:
+    torch.manual_seed(0)
+    encoder = LiteEncoder(size=16, features=8, width=4).eval()
+    empty, unseen = torch.zeros(1, 16, 16), torch.zeros(1, 17, 3)
+    seen = unseen.clone()
+    seen[..., 2] = 1e-6
+    assert (encoder(empty, unseen) - encoder(empty, seen)).abs().max() > 0.01
+
+
+def test_settings_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="multiple of 16, got 40"):
+        LiteEncoder(size=40)
+    with pytest.raises(ValueError, match="straps or lite, got 'hmr'"):
+        build_regressor("hmr", SMALL, PROXY, mean_pose())
+    deeper = dataclasses.replace(SMALL, depth=50)
+    assert StrapsRegressor(deeper, mean_pose()).ief_module.fc2.in_features == 1024
