@@ -1,0 +1,257 @@
+"""Checkpoints: whole or refused, and nothing lost on the way through a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from plausibody.models.checkpoint import (
+    CheckpointError,
+    checkpoints,
+    keep_last,
+    load_checkpoint,
+    load_latest,
+    load_optimiser,
+    load_weights,
+    optimiser_tensors,
+    save_checkpoint,
+    save_weights,
+    write_text,
+)
+
+GROUPS = {
+    "model": {"weight": torch.arange(6.0).reshape(2, 3), "count": torch.tensor(5)},
+    "optimiser": {"0.exp_avg": torch.ones(4, dtype=torch.bfloat16)},
+}
+
+
+def save(folder: Path, *steps: int) -> list[Path]:
+    return [save_checkpoint(folder, step, GROUPS, {"seed": step}) for step in steps]
+
+
+def test_what_was_saved_comes_back(tmp_path: Path) -> None:
+    (written,) = save(tmp_path / "new" / "folder", 7)
+    groups, state = load_checkpoint(written)
+    assert written.name == "step_7" and state["step"] == 7 and state["seed"] == 7
+    assert groups.keys() == GROUPS.keys()
+    for name, tensors in GROUPS.items():
+        for key, value in tensors.items():
+            assert torch.equal(groups[name][key], value) and groups[name][key].dtype == value.dtype
+
+
+def test_tensors_of_any_memory_order_come_back(tmp_path: Path) -> None:
+    filters = torch.randn(3, 4, 5, 5).to(memory_format=torch.channels_last)
+    view = torch.randn(6, 4).T
+    written = save_checkpoint(tmp_path, 1, {"model": {"filters": filters, "view": view}}, {})
+    groups, _ = load_checkpoint(written)
+    assert torch.equal(groups["model"]["filters"], filters)
+    assert torch.equal(groups["model"]["view"], view)
+
+
+def test_saving_again_replaces(tmp_path: Path) -> None:
+    save(tmp_path, 3)
+    save_checkpoint(tmp_path, 3, GROUPS, {"seed": 99})
+    assert load_checkpoint(tmp_path / "step_3")[1]["seed"] == 99
+    assert [path.name for path in tmp_path.iterdir()] == ["step_3"]
+
+
+def test_a_stopped_writing_leaves_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, 1)
+
+    def stop(path: Path, text: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("plausibody.models.checkpoint.write_text", stop)
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path, 2)
+    monkeypatch.undo()
+    assert [path.name for path in checkpoints(tmp_path)] == ["step_1"]
+    _, state, passed = load_latest(tmp_path)
+    assert state["step"] == 1
+    assert len(passed) == 1 and "step_2" in passed[0] and "did not finish" in passed[0]
+    save(tmp_path, 2)
+    assert load_latest(tmp_path)[1]["step"] == 2 and not load_latest(tmp_path)[2]
+
+
+def damage_state(path: Path) -> None:
+    (path / "state.json").unlink()
+
+
+def damage_text(path: Path) -> None:
+    (path / "state.json").write_text("{", encoding="utf-8")
+
+
+def damage_kind(path: Path) -> None:
+    (path / "state.json").write_text("[]", encoding="utf-8")
+
+
+def damage_version(path: Path) -> None:
+    state = json.loads((path / "state.json").read_text("utf-8"))
+    (path / "state.json").write_text(json.dumps({**state, "version": 2}), encoding="utf-8")
+
+
+def damage_length(path: Path) -> None:
+    data = (path / "model.safetensors").read_bytes()
+    (path / "model.safetensors").write_bytes(data[:-1])
+
+
+def damage_bit(path: Path) -> None:
+    data = bytearray((path / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (path / "model.safetensors").write_bytes(bytes(data))
+
+
+def damage_file(path: Path) -> None:
+    (path / "optimiser.safetensors").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_state, "found no state.json"),
+        (damage_text, "wanted the state of a checkpoint"),
+        (damage_kind, "wanted the state of a checkpoint"),
+        (damage_version, "wanted version 1, got 2"),
+        (damage_length, "model.safetensors: wanted the file that was saved .* another content"),
+        (damage_bit, "model.safetensors: wanted the file that was saved .* another content"),
+        (damage_file, "optimiser.safetensors: wanted the file that was saved .* no such file"),
+    ],
+)
+def test_damage_is_refused_and_the_one_before_used(
+    tmp_path: Path, damage: object, message: str
+) -> None:
+    _, last = save(tmp_path, 10, 20)
+    assert callable(damage)
+    damage(last)
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(last)
+    _, state, passed = load_latest(tmp_path)
+    assert state["step"] == 10 and len(passed) == 1 and "step_20" in passed[0]
+
+
+def test_nothing_to_resume_from_says_what_there_was(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="found none"):
+        load_latest(tmp_path / "missing")
+    damage_bit(save(tmp_path, 5)[0])
+    with pytest.raises(CheckpointError, match="(?s)found none.*step_5.*another content"):
+        load_latest(tmp_path)
+
+
+def test_checkpoints_are_in_the_order_of_their_steps(tmp_path: Path) -> None:
+    save(tmp_path, 100, 9, 20)
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "step_last").mkdir()
+    assert [path.name for path in checkpoints(tmp_path)] == ["step_9", "step_20", "step_100"]
+
+
+def test_only_the_newest_stay(tmp_path: Path) -> None:
+    save(tmp_path, 1, 2, 30)
+    (tmp_path / ".step_40.unfinished").mkdir()
+    (tmp_path / "mine").mkdir()
+    keep_last(tmp_path, 2)
+    assert {path.name for path in tmp_path.iterdir()} == {"step_2", "step_30", "mine"}
+    keep_last(tmp_path, 5)
+    assert len(checkpoints(tmp_path)) == 2
+
+
+def test_weights_to_share(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "lite.safetensors"
+    save_weights(path, GROUPS["model"], {"method": "lite"})
+    tensors, card = load_weights(path)
+    assert torch.equal(tensors["weight"], GROUPS["model"]["weight"])
+    assert card["method"] == "lite" and len(card["sha256"]) == 64
+    assert {file.name for file in path.parent.iterdir()} == {"lite.safetensors", "lite.json"}
+
+
+def test_weights_without_their_card_and_the_other_way_round(tmp_path: Path) -> None:
+    path = tmp_path / "lite.safetensors"
+    for missing in (path, path.with_suffix(".json")):
+        save_weights(path, GROUPS["model"], {})
+        missing.unlink()
+        with pytest.raises(FileNotFoundError, match=f"found no .*{missing.name}"):
+            load_weights(path)
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "lite.safetensors"
+    save_weights(path, GROUPS["model"], {})
+    card = path.with_suffix(".json").read_text("utf-8")
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(CheckpointError, match="another content; get both files again"):
+        load_weights(path)
+    path.with_suffix(".json").write_text("not json", encoding="utf-8")
+    with pytest.raises(CheckpointError, match="wanted a card of weights"):
+        load_weights(path)
+    path.write_bytes(b"nonsense")
+    described = {**json.loads(card), "sha256": sha256(b"nonsense")}
+    path.with_suffix(".json").write_text(json.dumps(described), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="wanted a safetensors file"):
+        load_weights(path)
+
+
+def sha256(data: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_text_is_whole_or_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config.json"
+    write_text(path, "before")
+
+    def fail(descriptor: int) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_text(path, "after")
+    assert path.read_text("utf-8") == "before"
+
+
+def learner() -> tuple[nn.Module, torch.optim.Optimizer]:
+    """A filter in channels-last memory, as networks are trained, and fused steps."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(8, 6, 3), nn.BatchNorm2d(6))
+    network.to(memory_format=torch.channels_last)
+    return network, torch.optim.AdamW(network.parameters(), lr=0.1, fused=True)
+
+
+def learn(network: nn.Module, optimiser: torch.optim.Optimizer, pictures: Tensor) -> None:
+    optimiser.zero_grad()
+    network(pictures).square().mul(torch.arange(6.0)[:, None, None]).mean().backward()
+    optimiser.step()
+
+
+def test_an_optimiser_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    pictures = torch.randn(4, 8, 9, 9, generator=torch.Generator().manual_seed(0))
+    network, optimiser = learner()
+    for _ in range(3):
+        learn(network, optimiser, pictures)
+    groups: dict[str, dict[str, Tensor]] = {
+        "model": network.state_dict(),
+        "optimiser": optimiser_tensors(optimiser),
+    }
+    loaded, _ = load_checkpoint(save_checkpoint(tmp_path, 3, groups, {}))
+    other, other_optimiser = learner()
+    other.load_state_dict(loaded["model"])
+    load_optimiser(other_optimiser, loaded["optimiser"])
+    for _ in range(3):
+        learn(network, optimiser, pictures)
+        learn(other, other_optimiser, pictures)
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_learning_rates_stay_those_of_the_new_optimiser() -> None:
+    network, optimiser = learner()
+    learn(network, optimiser, torch.ones(2, 8, 3, 3))
+    _, other = learner()
+    other.param_groups[0]["lr"] = 0.5
+    load_optimiser(other, optimiser_tensors(optimiser))
+    assert other.param_groups[0]["lr"] == 0.5

@@ -1,0 +1,153 @@
+"""Settings: overridden by path, refused with help, whole through JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plausibody.config import (
+    PRESETS,
+    RunConfig,
+    from_json,
+    known_keys,
+    load_config,
+    override,
+    parse_settings,
+    preset,
+    to_json,
+)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_survive_json(name: str) -> None:
+    config = preset(name)
+    again = from_json(json.loads(json.dumps(to_json(config))))
+    assert again == config
+    assert known_keys(again) == known_keys(config)
+
+
+def test_changed_settings_survive_json() -> None:
+    changes = {
+        "train.steps": 5,
+        "stream.lite.corruption.box": [0.5, 0.25],
+        "stream.lite.corruption.swaps": {"knee": 1.0},
+        "stream.straps.part_removed": [0.0] * 6,
+        "gender": "male",
+    }
+    config = override(preset("lite"), changes)
+    assert config.stream.lite.corruption.box == (0.5, 0.25)
+    assert config.stream.lite.corruption.swaps == {"knee": 1.0}
+    assert from_json(json.loads(json.dumps(to_json(config)))) == config
+
+
+def test_the_names_that_others_rely_on_exist() -> None:
+    keys = known_keys(RunConfig())
+    promised = {"train.batch_size", "train.steps", "train.checkpoint_every", "renderer.backend"}
+    assert promised <= set(keys)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_key_can_be_set_to_its_own_value_as_text(name: str) -> None:
+    config = preset(name)
+    texts = {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in known_keys(config).items()
+    }
+    assert override(config, texts) == config
+
+
+@pytest.mark.parametrize("key", ["train.step", "steps", "train", "stream.lite", "train.steps.x"])
+def test_an_unknown_key_lists_the_known_ones(key: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        override(preset("lite"), {key: "1"})
+    message = str(caught.value)
+    assert f"unknown configuration key {key!r}" in message
+    assert all(f"\n  {known}" in message for known in known_keys(preset("lite")))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("train.steps", "many", "int"),
+        ("train.steps", "1.5", "int"),
+        ("train.rate", "fast", "float"),
+        ("train.rate", [1.0], "float"),
+        ("stream.lite.corruption.box", "[0.1]", "tuple"),
+        ("stream.lite.corruption.swaps", "3", "dict"),
+        ("train.schedule", 3, "str"),
+    ],
+)
+def test_a_wrong_type_says_what_was_wanted(key: str, value: Any, wanted: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        override(preset("lite"), {key: value})
+    message = str(caught.value)
+    assert message.startswith(f"{key}: wanted") and wanted in message and repr(value) in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("method", "hmr"),
+        ("train.schedule", "linear"),
+        ("train.batch_size", 0),
+        ("train.steps", -1),
+        ("train.checkpoint_every", 0),
+        ("train.log_every", 0),
+        ("train.keep", 0),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(key: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{key}: wanted .* got {value!r}"):
+        override(preset("lite"), {key: value})
+
+
+def test_several_overrides_meet_in_one_section() -> None:
+    config = override(preset("lite"), {"train.steps": "7", "train.rate": "1e-4", "proxy.size": 64})
+    assert (config.train.steps, config.train.rate, config.proxy.size) == (7, 1e-4, 64)
+    expected = dataclasses.replace(preset("lite").train, steps=7, rate=1e-4)
+    assert config.train == expected
+    assert preset("lite").train.steps != 7, "presets stay as they are"
+
+
+def test_settings_are_pairs() -> None:
+    assert parse_settings(["a.b=1", " c = x=y "]) == {"a.b": "1", "c": "x=y"}
+    with pytest.raises(ValueError, match="wanted key=value, got 'train.steps'"):
+        parse_settings(["train.steps"])
+
+
+def test_unknown_presets_are_refused() -> None:
+    with pytest.raises(ValueError, match="one of lite, lite-demo, straps, got 'big'"):
+        preset("big")
+
+
+def test_a_file_changes_the_preset_of_its_method(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_text('{"method": "straps", "train": {"steps": 3}}', encoding="utf-8")
+    expected = override(preset("straps"), {"train.steps": 3})
+    assert load_config(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "wanted a configuration in JSON"),
+        ("[1]", "wanted a JSON object of settings, got list"),
+        ('{"train": {"stepz": 1}}', "unknown configuration key 'train.stepz'"),
+        ('{"train": 5}', "unknown configuration key 'train'"),
+        ('{"method": "hmr"}', "got 'hmr'"),
+    ],
+)
+def test_bad_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        load_config(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no file .*none.json"):
+        load_config(tmp_path / "none.json")
