@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -126,11 +127,12 @@ def training_progress(quiet: bool) -> Iterator[Any]:
         disable=quiet,
     )
     with bar:
-        task = bar.add_task("train", total=None, rate=0.0, loss=float("nan"))
+        task = bar.add_task("train", total=0, visible=False, rate=0.0, loss=float("nan"))
 
         def watch(progress: Any) -> None:
             bar.update(
                 task,
+                visible=True,
                 total=progress.steps,
                 completed=progress.step,
                 rate=progress.samples_per_second,
@@ -171,6 +173,99 @@ def preview_command(
         batch = generator.samples(step * size, min(count, size))
         save_picture(tile(draw_proxies(batch), columns=8), out)
         console.print(f"{out}: samples {step * size} to {step * size + len(batch) - 1}")
+
+
+@main.command("predict")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for results.")
+@click.option("--weights", default="lite", help="A file, or the name of weights that ship.")
+@click.option(
+    "--front-end",
+    type=click.Choice(["embedded"]),
+    default="embedded",
+    help="What finds people, key points and masks.",
+)
+@click.option("--person", default="all", help="all, main, or a number from 0.  [default: all]")
+@click.option("--fov", type=float, help="Angle of view of the photo's diagonal [degrees].")
+@click.option(
+    "--save",
+    default="overlay,mesh,params",
+    help="Some of overlay,mesh,params,proxies,report.  [default: overlay,mesh,params]",
+)
+@click.option("--mesh-format", type=click.Choice(["glb", "obj", "ply"]), default="glb")
+@click.option("--batch-size", type=int, default=8, help="Photos opened at a time.")
+@click.option("--force", is_flag=True, help="Do again what an earlier run has finished.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option("--quiet", is_flag=True)
+def predict_command(
+    paths: tuple[Path, ...],
+    out: Path,
+    weights: str,
+    front_end: str,
+    person: str,
+    fov: float | None,
+    save: str,
+    mesh_format: str,
+    batch_size: int,
+    force: bool,
+    device: str,
+    quiet: bool,
+) -> None:
+    """Turn photos (files and folders) into bodies."""
+    with helpful_errors():
+        from plausibody.predict.embedded import load_embedded
+        from plausibody.predict.placement import DIAGONAL_VIEW
+        from plausibody.predict.predictor import Predictor
+        from plausibody.predict.run import RunOptions, predict_folder
+
+        wanted = frozenset(word.strip() for word in save.split(",") if word.strip())
+        options = RunOptions(
+            save=wanted, mesh_format=mesh_format, batch_size=batch_size, force=force
+        )
+        place = pick_device(device)
+        predictor = Predictor(
+            weights,
+            load_embedded(device=place),
+            place,
+            person=_person(person),
+            diagonal_view=DIAGONAL_VIEW if fov is None else math.radians(fov),
+        )
+        with counting("photos", quiet) as watch:
+            summary = predict_folder(
+                paths, out, predictor, options, lambda now: watch(now.done, now.total)
+            )
+        for entry in summary.content["inputs"]:
+            if entry["status"] != "ok":
+                console.print(f"{entry['status']}: {entry['message']}", highlight=False)
+        if not quiet:
+            counts = ", ".join(f"{count} {status}" for status, count in summary.counts.items())
+            console.print(f"{summary.path}: {counts}", highlight=False)
+        if not summary.usable:
+            sys.exit(1)
+
+
+def _person(text: str) -> Any:
+    """Reads all, main or a number."""
+    if text in ("all", "main"):
+        return text
+    if text.isdecimal():
+        return int(text)
+    raise click.BadParameter(f"wanted all, main or a number from 0, got {text!r}")
+
+
+@main.command("demo")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+def demo_command(out: Path, device: str) -> None:
+    """Train small, predict the bundled photos, evaluate, write one page; offline, minutes."""
+    with helpful_errors():
+        from plausibody.demo import Watch, run_demo
+
+        pick_threads(0)
+        say = _say(quiet=False)
+        with training_progress(False) as training, counting("people", False) as evaluation:
+            page = run_demo(out, Watch(say, training, evaluation), pick_device(device))
+        console.print(f"[bold]open {page}[/]", highlight=False)
 
 
 @main.command("evaluate")
@@ -217,8 +312,8 @@ def counting(what: str, quiet: bool) -> Iterator[Any]:
     columns = (TextColumn(what + " {task.completed:.0f}/{task.total:.0f}"), BarColumn(),
                TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=console, disable=quiet) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task(what, total=0, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
 def pick_device(device: str) -> str:

@@ -1,0 +1,137 @@
+"""Everything once, small and offline: train, predict, evaluate, and a page that shows it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plausibody.assets.catalog import find_asset
+from plausibody.config import lite_demo
+from plausibody.evaluate.result import Result
+from plausibody.evaluate.run import quick_figures, run_evaluation
+from plausibody.predict.predictor import load_predictor, weights_path
+from plausibody.predict.report import Curve, Report, Table, cards_of_run, write_report
+from plausibody.predict.run import RunOptions, Summary, predict_folder
+from plausibody.run import prepare_folder, train_run
+from plausibody.train import Progress
+
+SHOWN = ("mpjpe", "pa_mpjpe", "pve", "pve_t_sc")
+"""Errors in the page's table."""
+PARTS = ("trained", "photos", "evaluation")
+"""Folders that the demo makes, and makes anew."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Whom the demo tells how it goes."""
+
+    say: Callable[[str], None]
+    training: Callable[[Progress], None]
+    evaluation: Callable[[int, int], None]
+
+
+def run_demo(out: Path, watch: Watch, device: str = "cpu") -> Path:
+    """Trains a small regressor, predicts the bundled photos and evaluates with the shipped one.
+
+    Args:
+        out: Folder; what an earlier demo left there is replaced.
+        watch: Is told the progress.
+        device: cpu or cuda.
+
+    Returns:
+        The page.
+    """
+    started = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    for part in PARTS:
+        if (out / part).exists():
+            shutil.rmtree(out / part)
+
+    config = prepare_folder(out / "trained", lite_demo(), resume=False, force=False)
+    samples = config.train.steps * config.train.batch_size
+    watch.say(f"1/3 training a small regressor on {samples:,} synthetic people")
+    own = train_run(
+        config, out / "trained", device, watch=watch.training, say=watch.say,
+        validation=quick_figures,
+    )  # fmt: skip
+    trained = time.perf_counter()
+
+    watch.say("2/3 predicting the bundled photos with the shipped weights")
+    options = RunOptions(save=frozenset({"params", "mesh", "overlay", "report"}))
+    photos = find_asset("photos")
+    summary = predict_folder([photos], out / "photos", load_predictor(device=device), options)
+
+    watch.say("3/3 evaluating the shipped weights and those just trained on open-v0")
+    shipped = run_evaluation(
+        "open", weights_path("lite"), out / "evaluation" / "shipped", device,
+        watch=watch.evaluation,
+    )  # fmt: skip
+    fresh = run_evaluation(
+        "open", own, out / "evaluation" / "trained", device, watch=watch.evaluation
+    )
+    seconds = {"training": trained - started, "all": time.perf_counter() - started}
+    page = out / "report.html"
+    write_report(_page(out, summary, shipped, fresh, samples, seconds), page)
+    return page
+
+
+def _page(
+    out: Path, summary: Summary, shipped: Result, fresh: Result, samples: int,
+    seconds: dict[str, float],
+) -> Report:  # fmt: skip
+    cards, notes = cards_of_run(out / "photos", summary.content)
+    return Report(
+        title="plausibody demo",
+        introduction=[
+            f"A regressor was trained on {samples:,} synthetic people in "
+            f"{seconds['training']:.0f} s. The photos below were predicted by the regressor that "
+            f"ships, which saw {shipped.regressor.get('samples', 0):,} of them. Both were "
+            f"evaluated on {shipped.benchmark}. All of it took {seconds['all']:.0f} s, offline.",
+        ],
+        curves=[
+            Curve(
+                title="Training loss of the small regressor",
+                unit="loss",
+                points=_curve(out / "trained" / "curves.jsonl", "train/loss"),
+            )
+        ],
+        tables=[_table(shipped, fresh)],
+        cards=cards,
+        footnotes=[
+            *notes,
+            "Overlap and key points compare a body with what the front end saw, clothes included: "
+            "how well it fits the evidence, not how true it is.",
+        ],
+    )
+
+
+def _table(shipped: Result, fresh: Result) -> Table:
+    rows: list[Sequence[str | int | float]] = []
+    for metric in SHOWN:
+        ours, own = shipped.of(metric), fresh.of(metric)
+        rows.append(
+            [
+                metric, ours.points, ours.alignment,
+                round(ours.value, 1), round(own.value, 1),
+                round(ours.nearest_pose, 1), round(ours.mean_body, 1),
+            ]
+        )  # fmt: skip
+    return Table(
+        title=f"Errors on {shipped.benchmark} [mm]",
+        columns=["metric", "points", "alignment", "shipped weights", "just trained",
+                 "nearest pose", "mean body"],
+        rows=rows,
+        note="Held-out subjects, shapes from another distribution than the training's, corrupted "
+        "inputs. The last two columns are baselines that know nothing of the picture, or only "
+        "its key points.",
+    )  # fmt: skip
+
+
+def _curve(path: Path, name: str) -> list[tuple[float, float]]:
+    lines: list[dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()]
+    return [(float(line["step"]), float(line[name])) for line in lines if name in line]
