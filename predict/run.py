@@ -1,0 +1,350 @@
+"""Predicts a folder of photos: writes results, accounts for every input, goes on after a stop."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from plausibody.predict import drawing
+from plausibody.predict.export import (
+    MESH_FORMATS,
+    Origin,
+    draft_folder,
+    encode_arrays,
+    encode_mesh,
+    explained,
+    person_arrays,
+    write_file,
+)
+from plausibody.predict.naming import folder_names
+from plausibody.predict.photo import PhotoError, find_photos, read_photo
+from plausibody.predict.predictor import ImagePrediction, PersonPrediction, Predictor
+from plausibody.predict.report import Report, cards_of_run, write_report
+
+SCHEMA = 1
+"""Version of `summary.json` and `result.json`."""
+SUMMARY, RECORD, LOG = "summary.json", "result.json", ".progress.jsonl"
+SAVE = ("params", "mesh", "overlay", "proxies", "report")
+"""What can be written: parameters as npz, meshes, bodies over the photo, what the front end saw, a
+page with everything."""
+CARD_SIDE = 360
+"""[px]"""
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run writes, and how."""
+
+    save: frozenset[str] = frozenset({"params", "mesh", "overlay"})
+    mesh_format: str = "glb"
+    vertices: bool = False
+    """Whether parameters come with the mesh in the camera's frame."""
+    batch_size: int = 8
+    """Photos opened at a time."""
+    force: bool = False
+    """Whether to do again what is finished."""
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(self.save - set(SAVE)):
+            raise ValueError(
+                f"--save: wanted some of {', '.join(SAVE)}, got {', '.join(unknown)}, which this "
+                "version does not write"
+            )
+        if self.mesh_format not in MESH_FORMATS:
+            raise ValueError(
+                f"--mesh-format: wanted one of {', '.join(MESH_FORMATS)}, got {self.mesh_format!r}"
+            )
+        if self.batch_size < 1:
+            raise ValueError(f"--batch-size: wanted at least 1, got {self.batch_size}")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is."""
+
+    done: int
+    """Photos, with those that were finished before."""
+    total: int
+    people: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of a run."""
+
+    path: Path
+    """Of `summary.json`."""
+    content: dict[str, Any]
+    """What that file holds."""
+    skipped: int
+    """Photos that an earlier run of the same command had finished."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Photos by status."""
+        counts: dict[str, int] = self.content["counts"]
+        return counts
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is any body at all."""
+        return self.counts.get("ok", 0) > 0
+
+
+def predict_folder(
+    paths: Sequence[Path | str],
+    out: Path,
+    predictor: Predictor,
+    options: RunOptions | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Summary:
+    """Predicts photos and writes one folder for each, and one summary.
+
+    A photo that cannot be used is listed with the reason and does not stop the rest. What is
+    finished is not done again if neither the photo nor the settings have changed.
+
+    Args:
+        paths: Photos and folders of photos.
+        progress: Called after each photo.
+
+    Raises:
+        FileNotFoundError: If a path does not exist or a folder has no photo.
+        DiskFullError: If there is no space left; what is finished stays.
+    """
+    options = options or RunOptions()
+    photos = find_photos(paths)
+    out.mkdir(parents=True, exist_ok=True)
+    settings = _settings(predictor, options)
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    names = {str(path): path for path in photos.paths}
+    before = {} if options.force else _finished(out, names, digest)
+    folders = folder_names(
+        photos.paths,
+        {path: record["folder"] for path, record in before.items() if record["folder"]},
+    )
+    records = dict(before)
+    log = out / LOG
+    write_file(log, "".join(json.dumps(record) + "\n" for record in before.values()))
+
+    todo = [path for path in photos.paths if str(path) not in before]
+    stamps = {str(path): _stamp(path) for path in todo}
+    people = sum(len(record["people"]) for record in before.values())
+    with explained(log), log.open("a", encoding="utf-8") as lines:
+        for path, image in zip(todo, predictor.stream(todo, options.batch_size), strict=True):
+            key = str(path)
+            blank = {"path": key, "file": stamps[key], "settings": digest}
+            record = _keep(image, blank, out / folders[key], predictor, options)
+            records[key] = record
+            lines.write(json.dumps(record) + "\n")
+            lines.flush()
+            people += len(record["people"])
+            if progress:
+                progress(Progress(len(records), len(photos.paths), people))
+
+    content = {
+        "schema_version": SCHEMA,
+        "versions": {"plausibody": version("plausibody"), "torch": torch.__version__},
+        "settings": settings,
+        "counts": dict(Counter(record["status"] for record in records.values())),
+        "files_ignored": photos.ignored,
+        "inputs": [records[str(path)] for path in photos.paths],
+    }
+    write_file(out / SUMMARY, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    log.unlink()
+    if "report" in options.save:
+        write_report(_report(out, content), out / "report.html")
+    return Summary(out / SUMMARY, content, skipped=len(before))
+
+
+def _settings(predictor: Predictor, options: RunOptions) -> dict[str, Any]:
+    """Everything that results depend on, besides the photos."""
+    return {
+        "weights": predictor.weights_name,
+        "weights_sha256": predictor.weights_sha256,
+        "front_end": type(predictor.front_end).__name__,
+        "topology": predictor.template.topology,
+        "gender": predictor.template.gender,
+        "person": predictor.person,
+        "flip": predictor.flip,
+        "diagonal_view_degrees": round(math.degrees(predictor.diagonal_view), 6),
+        "save": sorted(options.save),
+        "mesh_format": options.mesh_format,
+        "vertices": options.vertices,
+    }
+
+
+def _stamp(path: Path) -> list[int]:
+    """Tells a file from an altered one: size [bytes] and time of change [ns]."""
+    try:
+        state = path.stat()
+    except OSError:
+        return [0, 0]
+    return [state.st_size, state.st_mtime_ns]
+
+
+def _finished(out: Path, wanted: dict[str, Path], digest: str) -> dict[str, Record]:
+    """Reads what an earlier run of the same command has done."""
+    found: dict[str, Record] = {}
+    for record in [*_summary_records(out / SUMMARY), *_log_records(out / LOG)]:
+        found[record["path"]] = record
+    return {
+        key: record
+        for key, record in found.items()
+        if key in wanted
+        and record["settings"] == digest
+        and record["file"] == _stamp(wanted[key])
+        and record["status"] != "failed"
+        and (not record["folder"] or (out / record["folder"] / RECORD).is_file())
+    }
+
+
+def _summary_records(path: Path) -> list[Record]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: wanted the summary of an earlier run, got {error}; do: choose another --out, "
+            "or remove the file"
+        ) from error
+    if not isinstance(content, dict) or content.get("schema_version") != SCHEMA:
+        return []
+    inputs: list[Record] = content["inputs"]
+    return inputs
+
+
+def _log_records(path: Path) -> Iterable[Record]:
+    """Reads the log of a run that did not end; its last line may be cut off."""
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return
+
+
+def _keep(
+    image: ImagePrediction, blank: Record, folder: Path, predictor: Predictor, options: RunOptions
+) -> Record:
+    """Writes the folder of a photo, if there is a body, and gives the photo's record."""
+    record = blank | {
+        "status": image.status,
+        "message": image.message,
+        "width": image.width,
+        "height": image.height,
+        "folder": folder.name if image.people else "",
+        "people": [_person_record(person) for person in image.people],
+    }
+    if not image.people:
+        return record
+    origin = Origin(
+        template=predictor.template,
+        weights=predictor.weights_name,
+        weights_sha256=predictor.weights_sha256,
+        path=blank["path"],
+        size=(image.height, image.width),
+    )
+    try:
+        with draft_folder(folder, RECORD) as draft:
+            for person, entry in zip(image.people, record["people"], strict=True):
+                entry["files"] = _write_person(draft, person, origin, options)
+            if options.save & {"overlay", "proxies", "report"}:
+                _write_pictures(draft, image, origin, options)
+            write_file(draft / RECORD, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    except (FileExistsError, FileNotFoundError, PhotoError) as error:
+        # Something of the user's has the folder's name, or the photo has gone in the meantime.
+        return record | {"status": "failed", "message": str(error), "folder": "", "people": []}
+    return record
+
+
+def _person_record(person: PersonPrediction) -> Record:
+    error = person.fit.reprojection
+    return {
+        "index": person.index,
+        "score": round(person.evidence.score, 4),
+        "box": [round(value, 1) for value in person.evidence.box.tolist()],
+        "silhouette_iou": round(person.fit.silhouette_iou, 4),
+        "reprojection_percent": round(error, 3) if math.isfinite(error) else None,
+        "confident_keypoints": person.fit.confident,
+        "flags": sorted(person.evidence.flags),
+        "warnings": list(person.warnings),
+        "files": [],
+    }
+
+
+def _write_person(
+    folder: Path, person: PersonPrediction, origin: Origin, options: RunOptions
+) -> list[str]:
+    files: dict[str, bytes] = {}
+    stem = f"person_{person.index}"
+    if "params" in options.save:
+        files[f"{stem}.npz"] = encode_arrays(person_arrays(person, origin, options.vertices))
+    if "mesh" in options.save:
+        mesh = encode_mesh(person, origin.template, options.mesh_format)
+        files[f"{stem}.{options.mesh_format}"] = mesh
+    for name, content in files.items():
+        write_file(folder / name, content)
+    return list(files)
+
+
+def _write_pictures(
+    folder: Path, image: ImagePrediction, origin: Origin, options: RunOptions
+) -> None:
+    photo = read_photo(origin.path)
+    picture = drawing.shrink(photo)
+    ratio = picture.shape[2] / photo.shape[1]
+    faces = origin.template.faces
+    bodies = [person.body.vertices for person in image.people]
+    cameras = [drawing.shrink_camera(person.camera, ratio) for person in image.people]
+    overlay = drawing.draw_overlay(picture, bodies, cameras, faces)
+    if "overlay" in options.save:
+        write_file(folder / "overlay.png", drawing.encode_picture(overlay))
+    size = (picture.shape[1], picture.shape[2])
+    for person in image.people if "proxies" in options.save else ():
+        seen = drawing.draw_evidence(picture, *drawing.shrink_evidence(person.evidence, size))
+        write_file(folder / f"person_{person.index}_seen.png", drawing.encode_picture(seen))
+    if "report" in options.save:
+        main = image.people[0]
+        seen = drawing.draw_evidence(picture, *drawing.shrink_evidence(main.evidence, size))
+        boxes = torch.stack([person.evidence.box for person in image.people]) * ratio
+        left, top = boxes[:, :2].amin(0).tolist()
+        right, bottom = boxes[:, 2:].amax(0).tolist()
+        rest = main.prediction.mode().rest(origin.template).vertices
+        parts = {
+            "what was seen": drawing.cut_square(seen, (left, top, right, bottom), CARD_SIDE),
+            "body": drawing.cut_square(overlay, (left, top, right, bottom), CARD_SIDE),
+            "from the side": drawing.draw_side(main.body.vertices, faces, CARD_SIDE),
+            "shape": drawing.draw_alone(rest, faces, CARD_SIDE),
+        }
+        sheet = drawing.tile([drawing.label(part, text) for text, part in parts.items()], 4)
+        write_file(folder / "card.jpg", drawing.encode_picture(sheet, ".jpg"))
+
+
+def _report(out: Path, content: dict[str, Any]) -> Report:
+    cards, notes = cards_of_run(out, content)
+    counts = ", ".join(f"{count} {status}" for status, count in content["counts"].items())
+    return Report(
+        title="Bodies from photos",
+        introduction=[f"{len(content['inputs'])} photos: {counts}."],
+        cards=cards,
+        footnotes=[
+            *notes,
+            "Overlap is the common over the joint area of the body and the outline that was seen, "
+            "clothes included. Key points are compared with those seen, in per cent of the "
+            "person's diagonal. Both tell how the body fits what was seen, not how true it is.",
+            f"plausibody {content['versions']['plausibody']}, weights "
+            f"{content['settings']['weights']}.",
+        ],
+    )
