@@ -188,7 +188,10 @@ def _checked(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
             f"faces: wanted them on the vertices' device, {vertices.device}, got {faces.device}"
         )
     if len(faces):
-        low, high = (int(bound) for bound in torch.aminmax(faces))
+        # By numpy on the CPU: in a forked process, torch would wait for threads that are gone.
+        on_cpu = faces.device.type == "cpu"
+        bounds = (faces.numpy().min(), faces.numpy().max()) if on_cpu else torch.aminmax(faces)
+        low, high = (int(bound) for bound in bounds)
         if low < 0 or high >= vertices.shape[1]:
             raise ValueError(
                 f"faces: wanted indices of {vertices.shape[1]} vertices, got {low} to {high}; "

@@ -28,10 +28,13 @@ from plausibody.synth.raster_settings import (
     RasterSettings,
 )
 
-_ONE = 1 << SUBPIXEL_BITS
+# Written out, because code in the cache does not notice that another file changed.
+_BITS = 12
+assert _BITS == SUBPIXEL_BITS and GUARD_BAND == 131072.0
+_ONE = 1 << _BITS
 _HALF = _ONE >> 1
 _SCALE = np.float32(_ONE)
-_GUARD = np.float32(GUARD_BAND)
+_GUARD = np.float32(131072.0)
 _CULL = {"none": 0, "back": 1, "front": -1}
 
 
@@ -98,10 +101,10 @@ def _draw(
         xc, yc = np.int64(snapped[c, 0]), np.int64(snapped[c, 1])
 
         # Rows and columns whose centres lie in the bounding box.
-        first_j = max((min(xa, min(xb, xc)) + (_ONE - _HALF - 1)) >> SUBPIXEL_BITS, np.int64(0))
-        last_j = min((max(xa, max(xb, xc)) - _HALF) >> SUBPIXEL_BITS, width - 1)
-        first_i = max((min(ya, min(yb, yc)) + (_ONE - _HALF - 1)) >> SUBPIXEL_BITS, np.int64(0))
-        last_i = min((max(ya, max(yb, yc)) - _HALF) >> SUBPIXEL_BITS, height - 1)
+        first_j = max((min(xa, min(xb, xc)) + (_ONE - _HALF - 1)) >> _BITS, np.int64(0))
+        last_j = min((max(xa, max(xb, xc)) - _HALF) >> _BITS, width - 1)
+        first_i = max((min(ya, min(yb, yc)) + (_ONE - _HALF - 1)) >> _BITS, np.int64(0))
+        last_i = min((max(ya, max(yb, yc)) - _HALF) >> _BITS, height - 1)
         if first_j > last_j or first_i > last_i:
             continue
         area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)
@@ -122,8 +125,8 @@ def _draw(
         bias0 = 0 if dy0 < 0 or (dy0 == 0 and dx0 > 0) else -1
         bias1 = 0 if dy1 < 0 or (dy1 == 0 and dx1 > 0) else -1
         bias2 = 0 if dy2 < 0 or (dy2 == 0 and dx2 > 0) else -1
-        x = (first_j << SUBPIXEL_BITS) + _HALF
-        y = (first_i << SUBPIXEL_BITS) + _HALF
+        x = (first_j << _BITS) + _HALF
+        y = (first_i << _BITS) + _HALF
         row0 = dx0 * (y - yb) - dy0 * (x - xb) + bias0
         row1 = dx1 * (y - yc) - dy1 * (x - xc) + bias1
         row2 = dx2 * (y - ya) - dy2 * (x - xa) + bias2
@@ -138,12 +141,12 @@ def _draw(
                     if z < depth[i, j]:
                         depth[i, j] = z
                         target[i, j] = values[t]
-                edge0 -= dy0 << SUBPIXEL_BITS
-                edge1 -= dy1 << SUBPIXEL_BITS
-                edge2 -= dy2 << SUBPIXEL_BITS
-            row0 += dx0 << SUBPIXEL_BITS
-            row1 += dx1 << SUBPIXEL_BITS
-            row2 += dx2 << SUBPIXEL_BITS
+                edge0 -= dy0 << _BITS
+                edge1 -= dy1 << _BITS
+                edge2 -= dy2 << _BITS
+            row0 += dx0 << _BITS
+            row1 += dx1 << _BITS
+            row2 += dx2 << _BITS
     return dropped
 
 
