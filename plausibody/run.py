@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from plausibody.config import RunConfig, from_json, known_keys, to_json
+from plausibody.config import RunConfig, known_keys, load_config, to_json
 from plausibody.models.checkpoint import CheckpointError, write_text
 from plausibody.preview import draw_predictions
 from plausibody.synth.generator import BatchGenerator, prefetch
@@ -38,7 +38,7 @@ def prepare_folder(out: Path, config: RunConfig, resume: bool, force: bool) -> R
     if resume:
         if not saved.exists():
             raise ValueError(f"--resume: wanted a run in {out}, found no {saved.name}")
-        before = from_json(json.loads(saved.read_text("utf-8")))
+        before = load_config(saved)
         _same_or_refuse(before, config)
         write_text(saved, json.dumps(to_json(config), indent=2))
         return config
@@ -101,9 +101,12 @@ def train_run(
     assets = load_assets("train", config.gender)
     trainer = Trainer(config, assets, device)
     checkpoints = out / "checkpoints"
+    figures: dict[str, float] = {}
     if resume:
         try:
-            for message in trainer.restore(checkpoints):
+            before, messages = trainer.restore(checkpoints)
+            figures = before.get("figures", {})
+            for message in messages:
                 say(message)
             say(f"resumed at step {trainer.step} of {config.train.steps}")
         except CheckpointError as error:
@@ -116,8 +119,8 @@ def train_run(
         config.stream, config.proxy, load_assets("val", config.gender), PICTURED, backend
     )[0]
     record = start_record(config)
-    figures: dict[str, float] = {}
     started = time.time()
+    _forget_after(out / "curves.jsonl", trainer.step)
     with (
         SummaryWriter(str(out / "tensorboard"), purge_step=trainer.step) as board,
         (out / "curves.jsonl").open("a", encoding="utf-8") as curves,
@@ -152,3 +155,15 @@ def train_run(
     weights = out / "weights.safetensors"
     export(trainer, weights, {**record, "figures": figures})
     return weights
+
+
+def _forget_after(curves: Path, step: int) -> None:
+    """Drops what a stopped run wrote after its last checkpoint: those steps are done again."""
+    if not curves.exists():
+        return
+    kept = []
+    for line in curves.read_text("utf-8").splitlines(keepends=True):
+        # A stopped process may leave half a line at the end.
+        if line.endswith("}\n") and json.loads(line)["step"] <= step:
+            kept.append(line)
+    write_text(curves, "".join(kept))

@@ -126,6 +126,8 @@ class Trainer:
         optimiser = build_optimiser([model, self.criterion], settings)
         self.model, self.optimiser = self.fabric.setup(model, optimiser)
         self.step = 0
+        self.smooth: dict[str, float] = {}
+        """Parts of the loss as last told, smoothed; kept so that a resumed curve goes on."""
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """Learns from one batch and gives the parts of the loss."""
@@ -176,10 +178,14 @@ class Trainer:
             groups["average"] = self.average.state_dict()
         if criterion := self.criterion.state_dict():
             groups["criterion"] = criterion
-        return save_checkpoint(folder, self.step, groups, state)
+        return save_checkpoint(folder, self.step, groups, {**state, "smooth": self.smooth})
 
-    def restore(self, folder: Path) -> list[str]:
-        """Goes back to the newest whole checkpoint; tells what had to be passed over."""
+    def restore(self, folder: Path) -> tuple[dict[str, Any], list[str]]:
+        """Goes back to the newest whole checkpoint.
+
+        Returns:
+            What its JSON says, and a message about each newer one that had to be passed over.
+        """
         groups, state, passed = load_latest(folder)
         self.model.load_state_dict(groups["model"])
         load_optimiser(self.optimiser.optimizer, groups["optimiser"])
@@ -187,8 +193,8 @@ class Trainer:
             self.average.load_state_dict(groups["average"])
         if "criterion" in groups:
             self.criterion.load_state_dict(groups["criterion"])
-        self.step = state["step"]
-        return passed
+        self.step, self.smooth = state["step"], dict(state.get("smooth", {}))
+        return state, passed
 
 
 def fit(
@@ -208,7 +214,7 @@ def fit(
         watch: Is told how it goes.
         validate: Is called with the trainer now and then.
     """
-    settings, smooth = trainer.config.train, dict[str, float]()
+    settings, smooth = trainer.config.train, trainer.smooth
     started, first = time.perf_counter(), trainer.step
     for step, batch in batches:
         if step != trainer.step:
