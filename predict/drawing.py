@@ -220,7 +220,7 @@ def shrink_camera(camera: PictureCamera, ratio: float) -> PictureCamera:
 
 
 def cut_square(
-    picture: Float[Tensor, "3 H W"], box: tuple[float, float, float, float], side: int
+    picture: Float[Tensor, "3 H W"], box: Float[Tensor, " 4"], side: int
 ) -> Float[Tensor, "3 side side"]:
     """Cuts out a square round a rectangle, with a margin but no more than the picture, and resizes.
 
@@ -228,9 +228,10 @@ def cut_square(
         box: Left, top, right, bottom [px].
     """
     height, width = picture.shape[1:]
-    length = 1.3 * max(box[2] - box[0], box[3] - box[1], 16)
-    left, right = _span((box[0] + box[2]) / 2, length, width)
-    top, bottom = _span((box[1] + box[3]) / 2, length, height)
+    middle_x, middle_y = ((box[:2] + box[2:]) / 2).tolist()
+    length = 1.3 * max(16.0, float((box[2:] - box[:2]).max()))
+    left, right = _span(middle_x, length, width)
+    top, bottom = _span(middle_y, length, height)
     return fit_square(picture[:, top:bottom, left:right], side)
 
 

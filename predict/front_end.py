@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -69,6 +69,7 @@ class ImageResult:
     """The main person first."""
 
 
+@runtime_checkable
 class FrontEnd(Protocol):
     """Finds people in pictures."""
 

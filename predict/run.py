@@ -319,12 +319,11 @@ def _write_pictures(
         main = image.people[0]
         seen = drawing.draw_evidence(picture, *drawing.shrink_evidence(main.evidence, size))
         boxes = torch.stack([person.evidence.box for person in image.people]) * ratio
-        left, top = boxes[:, :2].amin(0).tolist()
-        right, bottom = boxes[:, 2:].amax(0).tolist()
+        around = torch.cat([boxes[:, :2].amin(0), boxes[:, 2:].amax(0)])
         rest = main.prediction.mode().rest(origin.template).vertices
         parts = {
-            "what was seen": drawing.cut_square(seen, (left, top, right, bottom), CARD_SIDE),
-            "body": drawing.cut_square(overlay, (left, top, right, bottom), CARD_SIDE),
+            "what was seen": drawing.cut_square(seen, around, CARD_SIDE),
+            "body": drawing.cut_square(overlay, around, CARD_SIDE),
             "from the side": drawing.draw_side(main.body.vertices, faces, CARD_SIDE),
             "shape": drawing.draw_alone(rest, faces, CARD_SIDE),
         }

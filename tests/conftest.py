@@ -7,15 +7,29 @@ import pickle
 import struct
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from plausibody.doctor import asymmetric_pose
 from plausibody.models.body import BodyTemplate
+from plausibody.models.prediction import BodyParameters
+from plausibody.models.proxy import ProxySettings, make_proxy
+from plausibody.models.regressor import Regressor
+from plausibody.models.rotations import axis_rotation, rotmat_to_rot6d
 from plausibody.models.templates import load_template
+from plausibody.models.weights import TrainedRegressor
+from plausibody.predict.front_end import ImageResult, Person, Picture
+from plausibody.predict.mask import SoftMask
+from plausibody.predict.placement import PictureCamera
+from plausibody.predict.predictor import Predictor
+from plausibody.synth.raster import rasterize
 from plausibody.synth.stores import SynthAssets, load_assets
 
 PYTHON2_NAMES = {
@@ -117,3 +131,96 @@ def smpl_arrays() -> dict[str, np.ndarray]:
         "kintree_table": tree.astype(np.uint32),
         "f": np.arange(vertices, dtype=np.uint32).reshape(-1, 3),
     }
+
+
+class OneAnswer(Regressor):
+    """Says the same of every proxy."""
+
+    def __init__(self, answer: Tensor):
+        super().__init__(torch.eye(3).repeat(24, 1, 1), 10)
+        self.answer = answer
+
+    def forward(self, silhouette: Tensor, keypoints: Tensor) -> Tensor:
+        return self.answer.expand(len(silhouette), -1)
+
+
+@dataclass(frozen=True)
+class KnownPerson:
+    """A picture of one person of whom everything is known: left arm up, turned a little."""
+
+    template: BodyTemplate
+    parameters: BodyParameters
+    camera: PictureCamera
+    size: tuple[int, int]
+    """Height and width [px]."""
+    person: Person
+    """What a perfect front end would say."""
+
+    @property
+    def vertices(self) -> Tensor:
+        return self.parameters.posed(self.template).vertices
+
+    def answer(self, settings: ProxySettings | None = None) -> Tensor:
+        """The vector of a perfect regressor."""
+        box = make_proxy(self.person.observation(), settings or ProxySettings()).box
+        shift = (self.camera.origin - box.centre) / self.camera.scale
+        pose = rotmat_to_rot6d(self.parameters.rotations).flatten()
+        scale = self.camera.scale / (box.side / 2)
+        return torch.cat([scale[None], shift, pose, self.parameters.shape])
+
+    def front_end(
+        self, pictures: Sequence[Picture], max_people: int | None = None
+    ) -> list[ImageResult]:
+        """Finds the person in every picture, but not in files whose names say otherwise."""
+        results = []
+        for picture in pictures:
+            path = None if isinstance(picture, Tensor) else str(picture)
+            name = Path(path or "").name
+            if "explode" in name:
+                raise RuntimeError("a bug of a front end")
+            if "nobody" in name:
+                results.append(ImageResult(path, *self.size[::-1], "no_person", "nobody here"))
+            elif "broken" in name:
+                results.append(ImageResult(path, 0, 0, "unreadable", f"{path}: damaged"))
+            else:
+                people = (self.person,) * (2 if "two" in name else 1)
+                people = people[:max_people]
+                results.append(ImageResult(path, *self.size[::-1], "ok", people=people))
+        return results
+
+    def predictor(self, answer: Tensor | None = None, **options: Any) -> Predictor:
+        network = OneAnswer(self.answer() if answer is None else answer)
+        trained = TrainedRegressor(network, ProxySettings(), "neutral", {"sha256": "0" * 64})
+        return Predictor(trained, self.front_end, **({"flip": False} | options))
+
+    def cut(self, height: int) -> KnownPerson:
+        """The same picture without its lower part."""
+        logits = self.person.soft_mask.logits[:height]
+        mask = replace(self.person.soft_mask, logits=logits, height=height)
+        keypoints = self.person.keypoints.clone()
+        keypoints[keypoints[:, 1] > height, 2] = 0
+        person = replace(self.person, soft_mask=mask, keypoints=keypoints)
+        return replace(self, person=person, size=(height, self.size[1]))
+
+
+@pytest.fixture(scope="session")
+def known_person(assets: SynthAssets) -> KnownPerson:
+    size = (300, 260)
+    rotations = asymmetric_pose()
+    rotations[0] = axis_rotation(1, torch.tensor(0.4)) @ axis_rotation(0, torch.tensor(0.1))
+    shape = torch.zeros(10)
+    shape[:3] = torch.tensor([1.0, -0.5, 0.7])
+    parameters = BodyParameters(shape=shape, rotations=rotations)
+    camera = PictureCamera(scale=torch.tensor(120.0), origin=torch.tensor([140.0, 130.0]))
+    vertices = parameters.posed(assets.template).vertices
+    points = camera.project(assets.regressors.coco17 @ vertices)[:, :2]
+    seen = rasterize(
+        camera.project(vertices)[None], assets.template.faces, size, perspective=False
+    ).mask[0]
+    affine = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    mask = SoftMask(torch.where(seen, 9.0, -9.0), affine, *size)
+    inside = seen.nonzero().float()
+    box = torch.cat([inside.amin(0).flip(0), inside.amax(0).flip(0) + 1])
+    keypoints = torch.cat([points, torch.full((17, 1), 0.9)], -1)
+    person = Person(score=0.9, box=box, keypoints=keypoints, soft_mask=mask)
+    return KnownPerson(assets.template, parameters, camera, size, person)

@@ -1,0 +1,167 @@
+"""From pictures to bodies: a perfect front end and a perfect regressor must fit perfectly."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from plausibody.models.camera import WeakPerspectiveCamera
+from plausibody.models.proxy import Box, ProxySettings
+from plausibody.models.regressor import LiteRegressor, RegressorSettings
+from plausibody.models.weights import TrainedRegressor
+from plausibody.predict.fit import measure_fit, person_diagonal
+from plausibody.predict.placement import PictureCamera, focal_length, to_perspective
+from plausibody.predict.predictor import Predictor, weights_path
+
+
+def test_perfect_regressor_fits_the_evidence(known_person: Any) -> None:
+    (image,) = known_person.predictor()([Path("photo.jpg")])
+    (person,) = image.people
+    assert (image.status, image.message, person.warnings) == ("ok", "", ())
+    assert (image.height, image.width) == known_person.size
+    # The comparison is made at another resolution than the mask's, so borders differ a little.
+    assert person.fit.silhouette_iou > 0.96
+    assert person.fit.reprojection < 1e-3
+    assert person.fit.confident == 17
+    torch.testing.assert_close(person.body.vertices, known_person.vertices, atol=1e-5, rtol=0)
+    expected = known_person.person.keypoints[:, :2]
+    torch.testing.assert_close(person.keypoints, expected, atol=1e-3, rtol=0)
+
+
+def test_what_lies_outside_the_picture_is_not_held_against_the_body(known_person: Any) -> None:
+    half = known_person.cut(150)
+    (image,) = half.predictor()([Path("photo.jpg")])
+    assert image.people[0].fit.silhouette_iou > 0.96
+    assert image.people[0].fit.confident < 17
+
+
+def test_wrong_bodies_fit_worse(known_person: Any) -> None:
+    answer = known_person.answer()
+    moved = answer.clone()
+    moved[1] += 0.2
+    (image,) = known_person.predictor(moved)([Path("photo.jpg")])
+    (person,) = image.people
+    assert person.fit.silhouette_iou < 0.7
+    # 0.2 m at 120 px per metre, in per cent of the diagonal.
+    diagonal = person_diagonal(known_person.person.observation())
+    assert person.fit.reprojection == pytest.approx(100 * 24 / diagonal, rel=1e-3)
+    assert any("diagonal" in warning for warning in person.warnings)
+
+
+def test_no_mask_and_no_keypoints_are_warned_of(known_person: Any) -> None:
+    person = known_person.person
+    blind = replace(
+        person,
+        soft_mask=person.soft_mask.emptied(),
+        keypoints=person.keypoints * torch.tensor([1.0, 1.0, 0.1]),
+        flags=frozenset({"low_agreement"}),
+    )
+    (image,) = replace(known_person, person=blind).predictor(known_person.answer())(["photo.jpg"])
+    (found,) = image.people
+    assert math.isnan(found.fit.reprojection)
+    assert found.fit.silhouette_iou == 0
+    assert len(found.warnings) == 3
+
+
+def test_camera_over_the_picture_agrees_with_that_over_the_box(known_person: Any) -> None:
+    box = Box(centre=torch.tensor([70.0, 90.0]), side=torch.tensor(80.0))
+    camera = WeakPerspectiveCamera(torch.tensor(0.7), torch.tensor([0.2, -0.1]))
+    points = known_person.vertices
+    flat = PictureCamera.of(camera, box).project(points)[:, :2]
+    torch.testing.assert_close(flat, box.to_picture(camera.project(points)), atol=1e-3, rtol=0)
+
+
+def test_pinhole_is_exact_for_a_flat_body_and_near_for_a_real_one(known_person: Any) -> None:
+    camera, size = known_person.camera, known_person.size
+    points = known_person.vertices[::50]
+    flat = points * torch.tensor([1.0, 1.0, 0.0])
+    exact = to_perspective(camera, flat, size)
+    torch.testing.assert_close(
+        exact.project(flat)[:, :2], camera.project(flat)[:, :2], atol=1e-2, rtol=0
+    )
+    assert float(exact.focal) == pytest.approx(math.hypot(*size))
+    assert float(exact.translation[2]) == pytest.approx(math.hypot(*size) / 120, rel=1e-3)
+    for view, most in ((0.9, 10.0), (0.01, 0.15)):
+        near = to_perspective(camera, points, size, view)
+        gap = (near.project(points) - camera.project(points))[:, :2]
+        assert float(torch.linalg.vector_norm(gap, dim=-1).max()) < most
+
+
+def test_focal_length_refuses_impossible_lenses() -> None:
+    assert focal_length((300, 400), math.pi / 2) == pytest.approx(250)
+    with pytest.raises(ValueError, match="180 degrees"):
+        focal_length((300, 400), math.pi)
+
+
+def test_every_picture_gets_its_status(known_person: Any) -> None:
+    names = ["a.jpg", "nobody.jpg", "broken.jpg", "explode.jpg", "two.jpg"]
+    images = known_person.predictor()([Path(name) for name in names])
+    assert [image.path for image in images] == names
+    statuses = [image.status for image in images]
+    assert statuses == ["ok", "no_person", "unreadable", "failed", "ok"]
+    assert "a bug of a front end" in images[3].message
+    assert [len(image.people) for image in images] == [1, 0, 0, 0, 2]
+
+
+def test_numbers_that_are_no_body_are_reported(known_person: Any) -> None:
+    answer = known_person.answer()
+    answer[20] = torch.nan
+    (image,) = known_person.predictor(answer)(["a.jpg"])
+    assert image.status == "failed"
+    assert "not finite" in image.message
+    answer = known_person.answer()
+    answer[0] = -1
+    (image,) = known_person.predictor(answer)(["a.jpg"])
+    assert "scale -1" in image.message
+
+
+def test_one_person_can_be_chosen(known_person: Any) -> None:
+    paths = ["two.jpg", "a.jpg"]
+    main = known_person.predictor(person="main")(paths)
+    assert [len(image.people) for image in main] == [1, 1]
+    second = known_person.predictor(person=1)(paths)
+    assert [[person.index for person in image.people] for image in second] == [[1], []]
+    assert second[1].status == "no_person"
+    assert "wanted person 1" in second[1].message
+    with pytest.raises(ValueError, match="person: wanted all, main or a number"):
+        known_person.predictor(person=-1)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_streams_do_not_depend_on_the_batch_size(known_person: Any, flip: bool) -> None:
+    torch.manual_seed(0)
+    settings = ProxySettings(size=32)
+    small = RegressorSettings(features=32, width=8, blocks=1)
+    network = LiteRegressor(small, settings, torch.eye(3).repeat(24, 1, 1)).eval()
+    trained = TrainedRegressor(network, settings, "neutral", {})
+    predictor = Predictor(trained, known_person.front_end, flip=flip)
+    paths = ["two.jpg", "nobody.jpg", "a.jpg"]
+    together = predictor(paths)
+    for one, other in zip(together, predictor.stream(iter(paths), batch_size=2), strict=True):
+        assert one.path == other.path
+        for first, second in zip(one.people, other.people, strict=True):
+            torch.testing.assert_close(first.body.vertices, second.body.vertices)
+    with pytest.raises(ValueError, match="batch size"):
+        next(predictor.stream(paths, 0))
+
+
+def test_fit_of_nothing_to_nothing_is_no_fit(known_person: Any) -> None:
+    person = replace(known_person.person, soft_mask=known_person.person.soft_mask.emptied())
+    far = PictureCamera(scale=torch.tensor(1.0), origin=torch.tensor([9e4, 9e4]))
+    box = Box(centre=torch.tensor([50.0, 50.0]), side=torch.tensor(80.0))
+    fit = measure_fit(
+        person.observation(), box, far, known_person.vertices, known_person.template.faces,
+        person.keypoints[:, :2],
+    )  # fmt: skip
+    assert fit.silhouette_iou == 0
+
+
+def test_weights_are_named_or_given_as_files(tmp_path: Path) -> None:
+    assert weights_path(tmp_path / "mine.safetensors") == tmp_path / "mine.safetensors"
+    with pytest.raises(FileNotFoundError, match="weights/unheard.safetensors"):
+        weights_path("unheard")
