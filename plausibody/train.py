@@ -114,7 +114,8 @@ class Trainer:
         precision: Any = pick_precision(settings.precision, chosen.device)
         self.fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
         self.device = self.fabric.device
-        model = build_model(config, assets).to(memory_format=torch.channels_last)
+        model = build_model(config, assets)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = build_model(config, assets).to(self.device) if settings.average else None
         placed = dataclasses.replace(
             assets,
@@ -158,7 +159,8 @@ class Trainer:
             return
         # A short memory at first, so that the start is forgotten.
         decay = min(self.config.train.average, self.step / (self.step + 20.0))
-        kept, new = list(self.average.parameters()), list(self.model.parameters())
+        kept: list[Tensor] = list(self.average.parameters())
+        new: list[Tensor] = list(self.model.parameters())
         torch._foreach_mul_(kept, decay)
         torch._foreach_add_(kept, new, alpha=1 - decay)
         for buffer, current in zip(self.average.buffers(), self.model.buffers(), strict=True):

@@ -52,7 +52,7 @@ HIDDEN_BY = {
 }
 """A joint is in sight if its pixel shows one of these parts of its side (or the torso)."""
 
-PARTS24 = {
+PARTS24: dict[str, dict[str, tuple[int, ...]]] = {
     "torso": {"left": (1, 2), "right": (1, 2)},
     "hand": {"right": (3,), "left": (4,)},
     "foot": {"left": (5,), "right": (6,)},
@@ -213,10 +213,8 @@ def joints_in_sight(
 
 def _allowed_bits(keypoint: str) -> int:
     side, _, kind = keypoint.partition("_")
-    if kind not in HIDDEN_BY:
-        numbers = (23, 24)
-    else:
-        numbers = tuple(n for part in HIDDEN_BY[kind] for n in PARTS24[part][side])
+    parts = [PARTS24[part][side] for part in HIDDEN_BY[kind]] if kind in HIDDEN_BY else [(23, 24)]
+    numbers = {number for part in parts for number in part}
     return sum(1 << number for number in numbers)
 
 
