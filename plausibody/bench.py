@@ -61,7 +61,8 @@ def bench_render(
     assets: SynthAssets,
     images: int = 32,
     sizes: Sequence[int] = (256,),
-    repeats: int = 7,
+    repeats: int = 5,
+    seconds: float = 2.0,
     backends: Sequence[str] = ("numba", "torch"),
     threads: Sequence[int] = (1,),
 ) -> Iterator[Row]:
@@ -71,26 +72,29 @@ def bench_render(
         assets: Poses and meshes.
         images: In a batch, each with a pose of its own.
         sizes: Of the fine mesh's images [px]; the coarse one is drawn at 96 px.
-        repeats: Runs of each row after one that compiles and warms up.
+        repeats: Runs of each row, at least, after one that compiles and warms up.
+        seconds: Spent on each row, at least: short runs need many to meet a quiet moment.
         threads: Torch may use as many, and the numba backend draws as many images at a time.
     """
-    before = torch.get_num_threads()
+    before, effort = torch.get_num_threads(), (repeats, seconds)
     try:
         for count in threads:
             torch.set_num_threads(count)
             for size in sizes:
                 fine = _fine(assets, images, size)
                 for backend in backends:
-                    yield _measure("ids + depth", fine, size, backend, repeats)
-                    yield _measure("ids + depth + barycentrics", fine, size, backend, repeats)
+                    yield _measure("ids + depth", fine, size, backend, *effort)
+                    yield _measure("ids + depth + barycentrics", fine, size, backend, *effort)
             coarse = _coarse(assets, images, 96)
             for backend in backends:
-                yield _measure("labels", coarse, 96, backend, repeats)
+                yield _measure("labels", coarse, 96, backend, *effort)
     finally:
         torch.set_num_threads(before)
 
 
-def _measure(output: str, scene: _Scene, size: int, backend: str, repeats: int) -> Row:
+def _measure(
+    output: str, scene: _Scene, size: int, backend: str, repeats: int, seconds: float
+) -> Row:
     shape = (size, size)
 
     def labels() -> None:
@@ -100,8 +104,8 @@ def _measure(output: str, scene: _Scene, size: int, backend: str, repeats: int) 
         weights = output.endswith("barycentrics")
         rasterize(scene.pixels, scene.faces, shape, barycentrics=weights, backend=backend)
 
-    times = list(_times(labels if output == "labels" else fragments, repeats))
-    seconds = sorted(wall for wall, _ in times)
+    times = list(_times(labels if output == "labels" else fragments, repeats, seconds))
+    clock = sorted(wall for wall, _ in times)
     processor = min(used for _, used in times)
     return Row(
         output=output,
@@ -110,18 +114,20 @@ def _measure(output: str, scene: _Scene, size: int, backend: str, repeats: int) 
         faces=len(scene.faces),
         images=len(scene.pixels),
         threads=torch.get_num_threads(),
-        milliseconds=round(seconds[0] * 1e3, 3),
-        median_milliseconds=round(seconds[len(seconds) // 2] * 1e3, 3),
+        milliseconds=round(clock[0] * 1e3, 3),
+        median_milliseconds=round(clock[len(clock) // 2] * 1e3, 3),
         cpu_milliseconds=round(processor * 1e3, 3),
-        images_per_second=round(len(scene.pixels) / seconds[0], 1),
+        images_per_second=round(len(scene.pixels) / clock[0], 1),
         images_per_core_second=round(len(scene.pixels) / processor, 1),
     )
 
 
-def _times(draw: Callable[[], None], repeats: int) -> Iterator[tuple[float, float]]:
+def _times(draw: Callable[[], None], repeats: int, seconds: float) -> Iterator[tuple[float, float]]:
     """Gives each run's seconds by the clock, and of the processor."""
     draw()
-    for _ in range(repeats):
+    end = time.perf_counter() + seconds
+    while repeats > 0 or time.perf_counter() < end:
+        repeats -= 1
         start, used = time.perf_counter(), time.process_time()
         draw()
         yield time.perf_counter() - start, time.process_time() - used
