@@ -160,7 +160,7 @@ OPEN_V0 = OpenSettings(
     count=4096,
     seed=4_096_000,
     seal=Seal(
-        content="3577df29c76c8cb446de0ef6414e9cc75f73ddbd3c0e30951db94ab2ebd6d1eb",
+        content="3444e69654f87e05c54f9d4c103d2df15e4b0bfeb9d11c71969e8962a8673a38",
         witnesses=(-0.457687, -0.404088, 0.932901, 0.119544, 0.156560),
     ),
 )
