@@ -24,6 +24,8 @@ SHOWN = ("mpjpe", "pa_mpjpe", "pve", "pve_t_sc")
 """Errors in the page's table."""
 PARTS = ("trained", "photos", "evaluation")
 """Folders that the demo makes, and makes anew."""
+MARKER = ".plausibody_demo"
+"""A file that says the folders beside it are a demo's, to be replaced by the next."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +41,18 @@ def run_demo(out: Path, watch: Watch, device: str = "cpu") -> Path:
     """Trains a small regressor, predicts the bundled photos and evaluates with the shipped one.
 
     Args:
-        out: Folder; what an earlier demo left there is replaced.
+        out: Folder, new or empty or of an earlier demo, which is replaced.
         watch: Is told the progress.
         device: cpu or cuda.
 
     Returns:
         The page.
+
+    Raises:
+        FileExistsError: If there is something in the folder that no demo left.
     """
     started = time.perf_counter()
-    out.mkdir(parents=True, exist_ok=True)
-    for part in PARTS:
-        if (out / part).exists():
-            shutil.rmtree(out / part)
-
+    clear_folder(out)
     config = prepare_folder(out / "trained", lite_demo(), resume=False, force=False)
     samples = config.train.steps * config.train.batch_size
     watch.say(f"1/3 training a small regressor on {samples:,} synthetic people")
@@ -78,6 +79,20 @@ def run_demo(out: Path, watch: Watch, device: str = "cpu") -> Path:
     page = out / "report.html"
     write_report(_page(out, summary, shipped, fresh, samples, seconds), page)
     return page
+
+
+def clear_folder(out: Path) -> None:
+    """Makes the folder of a demo, without what an earlier one left, and nothing of the user's."""
+    if out.exists() and not (out / MARKER).is_file() and any(out.iterdir()):
+        raise FileExistsError(
+            f"{out}: wanted a new or empty folder, or that of an earlier demo, found other files; "
+            "do: choose another --out"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARKER).touch()
+    for part in PARTS:
+        if (out / part).exists():
+            shutil.rmtree(out / part)
 
 
 def _page(
