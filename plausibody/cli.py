@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -26,7 +27,7 @@ def helpful_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, FileNotFoundError, FloatingPointError, OSError) as error:
-        console.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         if os.environ.get("PLAUSIBODY_TRACEBACK"):
             raise
         sys.exit(1)
@@ -96,7 +97,7 @@ def train_command(
                 lambda trainer: quick_figures(trainer),
             )
         if not quiet:
-            console.print(f"weights: {weights}", highlight=False)
+            tell(f"weights: {weights}")
 
 
 def synth_train() -> None:
@@ -111,8 +112,13 @@ def pick_threads(threads: int) -> None:
     torch.set_num_threads(threads or max(1, (os.cpu_count() or 2) - 1))
 
 
+def tell(message: str) -> None:
+    """Prints a line as it is: paths may hold brackets, which rich would take for markup."""
+    console.print(message, highlight=False, markup=False, soft_wrap=True)
+
+
 def _say(quiet: bool) -> Any:
-    return (lambda message: None) if quiet else (lambda m: console.print(m, highlight=False))
+    return (lambda message: None) if quiet else tell
 
 
 @contextlib.contextmanager
@@ -172,7 +178,7 @@ def preview_command(
         )  # fmt: skip
         batch = generator.samples(step * size, min(count, size))
         save_picture(tile(draw_proxies(batch), columns=8), out)
-        console.print(f"{out}: samples {step * size} to {step * size + len(batch) - 1}")
+        tell(f"{out}: samples {step * size} to {step * size + len(batch) - 1}")
 
 
 @main.command("predict")
@@ -236,10 +242,10 @@ def predict_command(
             )
         for entry in summary.content["inputs"]:
             if entry["status"] != "ok":
-                console.print(f"{entry['status']}: {entry['message']}", highlight=False)
+                tell(f"{entry['status']}: {entry['message']}")
         if not quiet:
             counts = ", ".join(f"{count} {status}" for status, count in summary.counts.items())
-            console.print(f"{summary.path}: {counts}", highlight=False)
+            tell(f"{summary.path}: {counts}")
         if not summary.usable:
             sys.exit(1)
 
@@ -265,7 +271,7 @@ def demo_command(out: Path, device: str) -> None:
         say = _say(quiet=False)
         with training_progress(False) as training, counting("people", False) as evaluation:
             page = run_demo(out, Watch(say, training, evaluation), pick_device(device))
-        console.print(f"[bold]open {page}[/]", highlight=False)
+        tell(f"open {page}")
 
 
 @main.command("evaluate")
@@ -337,7 +343,8 @@ def doctor_command(picture: Path | None) -> None:
         checks = [*doctor.environment(), *doctor.conventions(), *doctor.assets()]
         for check in checks:
             mark = "[green]ok[/]  " if check.ok else "[bold red]FAIL[/]"
-            console.print(f"{mark} {check.name}: {check.detail}", highlight=False)
+            told = escape(f"{check.name}: {check.detail}")
+            console.print(f"{mark} {told}", highlight=False, soft_wrap=True)
         if picture is not None:
             from plausibody.models.templates import load_template
             from plausibody.predict.drawing import save_picture
@@ -428,10 +435,8 @@ def assets_check(directory: Path | None) -> None:
             good = finding.state in ("ok", "replaced")
             mark = "[green]ok[/]  " if good else "[bold red]FAIL[/]"
             shapes = ", ".join(f"{name} {shape}" for name, shape in finding.shapes.items())
-            console.print(
-                f"{mark} {finding.asset.path}: {finding.state} {finding.detail} {shapes}",
-                highlight=False,
-            )
+            told = escape(f"{finding.asset.path}: {finding.state} {finding.detail} {shapes}")
+            console.print(f"{mark} {told}", highlight=False, soft_wrap=True)
         if not all(finding.state in ("ok", "replaced") for finding in findings):
             sys.exit(1)
 

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from plausibody.cli import main
+from plausibody.demo import clear_folder
 
 
 def run(*arguments: str) -> Result:
@@ -71,3 +72,28 @@ def test_assets_are_listed_and_whole() -> None:
     assert listed.exit_code == 0 and "CC" in listed.output
     assert checked.exit_code == 0, checked.output
     assert "body/open_neutral.npz" in checked.output
+
+
+def test_brackets_in_a_path_are_printed_as_they_are(tmp_path: Path) -> None:
+    folder = tmp_path / "e[mpty]"
+    folder.mkdir()
+    result = run("predict", str(folder), "--out", str(tmp_path / "out"))
+    assert result.exit_code == 1
+    assert str(folder) in result.output
+
+
+def test_a_demo_leaves_the_users_folders_alone(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "mine.jpg").touch()
+    result = run("demo", "--out", str(tmp_path))
+    assert result.exit_code == 1
+    assert "wanted a new or empty folder" in result.output
+    assert (photos / "mine.jpg").exists()
+
+
+def test_a_demo_replaces_an_earlier_one(tmp_path: Path) -> None:
+    clear_folder(tmp_path / "demo")
+    (tmp_path / "demo" / "photos").mkdir()
+    clear_folder(tmp_path / "demo")
+    assert not (tmp_path / "demo" / "photos").exists()
