@@ -46,7 +46,8 @@ def load_poses(path: Path, split: str) -> PoseBank:
             if frame != FRAME:
                 raise ValueError(
                     f"{path}: wanted a pose store with the attribute frame={FRAME!r}, got "
-                    f"{frame!r}; import AMASS or STRAPS files with 'plausibody assets import'"
+                    f"{frame!r}; do: turn its poses so that y is up and +z ahead, then name that "
+                    f"frame in the file; the module synth/poses.py describes the format"
                 )
             if split not in file:
                 raise ValueError(f"{path}: wanted the split {split!r}, the file has {list(file)}")
