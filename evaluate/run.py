@@ -30,7 +30,7 @@ from plausibody.evaluate.ruler import PROTOCOLS, Measured, Ruler, errors, joint_
 from plausibody.models.prediction import BodyPrediction
 from plausibody.models.proxy import Proxy, ProxySettings
 from plausibody.models.records import to_device
-from plausibody.models.weights import TrainedRegressor, load_regressor
+from plausibody.models.weights import TrainedRegressor, find_weights, load_regressor
 from plausibody.synth.poses import PoseBank, load_poses
 from plausibody.synth.stores import SynthAssets, load_assets
 
@@ -259,9 +259,8 @@ def run_evaluation(
             f"{dataset} {what}; do: plausibody evaluate open, which needs no data, or the metrics "
             "of plausibody.evaluate.metrics on your own predictions"
         )
-    named = not weights.suffix and not weights.is_file()
-    path = find_asset(f"weights/{weights.name}.safetensors") if named else weights
-    result = evaluate_open(load_regressor(path, device), device, batch_size, watch)
+    regressor = load_regressor(find_weights(weights), device)
+    result = evaluate_open(regressor, device, batch_size, watch)
     if out is not None:
         save_result(result, out)
     return result

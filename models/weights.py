@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from plausibody.assets.catalog import find_asset
 from plausibody.models.checkpoint import CheckpointError, load_weights
 from plausibody.models.mirroring import predict_both
 from plausibody.models.prediction import PointPrediction
@@ -33,6 +34,20 @@ class TrainedRegressor:
     def predict(self, proxy: Proxy) -> PointPrediction:
         """Predicts from a proxy and from its mirror image, and gives the mean."""
         return predict_both(self.network, proxy)
+
+
+def find_weights(weights: Path | str) -> Path:
+    """Finds weights by their file, by the folder of the run that made them, or by a name.
+
+    Args:
+        weights: A name is that of weights that ship, such as "lite".
+    """
+    path = Path(weights)
+    if (path / "weights.safetensors").is_file():
+        return path / "weights.safetensors"
+    if path.suffix or path.is_file():
+        return path
+    return find_asset(f"weights/{weights}.safetensors")
 
 
 def load_regressor(path: Path, device: torch.device | str = "cpu") -> TrainedRegressor:

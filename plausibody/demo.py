@@ -14,7 +14,7 @@ from plausibody.assets.catalog import find_asset
 from plausibody.config import lite_demo
 from plausibody.evaluate.result import Result
 from plausibody.evaluate.run import quick_figures, run_evaluation
-from plausibody.predict.predictor import load_predictor, weights_path
+from plausibody.predict.predictor import load_predictor
 from plausibody.predict.report import Curve, Report, Table, cards_of_run, write_report
 from plausibody.predict.run import RunOptions, Summary, predict_folder
 from plausibody.run import prepare_folder, train_run
@@ -69,7 +69,7 @@ def run_demo(out: Path, watch: Watch, device: str = "cpu") -> Path:
 
     watch.say("3/3 evaluating the shipped weights and those just trained on open-v0")
     shipped = run_evaluation(
-        "open", weights_path("lite"), out / "evaluation" / "shipped", device,
+        "open", Path("lite"), out / "evaluation" / "shipped", device,
         watch=watch.evaluation,
     )  # fmt: skip
     fresh = run_evaluation(

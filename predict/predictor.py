@@ -12,14 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from plausibody.assets.catalog import find_asset
 from plausibody.models.body import PosedBody
 from plausibody.models.camera import PerspectiveCamera, WeakPerspectiveCamera
 from plausibody.models.prediction import BodyParameters, BodyPrediction
 from plausibody.models.proxy import Box, Observation, Proxy, make_proxy
 from plausibody.models.records import concatenate, map_tensors, take, to_device
 from plausibody.models.templates import load_template
-from plausibody.models.weights import TrainedRegressor, load_regressor
+from plausibody.models.weights import TrainedRegressor, find_weights, load_regressor
 from plausibody.predict.embedded import load_embedded
 from plausibody.predict.fit import Fit, measure_fit
 from plausibody.predict.front_end import FrontEnd, ImageResult, Person, Picture
@@ -109,7 +108,7 @@ class Predictor:
         if isinstance(weights, TrainedRegressor):
             self.regressor, self.weights_name = weights, "in memory"
         else:
-            path = weights_path(weights)
+            path = find_weights(weights)
             self.regressor, self.weights_name = load_regressor(path, device), path.stem
         self.weights_sha256 = str(self.regressor.card.get("sha256", ""))
         self.front_end = front_end
@@ -235,14 +234,6 @@ class Predictor:
 def load_predictor(weights: Path | str = "lite", device: torch.device | str = "cpu") -> Predictor:
     """Opens the weights and the front end that ship."""
     return Predictor(weights, load_embedded(device=device), device)
-
-
-def weights_path(weights: Path | str) -> Path:
-    """Finds weights by the name of a file, or by the short name of some that ship."""
-    path = Path(weights)
-    if path.suffix or path.is_file():
-        return path
-    return find_asset(f"weights/{weights}.safetensors")
 
 
 def _trouble(mode: BodyParameters, camera: WeakPerspectiveCamera) -> str:

@@ -13,10 +13,10 @@ import torch
 from plausibody.models.camera import WeakPerspectiveCamera
 from plausibody.models.proxy import Box, ProxySettings
 from plausibody.models.regressor import LiteRegressor, RegressorSettings
-from plausibody.models.weights import TrainedRegressor
+from plausibody.models.weights import TrainedRegressor, find_weights
 from plausibody.predict.fit import measure_fit, person_diagonal
 from plausibody.predict.placement import PictureCamera, focal_length, to_perspective
-from plausibody.predict.predictor import Predictor, weights_path
+from plausibody.predict.predictor import Predictor
 
 
 def test_perfect_regressor_fits_the_evidence(known_person: Any) -> None:
@@ -161,7 +161,9 @@ def test_fit_of_nothing_to_nothing_is_no_fit(known_person: Any) -> None:
     assert fit.silhouette_iou == 0
 
 
-def test_weights_are_named_or_given_as_files(tmp_path: Path) -> None:
-    assert weights_path(tmp_path / "mine.safetensors") == tmp_path / "mine.safetensors"
+def test_weights_are_named_or_given_as_files_or_runs(tmp_path: Path) -> None:
+    assert find_weights(tmp_path / "mine.safetensors") == tmp_path / "mine.safetensors"
+    (tmp_path / "weights.safetensors").touch()
+    assert find_weights(tmp_path) == tmp_path / "weights.safetensors"
     with pytest.raises(FileNotFoundError, match="weights/unheard.safetensors"):
-        weights_path("unheard")
+        find_weights("unheard")
