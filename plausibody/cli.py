@@ -163,8 +163,8 @@ def preview_command(
     """Draw what training sees: a contact sheet of any batch of the stream."""
     with helpful_errors():
         from plausibody import config as configs
-        from plausibody.predict.drawing import save_picture
-        from plausibody.preview import draw_proxies, tile
+        from plausibody.predict.drawing import save_picture, tile
+        from plausibody.preview import draw_proxies
         from plausibody.synth.generator import BatchGenerator
         from plausibody.synth.stores import load_assets
 
@@ -177,7 +177,7 @@ def preview_command(
             size, config.renderer.backend,
         )  # fmt: skip
         batch = generator.samples(step * size, min(count, size))
-        save_picture(tile(draw_proxies(batch), columns=8), out)
+        save_picture(tile(list(draw_proxies(batch)), columns=8), out)
         tell(f"{out}: samples {step * size} to {step * size + len(batch) - 1}")
 
 

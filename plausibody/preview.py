@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
@@ -16,6 +16,7 @@ from plausibody.models.proxy import Proxy
 from plausibody.models.records import to_device
 from plausibody.models.regressor import Regressor
 from plausibody.models.skeleton import BONES, COCO17
+from plausibody.predict.drawing import tile
 from plausibody.synth.batch import Batch
 from plausibody.synth.raster import rasterize_labels
 from plausibody.synth.stores import SynthAssets
@@ -24,7 +25,7 @@ LEFT, RIGHT, MIDDLE = (235, 80, 70), (70, 140, 245), (90, 220, 100)
 """Colours of a person's own left, right, and what has no side."""
 
 
-def draw_proxies(batch: Batch, side: int = 192) -> UInt8[Tensor, "batch 3 side side"]:
+def draw_proxies(batch: Batch, side: int = 192) -> Float[Tensor, "batch 3 side side"]:
     """Draws each input: silhouette, reported key points (bright) over the true ones (dark)."""
     grey = functional.interpolate(batch.proxy.silhouette[:, None], size=side, mode="nearest")
     canvas = (grey.clamp(0, 1) * 200).byte().expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
@@ -35,7 +36,7 @@ def draw_proxies(batch: Batch, side: int = 192) -> UInt8[Tensor, "batch 3 side s
         everywhere = torch.cat([true, torch.ones(17, 1)], -1)
         _draw_bones(picture, everywhere, dim=0.5)
         _draw_bones(picture, seen, dim=1.0)
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
 
 
 def _draw_bones(picture: NDArray[np.uint8], keypoints: Tensor, dim: float) -> None:
@@ -81,12 +82,4 @@ def draw_predictions(
     body = draw_bodies(prediction, assets, side)
     mask = functional.interpolate(batch.proxy.silhouette[:, None], size=side)[:, 0].clamp(0, 1)
     both = torch.stack([body, 0.5 * body * mask, mask], 1)
-    return tile(torch.cat([draw_proxies(batch, side).float() / 255, both]), columns=8)
-
-
-def tile(pictures: Float[Tensor, "N 3 H W"], columns: int) -> Float[Tensor, "3 height width"]:
-    """Lays pictures of one size out in rows, with black where none is left."""
-    missing = -len(pictures) % columns
-    padded = functional.pad(pictures, (0, 0, 0, 0, 0, 0, 0, missing))
-    rows = padded.unflatten(0, (-1, columns))
-    return torch.cat([torch.cat(list(row), -1) for row in rows], -2)
+    return tile([*draw_proxies(batch, side), *both], columns=8)
