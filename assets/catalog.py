@@ -52,7 +52,7 @@ def find_asset(name: str, directories: Sequence[Path] | None = None) -> Path:
     looked = "\n".join(f"  {directory / name}" for directory in places)
     raise FileNotFoundError(
         f"wanted {name}, found it in none of these places:\n{looked}\n"
-        f"do: put it in one of them, or name its folder by --assets DIR or ${VARIABLE}"
+        f"do: put it in one of them, or name its folder by ${VARIABLE}"
     )
 
 
