@@ -12,7 +12,7 @@ from plausibody.synth.stores import load_assets
 
 def test_rows_tell_what_was_measured():
     threads = torch.get_num_threads()
-    rows = list(bench_render(load_assets("val"), images=2, sizes=(32,), repeats=1, seconds=0))
+    rows = list(bench_render(load_assets("val"), images=2, sizes=(32,), repeats=1, seconds=0.0))
     assert torch.get_num_threads() == threads
     drawn = {(row.output, row.backend, row.faces) for row in rows}
     assert ("ids + depth", "numba", 13776) in drawn
