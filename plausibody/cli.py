@@ -19,6 +19,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 console = Console(stderr=True)
+MOST_SHAPES = 8
+"""Arrays of a file that are told one by one; networks have hundreds."""
 
 
 @contextlib.contextmanager
@@ -72,11 +74,14 @@ def train_command(
         from plausibody.evaluate.run import quick_figures
         from plausibody.run import prepare_folder, train_run
 
-        config = (
-            configs.load_config(config_file)
-            if config_file
-            else configs.preset(preset_name or method or "lite")
-        )
+        before = out / "config.json"
+        if config_file:
+            config = configs.load_config(config_file)
+        elif resume and not preset_name and before.exists():
+            # Else a run of its own length would go on with the length of the preset.
+            config = configs.load_config(before)
+        else:
+            config = configs.preset(preset_name or method or "lite")
         values: dict[str, Any] = dict(configs.parse_settings(settings))
         values |= {"train.steps": steps} if steps is not None else {}
         values |= {"train.seed": seed, "stream.seed": seed} if seed is not None else {}
@@ -435,6 +440,8 @@ def assets_check(directory: Path | None) -> None:
             good = finding.state in ("ok", "replaced")
             mark = "[green]ok[/]  " if good else "[bold red]FAIL[/]"
             shapes = ", ".join(f"{name} {shape}" for name, shape in finding.shapes.items())
+            if len(finding.shapes) > MOST_SHAPES:
+                shapes = f"{len(finding.shapes)} arrays"
             told = escape(f"{finding.asset.path}: {finding.state} {finding.detail} {shapes}")
             console.print(f"{mark} {told}", highlight=False, soft_wrap=True)
         if not all(finding.state in ("ok", "replaced") for finding in findings):
