@@ -51,9 +51,10 @@ class Progress:
 
 def build_model(config: RunConfig, assets: SynthAssets) -> Regressor:
     """Makes the regressor of a run, starting from the mean body of the training poses."""
-    torch.manual_seed(config.train.seed)
     mean = mean_rotation(rotvec_to_rotmat(assets.bank.rotvecs))
-    return build_regressor(config.method, config.regressor, config.proxy, mean)
+    with torch.random.fork_rng(devices=[]):  # layers draw their start from the global generator
+        torch.manual_seed(config.train.seed)
+        return build_regressor(config.method, config.regressor, config.proxy, mean)
 
 
 def build_criterion(config: RunConfig, assets: SynthAssets) -> LiteLoss | StrapsLoss:

@@ -5,7 +5,8 @@ the Wild", 2020, and its released configuration. Where the release has a defect 
 
 - Silhouettes are rendered straight into the crop, not cropped and resized by nearest pixels.
 - Boxes that leave the picture stay square, where the release clamps and stretches them.
-- Key points lie at pixel centres: no shift by half a pixel, no unused last row and column.
+- Heatmaps are whole Gaussians with peak 1 at the key point; the release cuts them at two standard
+  deviations, half a pixel aside, and never writes the last row and column.
 - The root's orientation is drawn by the recipe (yaw uniform), since our pose store has none; the
   released pose file carries the cameras of its data sets.
 """
