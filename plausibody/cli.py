@@ -233,6 +233,7 @@ def predict_command(
         options = RunOptions(
             save=wanted, mesh_format=mesh_format, batch_size=batch_size, force=force
         )
+        pick_threads(0)
         place = pick_device(device)
         predictor = Predictor(
             weights,

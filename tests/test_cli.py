@@ -8,7 +8,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from plausibody.cli import main
+from plausibody.config import RunConfig, override, preset
 from plausibody.demo import clear_folder
+from plausibody.run import prepare_folder
 
 
 def run(*arguments: str) -> Result:
@@ -97,3 +99,15 @@ def test_a_demo_replaces_an_earlier_one(tmp_path: Path) -> None:
     (tmp_path / "demo" / "photos").mkdir()
     clear_folder(tmp_path / "demo")
     assert not (tmp_path / "demo" / "photos").exists()
+
+
+def test_resuming_without_settings_takes_those_of_the_run(tmp_path: Path) -> None:
+    config = override(preset("straps"), {"train.steps": 7})
+    prepare_folder(tmp_path, config, resume=False, force=False)
+    with pytest.MonkeyPatch.context() as patch:
+        taken: list[RunConfig] = []
+        patch.setattr("plausibody.run.train_run", lambda config, *_: taken.append(config))
+        assert run("train", "--out", str(tmp_path), "--resume").exit_code == 0
+        assert run("train", "--out", str(tmp_path), "--resume", "--steps", "9").exit_code == 0
+    assert [found.train.steps for found in taken] == [7, 9]
+    assert {found.method for found in taken} == {"straps"}
