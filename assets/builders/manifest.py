@@ -38,15 +38,15 @@ _CMU_SENTENCE = (
     "The data used in this project was obtained from mocap.cs.cmu.edu. "
     "The database was created with funding from NSF EIA-0196217."
 )
-_CMU_TERMS = f"""\
+_CMU_TERMS = """\
 The terms, as published on mocap.cs.cmu.edu:
 
 > This dataset of motions is free for all uses.
 
 > This data is free for use in research projects. You may include this data in commercially-sold
-> products, but you may not resell this data directly, even in converted form. If you publish
-> results obtained using this data, we would appreciate it if you would send the citation to your
-> published paper, and also would add this text to your acknowledgments section: "{_CMU_SENTENCE}"
+> products, but you may not resell this data directly, even in converted form.
+
+It is to be acknowledged by the sentence above.
 
 It was taken from four public repositories: AtelierCircle/CMU-MoCap-01-09 and
 AtelierCircle/CMU-MoCap-10-14 (the BVH conversion by B. Hahne, 2010, "no additional restrictions";
