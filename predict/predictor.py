@@ -228,6 +228,8 @@ class Predictor:
                 f"wanted person {self.person} (counted from 0), found {len(seen.people)}"
             ]
         message = "; ".join([seen.message] * bool(seen.message) + messages)
+        if message and seen.path and not message.startswith(seen.path):
+            message = f"{seen.path}: {message}"
         return ImagePrediction(seen.path, seen.width, seen.height, status, message, people)
 
 

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 import torch
 
+from plausibody.assets.catalog import SHIPPED
 from plausibody.models.camera import WeakPerspectiveCamera
 from plausibody.models.proxy import Box, ProxySettings
 from plausibody.models.regressor import LiteRegressor, RegressorSettings
+from plausibody.models.skeleton import SMPL24
 from plausibody.models.weights import TrainedRegressor, find_weights
 from plausibody.predict.fit import measure_fit, person_diagonal
 from plausibody.predict.placement import PictureCamera, focal_length, to_perspective
-from plausibody.predict.predictor import Predictor
+from plausibody.predict.predictor import Predictor, load_predictor
 
 
 def test_perfect_regressor_fits_the_evidence(known_person: Any) -> None:
@@ -106,6 +108,7 @@ def test_every_picture_gets_its_status(known_person: Any) -> None:
     assert statuses == ["ok", "no_person", "unreadable", "failed", "ok"]
     assert "a bug of a front end" in images[3].message
     assert [len(image.people) for image in images] == [1, 0, 0, 0, 2]
+    assert all(image.message.startswith(image.path) for image in images[1:4])
 
 
 def test_numbers_that_are_no_body_are_reported(known_person: Any) -> None:
@@ -167,3 +170,18 @@ def test_weights_are_named_or_given_as_files_or_runs(tmp_path: Path) -> None:
     assert find_weights(tmp_path) == tmp_path / "weights.safetensors"
     with pytest.raises(FileNotFoundError, match="weights/unheard.safetensors"):
         find_weights("unheard")
+
+
+def test_shipped_weights_fit_the_demo_photos() -> None:
+    """Bounds that the project set itself; the figures of the shipped weights are in the README."""
+    photos = sorted((SHIPPED / "photos").iterdir())
+    for image in load_predictor()(photos):
+        (person,) = image.people
+        assert person.fit.silhouette_iou >= 0.65, image.path
+        assert person.fit.reprojection <= 6, image.path
+        joints = person.body.joints
+        head, pelvis = (joints[SMPL24.index(name)] for name in ("head", "pelvis"))
+        assert head[1] > pelvis[1] + 0.3
+        # A person who faces the camera has the left shoulder at +x; the skier, too, comes at us.
+        left, right = (joints[SMPL24.index(f"{side}_shoulder")] for side in ("left", "right"))
+        assert left[0] > right[0]
