@@ -235,6 +235,16 @@ def summary(card: Mapping[str, Any]) -> dict[str, Any]:
     return {"method": method, **{key: card[key] for key in kept if key in card}}
 
 
+def check_dataset(dataset: str) -> None:
+    """Refuses a data set that this version cannot evaluate, and says which it can."""
+    if dataset != "open":
+        what = "is planned, but not in this version" if dataset in PLANNED else "is no data set"
+        raise ValueError(
+            f"{dataset} {what}; do: plausibody evaluate open, which needs no data, or the metrics "
+            "of plausibody.evaluate.metrics on your own predictions"
+        )
+
+
 def run_evaluation(
     dataset: str,
     weights: Path,
@@ -253,12 +263,7 @@ def run_evaluation(
         batch_size: People at a time.
         watch: Is told the progress.
     """
-    if dataset != "open":
-        what = "is planned, but not in this version" if dataset in PLANNED else "is no data set"
-        raise ValueError(
-            f"{dataset} {what}; do: plausibody evaluate open, which needs no data, or the metrics "
-            "of plausibody.evaluate.metrics on your own predictions"
-        )
+    check_dataset(dataset)
     regressor = load_regressor(find_weights(weights), device)
     result = evaluate_open(regressor, device, batch_size, watch)
     if out is not None:

@@ -141,6 +141,7 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], card: dict[str, Any]
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.unfinished")
     save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, draft)
+    draft.chmod(0o644)  # safetensors makes files that only their owner can read
     card = {"version": VERSION, "sha256": _sha256(draft), **card}
     _flush(draft)
     draft.rename(path)

@@ -35,6 +35,15 @@ def helpful_errors() -> Iterator[None]:
         sys.exit(1)
 
 
+@contextlib.contextmanager
+def usage_errors() -> Iterator[None]:
+    """Turns what is wrong with the options themselves into click's usage error; exit code 2."""
+    try:
+        yield
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="plausibody")
 def main() -> None:
@@ -74,21 +83,22 @@ def train_command(
         from plausibody.evaluate.run import quick_figures
         from plausibody.run import prepare_folder, train_run
 
-        before = out / "config.json"
-        if config_file:
-            config = configs.load_config(config_file)
-        elif resume and not preset_name and before.exists():
-            # Else a run of its own length would go on with the length of the preset.
-            config = configs.load_config(before)
-        else:
-            config = configs.preset(preset_name or method or "lite")
-        values: dict[str, Any] = dict(configs.parse_settings(settings))
-        values |= {"train.steps": steps} if steps is not None else {}
-        values |= {"train.seed": seed, "stream.seed": seed} if seed is not None else {}
-        values |= {"train.precision": precision} if precision else {}
-        config = configs.override(config, values)
-        if method and config.method != method:
-            raise ValueError(f"--method {method}, but the preset or file is of {config.method}")
+        with usage_errors():
+            before = out / "config.json"
+            if config_file:
+                config = configs.load_config(config_file)
+            elif resume and not preset_name and before.exists():
+                # Else a run of its own length would go on with the length of the preset.
+                config = configs.load_config(before)
+            else:
+                config = configs.preset(preset_name or method or "lite")
+            values: dict[str, Any] = dict(configs.parse_settings(settings))
+            values |= {"train.steps": steps} if steps is not None else {}
+            values |= {"train.seed": seed, "stream.seed": seed} if seed is not None else {}
+            values |= {"train.precision": precision} if precision else {}
+            config = configs.override(config, values)
+            if method and config.method != method:
+                raise ValueError(f"--method {method}, but the preset or file is of {config.method}")
         config = prepare_folder(out, config, resume, force)
         pick_threads(config.train.threads)
         with training_progress(quiet) as watch:
@@ -224,22 +234,27 @@ def predict_command(
 ) -> None:
     """Turn photos (files and folders) into bodies."""
     with helpful_errors():
+        from plausibody.models.weights import find_weights, load_regressor
         from plausibody.predict.embedded import load_embedded
         from plausibody.predict.placement import DIAGONAL_VIEW
         from plausibody.predict.predictor import Predictor
         from plausibody.predict.run import RunOptions, predict_folder
 
-        wanted = frozenset(word.strip() for word in save.split(",") if word.strip())
-        options = RunOptions(
-            save=wanted, mesh_format=mesh_format, batch_size=batch_size, force=force
-        )
+        with usage_errors():
+            wanted = frozenset(word.strip() for word in save.split(",") if word.strip())
+            options = RunOptions(
+                save=wanted, mesh_format=mesh_format, batch_size=batch_size, force=force
+            )
+            chosen = _person(person)
+            if fov is not None and not 0 < fov < 180:
+                raise ValueError(f"--fov: wanted degrees above 0 and below 180, got {fov:g}")
         pick_threads(0)
         place = pick_device(device)
         predictor = Predictor(
-            weights,
+            load_regressor(find_weights(weights), place),
             load_embedded(device=place),
             place,
-            person=_person(person),
+            person=chosen,
             diagonal_view=DIAGONAL_VIEW if fov is None else math.radians(fov),
         )
         with counting("photos", quiet) as watch:
@@ -281,7 +296,7 @@ def demo_command(out: Path, device: str) -> None:
 
 
 @main.command("evaluate")
-@click.argument("dataset")
+@click.argument("dataset", default="open")
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
@@ -305,13 +320,15 @@ def evaluate_command(
     """Measure a regressor on DATASET: open (needs no data) in this version."""
     with helpful_errors():
         from plausibody.evaluate.result import read_result
-        from plausibody.evaluate.run import run_evaluation
+        from plausibody.evaluate.run import check_dataset, run_evaluation
         from plausibody.evaluate.table import comparison_table, result_table
 
         if compare is not None:
             first, second = (read_result(path) for path in compare)
             Console().print(comparison_table(first, second))
             return
+        with usage_errors():
+            check_dataset(dataset)
         with counting("people", quiet) as watch:
             result = run_evaluation(dataset, weights, out, pick_device(device), batch_size, watch)
         if not quiet:
@@ -333,7 +350,7 @@ def pick_device(device: str) -> str:
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no CUDA device is available here; do: --device cpu")
+        raise click.UsageError("--device cuda: no CUDA device is available here; do: --device cpu")
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return device
@@ -401,7 +418,10 @@ def bench_command(
                 if what == "synth"
                 else bench_training.bench_step(config, assets, device)
             )
-        names = [field.name for field in dataclasses.fields(rows[0])]
+        # The JSON file has the rest.
+        shown = "output backend size threads images_per_second images_per_core_second"
+        shown += " part samples seconds samples_per_second"
+        names = [field.name for field in dataclasses.fields(rows[0]) if field.name in shown.split()]
         table = Table(*names)
         for row in rows:
             values = [getattr(row, name) for name in names]

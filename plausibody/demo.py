@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plausibody.assets.catalog import find_asset
+from plausibody.assets.catalog import SHIPPED
 from plausibody.config import lite_demo
 from plausibody.evaluate.result import Result
 from plausibody.evaluate.run import quick_figures, run_evaluation
@@ -64,7 +64,7 @@ def run_demo(out: Path, watch: Watch, device: str = "cpu") -> Path:
 
     watch.say("2/3 predicting the bundled photos with the shipped weights")
     options = RunOptions(save=frozenset({"params", "mesh", "overlay", "report"}))
-    photos = find_asset("photos")
+    photos = SHIPPED / "photos"
     summary = predict_folder([photos], out / "photos", load_predictor(device=device), options)
 
     watch.say("3/3 evaluating the shipped weights and those just trained on open-v0")

@@ -23,6 +23,9 @@ from plausibody.synth.generator import BatchGenerator, prefetch
 from plausibody.synth.stores import load_assets
 from plausibody.train import Progress, Trainer, export, fit, start_record
 
+_PARTS = {"config.json", "checkpoints", "curves.jsonl", "tensorboard", "weights.safetensors",
+          "weights.json"}  # fmt: skip
+
 PICTURED = 16
 """Synthetic people whose predictions are drawn as training goes on."""
 
@@ -48,12 +51,24 @@ def prepare_folder(out: Path, config: RunConfig, resume: bool, force: bool) -> R
                 f"{out} is not empty; do: --resume to go on with the run in it, "
                 "--force to delete it, or another --out"
             )
-        if not saved.exists():
-            raise ValueError(f"--force: {out} holds no run of ours (no config.json); not deleted")
+        if not _is_run(out):
+            raise ValueError(
+                f"--force: {out} holds more than a run of ours, nothing was deleted; "
+                "do: another --out, or empty it yourself"
+            )
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
     write_text(saved, json.dumps(to_json(config), indent=2))
     return config
+
+
+def _is_run(out: Path) -> bool:
+    """Tells a run's folder from one that must not be deleted."""
+    try:
+        load_config(out / "config.json")
+    except (FileNotFoundError, ValueError):
+        return False
+    return all(path.name in _PARTS for path in out.iterdir())
 
 
 def _same_or_refuse(before: RunConfig, now: RunConfig) -> None:

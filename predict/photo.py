@@ -84,6 +84,11 @@ def read_photo(path: Path | str) -> UInt8[Tensor, "H W 3"]:
             raise PhotoError(
                 f"{path}: wanted a picture of a known format, came something else; do: {do}"
             ) from error
+        except PermissionError as error:
+            raise PhotoError(
+                f"{path}: wanted a picture, came a file that you may not read; "
+                "do: change its permissions"
+            ) from error
         except BROKEN as error:
             raise PhotoError(
                 f"{path}: wanted a whole picture, came one that breaks off or is damaged "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from plausibody.predict.fit import Fit, measure_fit
 from plausibody.predict.front_end import FrontEnd, ImageResult, Person, Picture
 from plausibody.predict.placement import DIAGONAL_VIEW, PictureCamera, to_perspective
 from plausibody.synth.stores import load_regressors
+
+log = logging.getLogger(__name__)
 
 Status = Literal["ok", "no_person", "unreadable", "too_small", "failed"]
 
@@ -138,6 +141,7 @@ class Predictor:
         except Exception as error:  # whatever it is, it must not cost the other pictures
             if len(pictures) > 1:
                 return [self._batch([picture])[0] for picture in pictures]
+            log.debug("a picture could not be predicted", exc_info=error)
             path = None if isinstance(pictures[0], Tensor) else str(pictures[0])
             message = (
                 f"{path or 'picture'}: wanted a prediction, got {type(error).__name__}: {error}"

@@ -221,7 +221,7 @@ def _summary_records(path: Path) -> list[Record]:
         ) from error
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA:
         return []
-    inputs: list[Record] = content["inputs"]
+    inputs: list[Record] = content.get("inputs", [])
     return inputs
 
 

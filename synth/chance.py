@@ -69,7 +69,7 @@ class Chance:
     def uniform(
         self, name: str, *shape: int, low: float = 0.0, high: float = 1.0
     ) -> Float[Tensor, " batch *shape"]:
-        """Draws from [low, high); rounding may give `high` itself where it is not a power of two."""
+        """Draws from [low, high); rounding may give `high` itself if it is no power of two."""
         unit = (self.bits(name, *shape) >> 8).float() * 2.0**-24
         return unit * (high - low) + low
 

@@ -31,24 +31,27 @@ def test_wrong_usage_exits_with_2() -> None:
     assert run("train", "--no-such-option").exit_code == 2
     assert run("no-such-command").exit_code == 2
     assert run("train").exit_code == 2  # --out is missing
+    assert run("predict", ".", "--out", "x", "--fov", "400").exit_code == 2
+    assert run("predict", ".", "--out", "x", "--save", "everything").exit_code == 2
+    assert run("predict", ".", "--out", "x", "--person", "nobody").exit_code == 2
 
 
 def test_an_unknown_configuration_key_lists_the_known_ones(tmp_path: Path) -> None:
     result = run("train", "--out", str(tmp_path / "run"), "--set", "train.stepz=3")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "train.stepz" in result.output and "train.steps" in result.output
     assert not (tmp_path / "run").exists()
 
 
 def test_a_method_that_contradicts_its_preset_is_refused(tmp_path: Path) -> None:
     result = run("train", "--method", "straps", "--preset", "lite", "--out", str(tmp_path / "run"))
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "straps" in result.output and "lite" in result.output
 
 
 def test_other_datasets_are_refused_with_what_there_is() -> None:
     result = run("evaluate", "ssp3d")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "open" in result.output
 
 

@@ -239,7 +239,10 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(ValueError, match="not empty; do: --resume .* --force .* another --out"):
         prepare_folder(tmp_path, tiny(), False, False)
-    with pytest.raises(ValueError, match="no run of ours .* not deleted"):
+    with pytest.raises(ValueError, match="more than a run of ours, nothing was deleted"):
+        prepare_folder(tmp_path, tiny(), False, True)
+    (tmp_path / "config.json").write_text(json.dumps(to_json(tiny())), encoding="utf-8")
+    with pytest.raises(ValueError, match="more than a run of ours, nothing was deleted"):
         prepare_folder(tmp_path, tiny(), False, True)
     assert (tmp_path / "thesis.tex").exists()
 
