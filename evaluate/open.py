@@ -202,7 +202,7 @@ class OpenBenchmark:
         self.assets: SynthAssets = load_assets(settings.split, gender, directories)
         self._files = [find_asset(name, directories) for name in FILES]
         self._stream, self._backend = settings.stream(), backend
-        self._generator = BatchGenerator(self._stream, proxy, self.assets, 1, backend)
+        self._generator = BatchGenerator.of(self._stream, proxy, self.assets, 1, backend)
 
     def __len__(self) -> int:
         return self.settings.count
@@ -232,7 +232,7 @@ class OpenBenchmark:
         content = hashlib.sha256(json.dumps(self.settings.described(), sort_keys=True).encode())
         for path in self._files:
             content.update(hashlib.sha256(path.read_bytes()).digest())
-        first = BatchGenerator(self._stream, WITNESS_PROXY, self.assets, 64, self._backend)[0]
+        first = BatchGenerator.of(self._stream, WITNESS_PROXY, self.assets, 64, self._backend)[0]
         return Seal(content=content.hexdigest(), witnesses=witnesses(first))
 
 

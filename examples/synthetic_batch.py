@@ -2,13 +2,13 @@
 
 import torch
 
-from plausibody.models.proxy import ProxySettings
-from plausibody.synth.generator import BatchGenerator, StreamSettings
+from plausibody.config import override, preset
+from plausibody.synth.generator import BatchGenerator
 from plausibody.synth.stores import load_assets
 
 assets = load_assets("train")
-small = BatchGenerator(StreamSettings(), ProxySettings(), assets, batch_size=7)
-large = BatchGenerator(StreamSettings(), ProxySettings(), assets, batch_size=32)
+small = BatchGenerator(override(preset("lite"), {"train.batch_size": 7}), assets)
+large = BatchGenerator(override(preset("lite"), {"train.batch_size": 32}), assets)
 
 batch = large[0]
 print("silhouettes", tuple(batch.proxy.silhouette.shape))

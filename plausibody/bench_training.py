@@ -53,8 +53,7 @@ def bench_step(
 
 
 def _stream(config: RunConfig, assets: SynthAssets) -> BatchGenerator:
-    size, backend = config.train.batch_size, config.renderer.backend
-    return BatchGenerator(config.stream, config.proxy, assets, size, backend)
+    return BatchGenerator(config, assets)
 
 
 def _throughput(part: str, config: RunConfig, steps: int, started: float) -> Throughput:

@@ -187,10 +187,7 @@ def preview_command(
         if config_file is None:
             config = configs.override(config, {"stream.seed": seed})
         size = config.train.batch_size
-        generator = BatchGenerator(
-            config.stream, config.proxy, load_assets("train", config.gender),
-            size, config.renderer.backend,
-        )  # fmt: skip
+        generator = BatchGenerator(config, load_assets("train", config.gender))
         batch = generator.samples(step * size, min(count, size))
         save_picture(tile(list(draw_proxies(batch)), columns=8), out)
         tell(f"{out}: samples {step * size} to {step * size + len(batch) - 1}")

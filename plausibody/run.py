@@ -129,8 +129,8 @@ def train_run(
                 raise
             say(f"no finished checkpoint yet, starting over ({error})")
     backend = config.renderer.backend
-    batches = BatchGenerator(config.stream, config.proxy, assets, config.train.batch_size, backend)
-    shown = BatchGenerator(
+    batches = BatchGenerator(config, assets)
+    shown = BatchGenerator.of(
         config.stream, config.proxy, load_assets("val", config.gender), PICTURED, backend
     )[0]
     record = start_record(config)

@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -37,36 +38,62 @@ class StreamSettings:
     straps: StrapsSettings = field(default_factory=StrapsSettings)
 
 
-class BatchGenerator:
-    """An endless sequence of batches."""
+@runtime_checkable
+class _Train(Protocol):
+    @property
+    def batch_size(self) -> int: ...
 
-    def __init__(
-        self,
-        settings: StreamSettings,
+
+@runtime_checkable
+class _Renderer(Protocol):
+    @property
+    def backend(self) -> str: ...
+
+
+@runtime_checkable
+class StreamConfig(Protocol):
+    """The part of a run's configuration that decides its batches; `RunConfig` has it."""
+
+    @property
+    def stream(self) -> StreamSettings: ...
+    @property
+    def proxy(self) -> ProxySettings: ...
+    @property
+    def train(self) -> _Train: ...
+    @property
+    def renderer(self) -> _Renderer: ...
+
+
+class BatchGenerator:
+    """An endless sequence of batches: `generator[step]`."""
+
+    def __init__(self, config: StreamConfig, assets: SynthAssets):
+        """Args:
+        config: Of a run, as `plausibody.config.preset` gives it.
+        assets: What the recipe draws from.
+        """
+        self.batch_size = config.train.batch_size
+        backend = config.renderer.backend
+        self._recipe = _build_recipe(config.stream, config.proxy, assets, backend)
+        self._blocks: OrderedDict[int, Batch] = OrderedDict()
+
+    @classmethod
+    def of(
+        cls,
+        stream: StreamSettings,
         proxy: ProxySettings,
         assets: SynthAssets,
         batch_size: int,
         backend: str = "auto",
-    ):
-        """Args:
-        settings: Of the stream.
-        proxy: What the regressor reads.
-        assets: What the recipe draws from.
-        batch_size: Samples per step.
-        backend: Of the rasteriser.
+    ) -> BatchGenerator:
+        """Makes a generator from the pieces of a configuration.
+
+        Args:
+            proxy: What the regressor reads.
+            batch_size: Samples per step.
+            backend: Of the rasteriser.
         """
-        self.settings, self.batch_size = settings, batch_size
-        self._recipe: LiteRecipe | StrapsRecipe
-        if settings.recipe == "lite":
-            self._recipe = LiteRecipe(
-                settings.lite, proxy, settings.seed,
-                assets.coarse, assets.bank, assets.limits, backend,
-            )  # fmt: skip
-        elif settings.recipe == "straps":
-            self._recipe = StrapsRecipe(settings.straps, proxy, settings.seed, assets, backend)
-        else:
-            raise ValueError(f"recipe: wanted lite or straps, got {settings.recipe!r}")
-        self._blocks: OrderedDict[int, Batch] = OrderedDict()
+        return cls(_Pieces(stream, proxy, _BatchSize(batch_size), _Backend(backend)), assets)
 
     def __getitem__(self, step: int) -> Batch:
         """Makes the batch of a step: samples step * batch_size and after."""
@@ -91,6 +118,38 @@ class BatchGenerator:
             if len(self._blocks) > 2:
                 self._blocks.popitem(last=False)
         return self._blocks[number]
+
+
+@dataclass(frozen=True)
+class _BatchSize:
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class _Backend:
+    backend: str
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """A configuration of the stream alone."""
+
+    stream: StreamSettings
+    proxy: ProxySettings
+    train: _BatchSize
+    renderer: _Backend
+
+
+def _build_recipe(
+    stream: StreamSettings, proxy: ProxySettings, assets: SynthAssets, backend: str
+) -> LiteRecipe | StrapsRecipe:
+    if stream.recipe == "lite":
+        return LiteRecipe(
+            stream.lite, proxy, stream.seed, assets.coarse, assets.bank, assets.limits, backend
+        )
+    if stream.recipe == "straps":
+        return StrapsRecipe(stream.straps, proxy, stream.seed, assets, backend)
+    raise ValueError(f"recipe: wanted lite or straps, got {stream.recipe!r}")
 
 
 def prefetch(

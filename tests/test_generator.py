@@ -29,7 +29,7 @@ def stream(
     assets: SynthAssets, batch_size: int = 32, recipe: str = "lite", seed: int = 0
 ) -> BatchGenerator:
     settings = dataclasses.replace(SETTINGS, recipe=recipe, seed=seed)
-    return BatchGenerator(settings, PROXY, assets, batch_size)
+    return BatchGenerator.of(settings, PROXY, assets, batch_size)
 
 
 def tensors(batch: Batch) -> dict[str, Tensor]:
@@ -97,7 +97,7 @@ def test_the_number_of_threads_does_not_matter(assets: SynthAssets, whole: Batch
 
 
 def test_both_rasterisers_give_the_same_stream(assets: SynthAssets, whole: Batch) -> None:
-    generator = BatchGenerator(SETTINGS, PROXY, assets, 8, "torch")
+    generator = BatchGenerator.of(SETTINGS, PROXY, assets, 8, "torch")
     assert_same(generator[1], take(whole, slice(8, 16)))
 
 

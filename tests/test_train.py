@@ -54,7 +54,7 @@ def tiny(**changes: Any) -> RunConfig:
 def run(trainer: Trainer, assets: SynthAssets, folder: Path, until: int) -> list[Progress]:
     """Trains up to a step as if the process was stopped there."""
     config, told = trainer.config, list[Progress]()
-    batches = BatchGenerator(config.stream, config.proxy, assets, config.train.batch_size)
+    batches = BatchGenerator.of(config.stream, config.proxy, assets, config.train.batch_size)
     stream = prefetch(batches, trainer.step, until)
     fit(trainer, stream, folder, dict, told.append, lambda trainer: None)
     return told
@@ -103,7 +103,7 @@ def test_straps_resumes_with_its_learned_weights(assets: SynthAssets, tmp_path: 
     changes = {"train.precision": "32-true", "train.rate": 1e-2,
                "proxy.size": 32, "stream.straps.size": 32}  # fmt: skip
     config = override(preset("straps"), changes)
-    batches = BatchGenerator(config.stream, config.proxy, assets, 4)
+    batches = BatchGenerator.of(config.stream, config.proxy, assets, 4)
     unbroken = Trainer(config, assets, "cpu")
     assert unbroken.average is None and unbroken.best is unbroken.model.module
     start = weights_of(unbroken)
@@ -136,14 +136,14 @@ def test_an_unfinished_or_damaged_checkpoint_is_passed_over(
 def test_batches_must_be_those_of_the_next_steps(assets: SynthAssets, tmp_path: Path) -> None:
     trainer = Trainer(tiny(), assets, "cpu")
     config = trainer.config
-    batch = BatchGenerator(config.stream, config.proxy, assets, 16)[3]
+    batch = BatchGenerator.of(config.stream, config.proxy, assets, 16)[3]
     with pytest.raises(ValueError, match="wanted the batch of step 0, got that of 3"):
         fit(trainer, [(3, batch)], tmp_path, dict, lambda progress: None, lambda trainer: None)
 
 
 def test_a_broken_sample_stops_the_run_at_once(assets: SynthAssets) -> None:
     trainer = Trainer(tiny(), assets, "cpu")
-    batch: Batch = BatchGenerator(trainer.config.stream, trainer.config.proxy, assets, 16)[0]
+    batch: Batch = BatchGenerator.of(trainer.config.stream, trainer.config.proxy, assets, 16)[0]
     batch.target.parameters.shape[3] = math.nan
     before = [value.clone() for value in trainer.model.parameters()]
     with pytest.raises(FloatingPointError, match="step 0: the loss is nan; .*preview --step 0"):
@@ -158,7 +158,7 @@ def test_the_average_follows_the_weights(assets: SynthAssets, tmp_path: Path) ->
     start = [value.clone() for value in trainer.model.parameters()]
     torch.testing.assert_close(list(trainer.average.parameters()), start)
     expected = start
-    batches = BatchGenerator(trainer.config.stream, trainer.config.proxy, assets, 16)
+    batches = BatchGenerator.of(trainer.config.stream, trainer.config.proxy, assets, 16)
     for step in range(3):
         trainer.train_step(batches[step])
         decay = min(0.9, step / (step + 20))
@@ -193,7 +193,7 @@ def test_shared_weights_predict_like_the_network(assets: SynthAssets, tmp_path: 
     loaded = load_regressor(path)
     assert loaded.proxy == ProxySettings(size=32) and loaded.gender == "neutral"
     assert from_json(loaded.card["config"]) == config
-    proxy = BatchGenerator(config.stream, config.proxy, assets, 16)[0].proxy
+    proxy = BatchGenerator.of(config.stream, config.proxy, assets, 16)[0].proxy
     with torch.no_grad():
         expected, found = (n.eval().predict(proxy).mode() for n in (trainer.best, loaded.network))
     # Weights are shared in half precision.
