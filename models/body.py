@@ -153,13 +153,13 @@ def pose_body(
     orientation, position = _walk(skin, rotations.expand(*batch, -1, -1, -1), joints)
     # A vertex follows every joint by its weight: sum_j w_vj (R_j (x_v - rest_j) + p_j).
     offset = position - _rotate(orientation, joints)
-    moves = torch.cat([orientation, offset[..., None]], dim=-1).flatten(-2)
-    blended = (moves.mT @ skin.skinning_weights.T).unflatten(-2, (3, 4))
-    x, y, z = (rest[..., None, axis, :] for axis in range(3))
-    vertices = (
-        blended[..., 0, :] * x + blended[..., 1, :] * y + blended[..., 2, :] * z
-        + blended[..., 3, :]
-    ).mT  # fmt: skip
+    moves = torch.cat([orientation, offset[..., None]], dim=-1).flatten(-2).mT
+    blended = (moves.reshape(-1, moves.shape[-1]) @ skin.skinning_weights.T).reshape(
+        *moves.shape[:-2], 3, 4, -1
+    )
+    along_x, along_y, along_z, shift = blended.unbind(-2)
+    x, y, z = (part[..., None, :] for part in rest.unbind(-2))
+    vertices = (along_x * x + along_y * y + along_z * z + shift).mT
     if translation is not None:
         vertices = vertices + translation[..., None, :]
         position = position + translation[..., None, :]
@@ -213,5 +213,7 @@ def vertex_normals(
     total = torch.zeros_like(rows)
     for corner in range(3):
         total = total.index_add(1, faces[:, corner], normal)
-    total = torch.nn.functional.normalize(total, dim=0)
+    x, y, z = total
+    length = (x * x + y * y + z * z).sqrt().clamp(min=1e-12)  # a norm over axis 0 is far slower
+    total = total / length
     return total.permute(2, 1, 0).reshape(*batch, -1, 3)

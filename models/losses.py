@@ -25,6 +25,8 @@ class Target:
     parameters: BodyParameters
     keypoints: Float[Tensor, "batch 17 2"]
     """True places of the COCO-17 key points in half-squares of the proxy's box."""
+    points: BodyPoints | None = None
+    """Points of the true bodies, where somebody has posed them already."""
 
 
 class ShapeError:
@@ -102,8 +104,7 @@ class LiteLoss(nn.Module):
         mode, truth, weights = prediction.mode(), target.parameters, self.weights
         placed = self.markers(mode)
         points = _from_pelvis(placed)
-        with torch.no_grad():
-            true_points = _from_pelvis(self.markers(truth))
+        true_points = _from_pelvis(_true_points(self.markers, target))
         turn = (mode.rotations - truth.rotations).square().sum((-2, -1))[:, :-FINGERS]
         flat = prediction.camera.project(placed.coco)
         # Far outside the box a key point was cut off by the picture: it guides, no more.
@@ -123,6 +124,11 @@ class LiteLoss(nn.Module):
             "coefficients": weights.coefficients * (mode.shape - truth.shape).square().mean(),
         }
         return torch.stack(list(parts.values())).sum(), parts
+
+
+@torch.no_grad()
+def _true_points(markers: Markers, target: Target) -> BodyPoints:
+    return markers(target.parameters) if target.points is None else target.points
 
 
 def _from_pelvis(points: BodyPoints) -> BodyPoints:
@@ -173,8 +179,7 @@ class StrapsLoss(nn.Module):
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         mode, truth = prediction.mode(), target.parameters
         points = self.markers(mode)
-        with torch.no_grad():
-            true_points = self.markers(truth)
+        true_points = _true_points(self.markers, target)
         flat = prediction.camera.project(points.coco)
         inside = (target.keypoints.abs() <= 1).all(-1)
         missed = (flat - target.keypoints).square()[inside]

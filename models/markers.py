@@ -37,10 +37,10 @@ class Markers:
     """Poses only the chosen vertices and those that the joint regressors touch."""
 
     skin: Skin
-    chosen: Int[Tensor, " N"]
-    """Places of the chosen vertices in the skin."""
-    coco17: Float[Tensor, "17 V"]
-    h36m17: Float[Tensor, "17 V"]
+    chosen: int
+    """How many of the skin's first vertices are the chosen ones."""
+    regressor: Float[Tensor, "34 V"]
+    """COCO's 17 joints, then the 17 of Human3.6M."""
 
     @classmethod
     def of(
@@ -51,23 +51,19 @@ class Markers:
         regressors: Of the template's topology.
         vertices: The chosen ones.
         """
-        touched = ((regressors.coco17 != 0) | (regressors.h36m17 != 0)).any(0)
-        touched[vertices] = True
-        used = touched.nonzero()[:, 0]
-        place = torch.full((len(touched),), -1, device=used.device)
-        place[used] = torch.arange(len(used), device=used.device)
-        return cls(
-            skin=template.subset(used),
-            chosen=place[vertices],
-            coco17=regressors.coco17[:, used],
-            h36m17=regressors.h36m17[:, used],
-        )
+        joints = torch.cat([regressors.coco17, regressors.h36m17])
+        touched = (joints != 0).any(0)
+        touched[vertices] = False
+        # The chosen ones first: then they are a slice, and gradients need no scattering.
+        used = torch.cat([vertices, touched.nonzero()[:, 0]])
+        return cls(skin=template.subset(used), chosen=len(vertices), regressor=joints[:, used])
 
     def __call__(self, parameters: BodyParameters) -> BodyPoints:
         body = pose_body(self.skin, parameters.shape, parameters.rotations)
+        joints = regress(self.regressor, body.vertices)
         return BodyPoints(
-            vertices=body.vertices[..., self.chosen, :],
+            vertices=body.vertices[..., : self.chosen, :],
             joints=body.joints,
-            coco=regress(self.coco17, body.vertices),
-            h36m=regress(self.h36m17, body.vertices),
+            coco=joints[..., :17, :],
+            h36m=joints[..., 17:, :],
         )

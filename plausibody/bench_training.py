@@ -36,14 +36,14 @@ def bench_step(
 ) -> tuple[Throughput, Throughput]:
     """Measures the training step alone, on one batch again and again, and with fresh batches."""
     trainer, batches = Trainer(config, assets, device), _stream(config, assets)
-    batch = batches[0]
+    batch = trainer.pose_targets(batches[0])
     for _ in range(3):
         trainer.train_step(batch)
     started = time.perf_counter()
     for _ in range(steps):
         trainer.train_step(batch)
     alone = _throughput("training step alone", config, steps, started)
-    stream = prefetch(batches, 1, steps + 6)
+    stream = prefetch(batches, 1, steps + 6, finish=trainer.pose_targets)
     for _ in range(5):  # fills the queue's pipeline
         trainer.train_step(next(stream)[1])
     started = time.perf_counter()

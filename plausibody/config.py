@@ -53,8 +53,6 @@ class TrainSettings:
     """How many checkpoints stay."""
     validate_every: int = 1000
     """Steps between validations."""
-    validation_samples: int = 512
-    """Size of the fixed held-out set."""
     log_every: int = 50
     """Steps between scalars."""
     seed: int = 0

@@ -165,7 +165,7 @@ def train_run(
         def state() -> dict[str, Any]:
             return {**record, "figures": figures, "seconds": time.time() - started}
 
-        stream = prefetch(batches, trainer.step, config.train.steps)
+        stream = prefetch(batches, trainer.step, config.train.steps, finish=trainer.pose_targets)
         fit(trainer, stream, checkpoints, state, log, validate)
     weights = out / "weights.safetensors"
     export(trainer, weights, {**record, "figures": figures})

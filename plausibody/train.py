@@ -131,6 +131,15 @@ class Trainer:
         self.smooth: dict[str, float] = {}
         """Parts of the loss as last told, smoothed; kept so that a resumed curve goes on."""
 
+    @torch.no_grad()
+    def pose_targets(self, batch: Batch) -> Batch:
+        """Poses the true bodies ahead of the step, in the thread that makes the batches."""
+        if self.device.type != "cpu":
+            return batch
+        points = self.criterion.markers(batch.target.parameters)
+        target = dataclasses.replace(batch.target, points=points)
+        return dataclasses.replace(batch, target=target)
+
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """Learns from one batch and gives the parts of the loss."""
         settings = self.config.train

@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -153,13 +153,19 @@ def _build_recipe(
 
 
 def prefetch(
-    generator: BatchGenerator, first: int, last: int, ahead: int = 4, threads: int = 1
+    generator: BatchGenerator,
+    first: int,
+    last: int,
+    ahead: int = 4,
+    threads: int = 1,
+    finish: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> Iterator[tuple[int, Batch]]:
     """Yields (step, batch) for steps first .. last - 1, made by a background thread.
 
     Args:
         ahead: How many batches may wait.
         threads: How many threads torch may use for making batches.
+        finish: What else the thread does to a batch.
 
     An error in the thread is raised here, at the step it belongs to.
     """
@@ -179,7 +185,7 @@ def prefetch(
             for step in range(first, last):
                 if stopped.is_set():
                     return
-                hand_over((step, generator[step]))
+                hand_over((step, finish(generator[step])))
         except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
             hand_over(error)
 
