@@ -170,18 +170,19 @@ def _walk(
     skin: Skin, rotations: Float[Tensor, "*batch J 3 3"], joints: Float[Tensor, "*batch J 3"]
 ) -> tuple[Float[Tensor, "*batch J 3 3"], Float[Tensor, "*batch J 3"]]:
     """Composes each joint's transform with its parent's, one level of the tree at a time."""
-    place = {0: 0}
-    orientations, positions = [rotations[..., :1, :, :]], [joints[..., :1, :]]
+    orientation, position = rotations[..., :1, :, :], joints[..., :1, :]
+    orientations, positions, above, reached = [orientation], [position], [0], [0]
     for level in skin.levels:
         parents = [skin.parents[joint] for joint in level]
-        above = torch.cat(orientations, -3)[..., [place[p] for p in parents], :, :]
-        origin = torch.cat(positions, -2)[..., [place[p] for p in parents], :]
+        places = [above.index(parent) for parent in parents]  # all of them one level above
         bone = joints[..., level, :] - joints[..., parents, :]
-        orientations.append(above @ rotations[..., level, :, :])
-        positions.append(origin + _rotate(above, bone))
-        for joint in level:
-            place[joint] = len(place)
-    order = [place[joint] for joint in range(len(skin.parents))]
+        origin, turned = position[..., places, :], orientation[..., places, :, :]
+        position = origin + _rotate(turned, bone)
+        orientation = turned @ rotations[..., level, :, :]
+        orientations.append(orientation)
+        positions.append(position)
+        above, reached = level, reached + level
+    order = [reached.index(joint) for joint in range(len(skin.parents))]
     return torch.cat(orientations, -3)[..., order, :, :], torch.cat(positions, -2)[..., order, :]
 
 
