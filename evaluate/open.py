@@ -25,6 +25,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from plausibody.assets.catalog import find_asset
+from plausibody.models.body import regress
 from plausibody.models.camera import PerspectiveCamera
 from plausibody.models.proxy import ProxySettings
 from plausibody.synth.batch import Batch
@@ -225,7 +226,7 @@ class OpenBenchmark:
 
     def _coco_joints(self, batch: Batch) -> Float[Tensor, "batch 17 3"]:
         vertices = batch.target.parameters.posed(self.assets.template).vertices
-        return self.assets.regressors.coco17 @ vertices
+        return regress(self.assets.regressors.coco17, vertices)
 
     def seal(self) -> Seal:
         """Computes the seal of what is there now."""

@@ -26,7 +26,6 @@ from plausibody.models.checkpoint import (
     optimiser_tensors,
     save_checkpoint,
     save_weights,
-    write_text,
 )
 from plausibody.models.losses import LiteLoss, StrapsLoss
 from plausibody.models.markers import Markers
@@ -288,6 +287,3 @@ def export(trainer: Trainer, path: Path, card: dict[str, Any]) -> None:
     }
     samples = trainer.step * trainer.config.train.batch_size
     save_weights(path, tensors, {**card, "steps": trainer.step, "samples": samples})
-
-
-__all__ = ["Progress", "Trainer", "export", "fit", "start_record", "write_text"]

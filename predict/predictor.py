@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from plausibody.models.body import PosedBody
+from plausibody.models.body import PosedBody, regress
 from plausibody.models.camera import PerspectiveCamera, WeakPerspectiveCamera
 from plausibody.models.prediction import BodyParameters, BodyPrediction
 from plausibody.models.proxy import Box, Observation, Proxy, make_proxy
@@ -203,7 +203,7 @@ class Predictor:
         body = mode.posed(self.template)
         camera = PictureCamera.of(answer.camera, proxy.box)
         observation = person.observation()
-        keypoints = camera.project(self.coco17 @ body.vertices)[:, :2]
+        keypoints = camera.project(regress(self.coco17, body.vertices))[:, :2]
         fit = measure_fit(
             observation, proxy.box, camera, body.vertices, self.template.faces, keypoints
         )
