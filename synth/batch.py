@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from torch import Tensor
 
 from plausibody.models.losses import Target
 from plausibody.models.proxy import Proxy
@@ -14,6 +16,8 @@ class Batch:
 
     proxy: Proxy
     target: Target
+    channels: dict[str, Tensor] = field(default_factory=dict)
+    """What else was rendered, by name, where a recipe was asked to keep it."""
 
     def __len__(self) -> int:
         return len(self.proxy.silhouette)
