@@ -140,6 +140,31 @@ look it up on the photo's Flickr page before you publish the picture elsewhere."
         attribution="US Navy",
     ),
     Origin(
+        title="Background panoramas from Poly Haven",
+        patterns=("backgrounds/pmndrs_*.jpg",),
+        source="HDRIs of Poly Haven (formerly HDRI Haven), from npm @pmndrs/assets 1.7.0",
+        licence="CC0-1.0",
+        attribution="Poly Haven; Poimandres (none is required)",
+        remarks="""\
+Equirectangular, 512 x 256, as `hdri/*.exr.js` of the package, tone-mapped to 8 bits: clipped to
+0 .. 60000 (the files hold infinities and small negatives), scaled so that the geometric mean is
+0.27, x / (1 + 0.3 x), gamma 2.2; then mended by `builders/backgrounds.py`. The package's licence is
+CC0 1.0.""",
+    ),
+    Origin(
+        title="Background panoramas of Blender",
+        patterns=("backgrounds/blender_*.jpg",),
+        source=(
+            "HDRIs of HDRI Haven, from Debian's blender-data 3.4.1, "
+            "datafiles/studiolights/world/*.exr"
+        ),
+        licence="CC0-1.0",
+        attribution="Greg Zaal (none is required)",
+        remarks="""\
+Equirectangular, 1024 x 512, tone-mapped and mended as above. The package's `license.txt`: "All
+HDRIs are licenses as CC0. These were created by Greg Zaal (HDRI Haven)".""",
+    ),
+    Origin(
         title="Trained weights",
         patterns=("weights/*",),
         source="trained by plausibody on synthetic pictures of the open body",
