@@ -13,7 +13,6 @@ the Wild", 2020, and its released configuration. Where the release has a defect 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import torch
@@ -28,14 +27,12 @@ from plausibody.models.proxy import Box, Observation, ProxySettings, make_proxy
 from plausibody.models.rotations import rotvec_to_rotmat
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
+from plausibody.synth.charts import PART6_OF_24
 from plausibody.synth.corrupt import rectangles, remove_labels
 from plausibody.synth.raster import rasterize_labels
-from plausibody.synth.scene import ViewSettings, draw_view
+from plausibody.synth.scene import CameraSettings, ViewSettings, draw_camera, draw_view
 from plausibody.synth.stores import SynthAssets
-
-PART6_OF_24 = (0, 6, 6, 2, 1, 4, 5, 5, 4, 5, 4, 5, 4, 5, 4, 1, 2, 1, 2, 1, 2, 1, 2, 3, 3)
-"""STRAPS's parts (1 left arm, 2 right arm, 3 head, 4 left leg, 5 right leg, 6 trunk) by
-DensePose's, 0 the background."""
+from plausibody.synth.views import VIEWPOINTS
 
 
 @dataclass(frozen=True)
@@ -43,16 +40,9 @@ class StrapsSettings:
     """Published numbers, in the order of the pipeline."""
 
     size: int = 256
-    """Side of the picture and of the crop [px]."""
-    focal: float = 5000.0
-    """[px]."""
+    """Side of the crop [px]; the picture's is the camera's own."""
     shape_std: float = 1.5
-    translation: tuple[float, float, float] = (0.0, 0.2, 42.0)
-    """Mean place of the body in the camera's frame [m]; y is down."""
-    translation_std: float = 0.05
-    """Of x and y [m]."""
-    depth_range: float = 5.0
-    """Half range of z [m]."""
+    camera: CameraSettings = field(default_factory=lambda: VIEWPOINTS["straps"].camera)
     vertex_noise: float = 0.01
     """Half range of the shift of every vertex across the view [m]; makes the edge ragged."""
     box_scale: float = 1.2
@@ -69,11 +59,21 @@ class StrapsSettings:
     """Range of its centre, over the side of the crop."""
     joint_noise: float = 8.0
     """Half range [px]."""
-    view: ViewSettings = field(
-        default_factory=lambda: ViewSettings(
-            elevation_mean=math.radians(5), elevation_std=math.radians(10)
-        )
-    )
+    view: ViewSettings = field(default_factory=lambda: VIEWPOINTS["straps"].view)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A person before a camera, before anything is drawn."""
+
+    parameters: BodyParameters
+    camera: PerspectiveCamera
+    vertices: Float[Tensor, "batch V 3"]
+    """In the world [m]."""
+    surface: Float[Tensor, "batch V 3"]
+    """The same in the picture, with ragged edges: x, y [px], depth [m]."""
+    marks: Float[Tensor, "batch 17 3"]
+    """COCO-17 key points in the picture: x, y [px], depth [m]."""
 
 
 class StrapsRecipe:
@@ -95,85 +95,111 @@ class StrapsRecipe:
         self.settings, self.proxy, self.seed = settings, proxy, seed
         self.assets, self.backend = assets, backend
         labels = torch.tensor(PART6_OF_24, dtype=torch.uint8)
-        self._part6 = labels[assets.part24.long()]
+        self.part6 = labels[assets.part24.long()]
 
     def __call__(self, numbers: Int[Tensor, " batch"]) -> Batch:
-        chance, settings = Chance(self.seed, numbers), self.settings
-        parameters = self._draw_body(chance)
-        vertices = pose_body(self.assets.template, parameters.shape, parameters.rotations).vertices
-        joints = regress(self.assets.regressors.coco17, vertices)
-        camera = self._draw_camera(chance)
-        flat = camera.project(joints)[..., :2]
-        noise = chance.uniform("vertex_noise", vertices.shape[1], 2, low=-1.0, high=1.0)
-        vertices = vertices.clone()
-        vertices[..., :2] += settings.vertex_noise * noise
-        surface = camera.project(vertices)
+        chance, size = Chance(self.seed, numbers), self.settings.size
+        figure = self.draw_figure(chance)
+        flat = figure.surface[..., :2]
+        box = self.draw_box(chance, flat.amin(1), flat.amax(1))
+        labels = self.draw_parts(into_crop(figure.surface, box, size))
+        truth = into_crop(figure.marks, box, size)[..., :2]
+        keypoints = self.corrupt_keypoints(chance, truth)
+        return self.hand_over(figure, truth, keypoints, self.corrupt_mask(chance, labels))
 
-        centre, side = self._draw_box(chance, surface[..., :2])
-        zoom = (settings.size / side)[:, None, None]
-        corner = (centre - side[:, None] / 2)[:, None]
-        pixels = torch.cat([(surface[..., :2] - corner) * zoom, surface[..., 2:]], -1)
-        truth = (flat - corner) * zoom
-        size = (settings.size, settings.size)
-        labels = rasterize_labels(
-            pixels, self.assets.template.faces, self._part6, size, backend=self.backend
-        )
-        observation = self._observe(chance, labels, truth)
-        whole = Box(
-            centre=torch.full_like(centre, settings.size / 2),
-            side=torch.full_like(side, settings.size),
-        )
-        return Batch(
-            proxy=make_proxy(observation, self.proxy, whole),
-            target=Target(parameters=parameters, keypoints=whole.to_square(truth)),
-        )
-
-    def _draw_body(self, chance: Chance) -> BodyParameters:
+    def draw_figure(self, chance: Chance) -> Figure:
+        """Draws who stands how before which camera."""
         bank, settings = self.assets.bank, self.settings
-        rotations = rotvec_to_rotmat(bank.rotvecs[chance.integer("pose", len(bank))])
+        rotations = rotvec_to_rotmat(bank.pick(chance.integer("pose", len(bank))))
         root = draw_view(chance, settings.view) @ rotations[:, 0]
-        return BodyParameters(
+        parameters = BodyParameters(
             shape=chance.normal("shape", 10, std=settings.shape_std),
             rotations=torch.cat([root[:, None], rotations[:, 1:]], 1),
         )
-
-    def _draw_camera(self, chance: Chance) -> PerspectiveCamera:
-        settings = self.settings
-        place = chance.normal("translation", 2, std=settings.translation_std)
-        depth = chance.uniform("depth", 1, low=-settings.depth_range, high=settings.depth_range)
-        return PerspectiveCamera(
-            focal=torch.full_like(depth[:, 0], settings.focal),
-            principal=torch.full_like(place, settings.size / 2),
-            translation=torch.cat([place, depth], 1) + place.new_tensor(settings.translation),
+        vertices = pose_body(self.assets.template, parameters.shape, parameters.rotations).vertices
+        joints = regress(self.assets.regressors.coco17, vertices)
+        camera = draw_camera(chance, settings.camera)
+        noise = chance.uniform("vertex_noise", vertices.shape[1], 2, low=-1.0, high=1.0)
+        ragged = vertices.clone()
+        ragged[..., :2] += settings.vertex_noise * noise
+        return Figure(
+            parameters=parameters,
+            camera=camera,
+            vertices=vertices,
+            surface=camera.project(ragged),
+            marks=camera.project(joints),
         )
 
-    def _draw_box(
-        self, chance: Chance, surface: Float[Tensor, "batch V 2"]
-    ) -> tuple[Float[Tensor, "batch 2"], Float[Tensor, " batch"]]:
+    def draw_box(
+        self, chance: Chance, low: Float[Tensor, "batch 2"], high: Float[Tensor, "batch 2"]
+    ) -> Box:
+        """Draws a square round what lies between `low` and `high`, in the picture's pixels."""
         settings = self.settings
-        low, high = surface.amin(1), surface.amax(1)
         spread = settings.box_scale_range
         scale = settings.box_scale + chance.uniform("box/scale", low=-spread, high=spread)
         shift = chance.uniform("box/shift", 2, low=-settings.box_shift, high=settings.box_shift)
-        return (low + high) / 2 + shift, (high - low).amax(1) * scale
+        return Box(centre=(low + high) / 2 + shift, side=(high - low).amax(1) * scale)
 
-    def _observe(
-        self,
-        chance: Chance,
-        labels: UInt8[Tensor, "batch size size"],
-        truth: Float[Tensor, "batch 17 2"],
-    ) -> Observation:
+    def draw_parts(self, pixels: Float[Tensor, "batch V 3"]) -> UInt8[Tensor, "batch size size"]:
+        """Draws STRAPS's six parts of bodies whose vertices are in the crop's pixels."""
+        size = (self.settings.size, self.settings.size)
+        faces = self.assets.template.faces
+        return rasterize_labels(pixels, faces, self.part6, size, backend=self.backend)
+
+    def corrupt_mask(
+        self, chance: Chance, labels: UInt8[Tensor, "batch size size"]
+    ) -> Float[Tensor, "batch size size"]:
+        """Removes parts and a square; gives the silhouette of the rest."""
         settings, size = self.settings, self.settings.size
-        odds = torch.tensor((0.0, *settings.part_removed))
+        odds = torch.tensor((0.0, *settings.part_removed), device=labels.device)
         mask = remove_labels(labels, chance.uniform("part", len(odds)) < odds)
         low, high = settings.occluder_range
         centre = size * chance.uniform("occluder/centre", 2, low=low, high=high)
         present = chance.chance("occluder", settings.occluded, 1)
         half = torch.where(present, settings.occluder / 2, -1.0).expand(-1, 2)
-        mask = mask * ~rectangles(centre, half, (size, size))
-        noise = chance.uniform(
-            "joint_noise", 17, 2, low=-settings.joint_noise, high=settings.joint_noise
-        )
-        places = truth + noise
+        return mask * ~rectangles(centre, half, (size, size))
+
+    def corrupt_keypoints(
+        self, chance: Chance, truth: Float[Tensor, "batch 17 2"], doubt: Tensor | float = 1.0
+    ) -> Float[Tensor, "batch 17 3"]:
+        """Moves key points; what ends up more than 8 px outside the crop is not drawn.
+
+        Args:
+            truth: In the crop [px].
+            doubt: How many times larger than published the noise is; broadcasts to (batch, 17, 1).
+        """
+        half, size = self.settings.joint_noise, self.settings.size
+        places = truth + doubt * chance.uniform("joint_noise", 17, 2, low=-half, high=half)
         drawn = ((places > -8) & (places < size + 7)).all(-1, keepdim=True)
-        return Observation(keypoints=torch.cat([places, drawn.float()], -1), mask=mask)
+        return torch.cat([places, drawn.float()], -1)
+
+    def hand_over(
+        self,
+        figure: Figure,
+        truth: Float[Tensor, "batch 17 2"],
+        keypoints: Float[Tensor, "batch 17 3"],
+        mask: Float[Tensor, "batch size size"],
+        channels: dict[str, Tensor] | None = None,
+    ) -> Batch:
+        """Makes the batch of crops: the whole crop is the box of the proxy."""
+        half = torch.full_like(truth[:, 0], self.settings.size / 2)
+        whole = Box(centre=half, side=2 * half[:, 0])
+        return Batch(
+            proxy=make_proxy(Observation(keypoints=keypoints, mask=mask), self.proxy, whole),
+            target=Target(parameters=figure.parameters, keypoints=whole.to_square(truth)),
+            channels=channels or {},
+        )
+
+
+def into_crop(
+    points: Float[Tensor, "batch N 3"], box: Box, size: int
+) -> Float[Tensor, "batch N 3"]:
+    """Moves projected points from the picture into a square cut out of it and resized.
+
+    Args:
+        points: x, y [px] and depth, which stays.
+        size: Side of the square after resizing [px].
+    """
+    corner = (box.centre - box.side[:, None] / 2)[:, None]
+    zoom = (size / box.side)[:, None, None]
+    return torch.cat([(points[..., :2] - corner) * zoom, points[..., 2:]], -1)

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from plausibody.models.body import pose_body, regress
-from plausibody.models.camera import PerspectiveCamera, fit_weak_perspective
+from plausibody.models.camera import fit_weak_perspective
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.skeleton import COCO17, SMPL24
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
+from plausibody.synth.charts import PART6_OF_24
 from plausibody.synth.corrupt import (
     PAIRS,
     ragged_edge,
@@ -32,9 +33,9 @@ from plausibody.synth.lite import (
     clothe,
     frame_round,
 )
-from plausibody.synth.scene import ViewSettings
+from plausibody.synth.scene import ViewSettings, draw_camera
 from plausibody.synth.stores import SynthAssets
-from plausibody.synth.straps import PART6_OF_24, StrapsRecipe, StrapsSettings
+from plausibody.synth.straps import StrapsRecipe, StrapsSettings
 
 COUNT = 64
 NEVER = LiteCorruption(
@@ -301,8 +302,7 @@ def test_ragged_edges_stay_near_the_outline() -> None:
 
 def test_straps_draws_shapes_and_cameras_as_published(assets: SynthAssets) -> None:
     recipe = StrapsRecipe(StrapsSettings(), ProxySettings(size=256), 0, assets)
-    drawn = chance(4000)
-    camera: PerspectiveCamera = recipe._draw_camera(drawn)
+    camera = draw_camera(chance(4000), StrapsSettings().camera)
     x, y, z = camera.translation.double().unbind(-1)
     assert (camera.focal == 5000).all() and (camera.principal == 128).all()
     assert abs(x.mean()) < 0.005 and abs(y.mean() - 0.2) < 0.005
@@ -310,7 +310,7 @@ def test_straps_draws_shapes_and_cameras_as_published(assets: SynthAssets) -> No
     assert y.std().item() == pytest.approx(0.05, rel=0.06)
     assert z.min() >= 37 and z.max() <= 47 and z.mean().item() == pytest.approx(42, abs=0.25)
     assert z.std().item() == pytest.approx(10 / math.sqrt(12), rel=0.06)
-    shape = recipe._draw_body(chance(500)).shape
+    shape = recipe.draw_figure(chance(500)).parameters.shape
     assert shape.shape == (500, 10) and abs(shape.mean()) < 0.1
     assert shape.std().item() == pytest.approx(1.5, rel=0.05)
 
@@ -318,8 +318,8 @@ def test_straps_draws_shapes_and_cameras_as_published(assets: SynthAssets) -> No
 def test_straps_boxes_are_as_published(assets: SynthAssets) -> None:
     recipe = StrapsRecipe(StrapsSettings(), ProxySettings(size=256), 0, assets)
     surface = torch.tensor([[100.0, 50.0], [140.0, 250.0]]).expand(4000, 2, 2)
-    centre, side = recipe._draw_box(chance(), surface)
-    scale = side / 200
+    box = recipe.draw_box(chance(), surface.amin(1), surface.amax(1))
+    centre, scale = box.centre, box.side / 200
     assert scale.min() >= 1 and scale.max() <= 1.4 + 1e-5
     assert scale.mean().item() == pytest.approx(1.2, abs=0.01)
     shift = centre - torch.tensor([120.0, 150.0])
