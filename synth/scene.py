@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from plausibody.models.camera import PerspectiveCamera
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.rotations import axis_rotation, rotvec_to_rotmat
 from plausibody.models.skeleton import SMPL24, indices, mirror
@@ -49,6 +50,9 @@ class ViewSettings:
     """[rad]; positive looks down on the person."""
     elevation_std: float = math.radians(12)
     elevation_limit: float = math.radians(30)
+    elevation_uniform: float = 0.0
+    """Half range of a uniform elevation about the mean, which replaces the normal one where
+    positive [rad]."""
     roll_std: float = math.radians(5)
     """Of the camera about its axis [rad]."""
     nearest: float = 1.8
@@ -56,6 +60,29 @@ class ViewSettings:
     farthest: float = 12.0
     off_axis: float = 0.1
     """Standard deviation of the person's place across the view, over the distance."""
+
+
+@dataclass(frozen=True)
+class CameraSettings:
+    """A camera with a picture of its own, and where in it people stand."""
+
+    size: int = 256
+    """Side of the picture [px]; the principal point is its centre."""
+    focal: tuple[float, float] = (5000.0, 5000.0)
+    """Range [px]; its logarithm is uniform."""
+    place: tuple[float, float] = (0.0, 0.0)
+    """Mean place of the body's origin across the view, x right and y down [m]."""
+    place_std: float = 0.05
+    """[m]."""
+    off_axis: float = 0.0
+    """A further standard deviation of that place, over the distance."""
+    depth: tuple[float, float] = (37.0, 47.0)
+    """Range of the distance of the body's origin [m]."""
+    depth_logarithmic: bool = False
+    """Whether the logarithm of the distance is uniform, rather than the distance."""
+    fill: tuple[float, float] | None = None
+    """Range of the height of a person of 1.7 m over the picture's side, its logarithm uniform:
+    then the focal length follows from it and from the distance, within its own range."""
 
 
 @dataclass(frozen=True)
@@ -117,11 +144,43 @@ def draw_pose(
 def draw_view(chance: Chance, settings: ViewSettings) -> Float[Tensor, "batch 3 3"]:
     """Draws the rotation from a body's upright world into the camera's: any yaw, some tilt."""
     yaw = chance.uniform("view/yaw", low=-math.pi, high=math.pi)
-    elevation = chance.normal(
-        "view/elevation", mean=settings.elevation_mean, std=settings.elevation_std
-    ).clamp(-settings.elevation_limit, settings.elevation_limit)
+    return draw_tilt(chance, settings) @ axis_rotation(1, yaw)
+
+
+def draw_tilt(chance: Chance, settings: ViewSettings) -> Float[Tensor, "batch 3 3"]:
+    """Draws how the camera is held, elevation and roll: one turn for all who stand before it."""
+    if settings.elevation_uniform > 0:
+        half = settings.elevation_uniform
+        elevation = settings.elevation_mean + chance.uniform("view/elevation", low=-half, high=half)
+    else:
+        elevation = chance.normal(
+            "view/elevation", mean=settings.elevation_mean, std=settings.elevation_std
+        ).clamp(-settings.elevation_limit, settings.elevation_limit)
     roll = chance.normal("view/roll", std=settings.roll_std)
-    return axis_rotation(2, roll) @ axis_rotation(0, elevation) @ axis_rotation(1, yaw)
+    return axis_rotation(2, roll) @ axis_rotation(0, elevation)
+
+
+def draw_camera(chance: Chance, settings: CameraSettings) -> PerspectiveCamera:
+    """Draws a camera and where the body's origin is in its frame."""
+    low, high = settings.depth
+    if settings.depth_logarithmic:
+        depth = low * torch.exp(chance.uniform("depth", 1) * math.log(high / low))
+    else:
+        depth = chance.uniform("depth", 1, low=low, high=high)
+    spread = settings.place_std + settings.off_axis * depth
+    place = chance.normal("translation", 2) * spread + depth.new_tensor(settings.place)
+    short, long = settings.focal
+    if settings.fill is None:
+        focal = short * torch.exp(chance.uniform("focal") * math.log(long / short))
+    else:
+        little, much = settings.fill
+        fill = little * torch.exp(chance.uniform("fill") * math.log(much / little))
+        focal = (settings.size * fill * depth[:, 0] / 1.7).clamp(short, long)
+    return PerspectiveCamera(
+        focal=focal,
+        principal=torch.full_like(place, settings.size / 2),
+        translation=torch.cat([place, depth], 1),
+    )
 
 
 def draw_shape(chance: Chance, settings: ShapeSettings) -> Float[Tensor, "batch S"]:

@@ -1,0 +1,80 @@
+"""From where people are seen: the views of the published recipes, and a wide one, by name.
+
+Where a published recipe takes the root's orientation from its pose file, with the cameras of the
+data sets in it, we draw it: yaw uniform, elevation about 5 degrees. What is drawn here is the
+rotation of the world into the camera, so that every recipe works with every pose store.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from plausibody.synth.scene import CameraSettings, ViewSettings
+
+
+@dataclass(frozen=True)
+class Viewpoint:
+    """Where the camera is, what it is like, and how often its picture is too small."""
+
+    view: ViewSettings
+    camera: CameraSettings
+    truncated: float
+    """Probability that the picture's border is moved to cut the person, besides those whom it
+    cuts because the camera stands where it stands."""
+
+
+_LEVEL = ViewSettings(elevation_mean=math.radians(5), elevation_std=math.radians(10))
+
+VIEWPOINTS = {
+    # STRAPS, released configuration: so far away that the picture is nearly orthographic.
+    "straps": Viewpoint(
+        view=_LEVEL,
+        camera=CameraSettings(
+            focal=(5000.0, 5000.0), place=(0.0, 0.2), place_std=0.05, depth=(37.0, 47.0)
+        ),
+        truncated=0.0,
+    ),
+    # HierProb3D and HuManiFlow, released configuration: bodies as high in the picture as STRAPS's,
+    # under strong perspective. One in ten is cropped without regard to legs or arms.
+    "hierprob": Viewpoint(
+        view=_LEVEL,
+        camera=CameraSettings(
+            focal=(300.0, 300.0), place=(0.0, -0.2), place_std=0.05, depth=(2.0, 3.0)
+        ),
+        truncated=0.1,
+    ),
+    # LASOR's "panoramic viewpoints"; the ranges are ours, its training code is not public.
+    "lasor": Viewpoint(
+        view=ViewSettings(elevation_mean=0.0, elevation_uniform=math.radians(30)),
+        camera=CameraSettings(
+            focal=(5000.0, 5000.0), place=(0.0, 0.2), place_std=0.05, depth=(37.0, 47.0)
+        ),
+        truncated=0.2,
+    ),
+    # From a phone at arm's length to a long lens: people from 0.8 m to 12 m away, seen from below
+    # and from above, filling half of the picture or much more than it; fields of view from 7 to
+    # 90 degrees.
+    "wide": Viewpoint(
+        view=ViewSettings(
+            elevation_mean=math.radians(8),
+            elevation_std=math.radians(20),
+            elevation_limit=math.radians(60),
+            roll_std=math.radians(8),
+            nearest=0.8,
+            farthest=20.0,
+            off_axis=0.15,
+        ),
+        camera=CameraSettings(
+            focal=(128.0, 2000.0),
+            place=(0.0, -0.3),
+            place_std=0.1,
+            off_axis=0.05,
+            depth=(0.8, 12.0),
+            depth_logarithmic=True,
+            fill=(0.5, 1.6),
+        ),
+        truncated=0.2,
+    ),
+}
+"""Every camera is of a picture of 256 x 256 px."""
