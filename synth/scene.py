@@ -110,8 +110,12 @@ class JointLimits:
 
     @classmethod
     def of(cls, bank: PoseBank) -> JointLimits:
-        """Takes the range that 99.8 % of a bank and of its mirror image stay in."""
-        both = torch.cat([bank.rotvecs, mirror_pose(bank.rotvecs)])
+        """Takes the range that 99.8 % of a bank and of its mirror image stay in.
+
+        Of a large bank 200,000 poses at even distances decide: sorting all would fill the memory.
+        """
+        poses = bank.spread(200_000)
+        both = torch.cat([poses, mirror_pose(poses)])
         ordered = both.sort(0).values
         edge = len(ordered) // 1000
         return cls(low=ordered[edge], high=ordered[-1 - edge])
@@ -126,8 +130,8 @@ def draw_pose(
     chance: Chance, bank: PoseBank, limits: JointLimits, settings: PoseSettings
 ) -> Float[Tensor, "batch 24 3"]:
     """Draws poses as rotation vectors; the root keeps the bank's own orientation."""
-    pose = bank.rotvecs[chance.integer("pose", len(bank))]
-    other = bank.rotvecs[chance.integer("pose/upper", len(bank))]
+    pose = bank.pick(chance.integer("pose", len(bank)))
+    other = bank.pick(chance.integer("pose/upper", len(bank)))
     recombined = pose.clone()
     recombined[:, UPPER_BODY] = other[:, UPPER_BODY]
     pose = torch.where(
