@@ -7,6 +7,7 @@ FOLDERS = ["models", "synth", "predict", "evaluate", "assets"]
 
 inner = find_packages(include=FOLDERS + [f"{folder}.*" for folder in FOLDERS])
 setup(
-    packages=[NAME] + [f"{NAME}.{package}" for package in inner],
+    packages=find_packages(include=[NAME, f"{NAME}.*"])
+    + [f"{NAME}.{package}" for package in inner],
     package_dir={f"{NAME}.{folder}": folder for folder in FOLDERS},
 )

@@ -1,0 +1,1 @@
+"""The commands, in groups; `plausibody.cli` joins them."""

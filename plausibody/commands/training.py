@@ -1,0 +1,169 @@
+"""`train`, `preview` and `bench`: making regressors."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from plausibody.commands.terminal import (
+    helpful_errors,
+    prepare_cpu,
+    tell,
+    teller,
+    training_progress,
+    usage_errors,
+)
+
+
+@click.command("train")
+@click.option("--method", type=click.Choice(["straps", "lite"]), help="Which system to train.")
+@click.option("--preset", "preset_name", help="lite, lite-demo or straps.  [default: the method]")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON file.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Overrides a setting.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option("--steps", type=int, help="Same as --set train.steps=N.")
+@click.option("--seed", type=int, help="Of the network and the stream.")
+@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint in --out.")
+@click.option("--force", is_flag=True, help="Delete the run in --out first.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option("--precision", help="Same as --set train.precision=... (32-true, bf16-mixed).")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def train_command(
+    method: str | None,
+    preset_name: str | None,
+    config_file: Path | None,
+    settings: tuple[str, ...],
+    out: Path,
+    steps: int | None,
+    seed: int | None,
+    resume: bool,
+    force: bool,
+    device: str,
+    precision: str | None,
+    quiet: bool,
+) -> None:
+    """Train a regressor on synthetic people (the same as `synth-train`)."""
+    with helpful_errors():
+        from plausibody import config as configs
+        from plausibody.evaluate.run import quick_figures
+        from plausibody.run import prepare_folder, train_run
+
+        with usage_errors():
+            before = out / "config.json"
+            if config_file:
+                config = configs.load_config(config_file)
+            elif resume and not preset_name and before.exists():
+                # Else a run of its own length would go on with the length of the preset.
+                config = configs.load_config(before)
+            else:
+                config = configs.preset(preset_name or method or "lite")
+            values: dict[str, Any] = dict(configs.parse_settings(settings))
+            values |= {"train.steps": steps} if steps is not None else {}
+            values |= {"train.seed": seed, "stream.seed": seed} if seed is not None else {}
+            values |= {"train.precision": precision} if precision else {}
+            config = configs.override(config, values)
+            if method and config.method != method:
+                raise ValueError(f"--method {method}, but the preset or file is of {config.method}")
+        config = prepare_folder(out, config, resume, force)
+        prepare_cpu(config.train.threads)
+        with training_progress(quiet) as watch:
+            weights = train_run(
+                config,
+                out,
+                device,
+                resume,
+                watch,
+                teller(quiet),
+                lambda trainer: quick_figures(trainer),
+            )
+        if not quiet:
+            tell(f"weights: {weights}")
+
+
+@click.command("preview")
+@click.option("--method", type=click.Choice(["straps", "lite"]), default="lite")
+@click.option("--step", type=int, default=0, help="Which training step to show.")
+@click.option("--seed", type=int, default=0)
+@click.option("--count", type=int, default=32, help="How many of its samples.")
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), help="config.json of a run."
+)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("preview.png"))
+def preview_command(
+    method: str, step: int, seed: int, count: int, config_file: Path | None, out: Path
+) -> None:
+    """Draw what training sees: a contact sheet of any batch of the stream."""
+    with helpful_errors():
+        from plausibody import config as configs
+        from plausibody.predict.drawing import save_picture, tile
+        from plausibody.preview import draw_proxies
+        from plausibody.synth.generator import BatchGenerator
+        from plausibody.synth.stores import load_assets
+
+        config = configs.load_config(config_file) if config_file else configs.preset(method)
+        if config_file is None:
+            config = configs.override(config, {"stream.seed": seed})
+        size = config.train.batch_size
+        generator = BatchGenerator(config, load_assets("train", config.gender))
+        batch = generator.samples(step * size, min(count, size))
+        save_picture(tile(list(draw_proxies(batch)), columns=8), out)
+        tell(f"{out}: samples {step * size} to {step * size + len(batch) - 1}")
+
+
+@click.command("bench")
+@click.argument("what", type=click.Choice(["render", "synth", "step"]))
+@click.option(
+    "--method",
+    type=click.Choice(["straps", "lite"]),
+    default="lite",
+    help="Whose stream and step (synth, step).",
+)
+@click.option("--size", "sizes", type=int, multiple=True, default=(256,), help="Pixels (render).")
+@click.option("--threads", type=int, multiple=True, default=(1,), help="As many as torch may use.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Also write the figures.")
+def bench_command(
+    what: str,
+    method: str,
+    sizes: tuple[int, ...],
+    threads: tuple[int, ...],
+    device: str,
+    file: Path | None,
+) -> None:
+    """Measure speed here: of the rasteriser, of the stream, or of training."""
+    with helpful_errors():
+        from plausibody import bench, bench_training
+        from plausibody.config import preset
+        from plausibody.models.checkpoint import write_text
+        from plausibody.synth.stores import load_assets
+
+        assets, config = load_assets(), preset(method)
+        rows: list[Any] = []
+        if what == "render":
+            rows += bench.bench_render(assets, sizes=sizes, threads=threads)
+        for count in threads if what != "render" else ():
+            prepare_cpu(count)
+            rows += (
+                [bench_training.bench_synth(config, assets)]
+                if what == "synth"
+                else bench_training.bench_step(config, assets, device)
+            )
+        # The JSON file has the rest.
+        shown = "output backend size threads images_per_second images_per_core_second"
+        shown += " part samples seconds samples_per_second"
+        names = [field.name for field in dataclasses.fields(rows[0]) if field.name in shown.split()]
+        table = Table(*names)
+        for row in rows:
+            values = [getattr(row, name) for name in names]
+            table.add_row(*(f"{v:.1f}" if isinstance(v, float) else str(v) for v in values))
+        Console().print(table)
+        if file is not None:
+            record = bench.document(rows, " ".join(["plausibody", *sys.argv[1:]]))
+            write_text(file, json.dumps(record, indent=2) + "\n")
