@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -143,8 +144,8 @@ def pose_body(
     identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
     bend = (rotations[..., 1:, :, :] - identity).flatten(-3)
     # Vertices travel as (3, V): one long product per step instead of many small ones.
-    rest = skin.vertices.mT + (shape @ skin.shape_matrix[:count]).unflatten(-1, (3, -1))
-    rest = rest + (bend @ skin.pose_matrix).unflatten(-1, (3, -1))
+    offsets = shape @ skin.shape_matrix[:count] + bend @ skin.pose_matrix
+    rest = skin.vertices.mT + offsets.unflatten(-1, (3, -1))
     joint_directions = skin.joint_directions[..., :count].flatten(0, 1)
     joints = skin.joints + (shape @ joint_directions.T).unflatten(-1, (-1, 3))
 
@@ -157,13 +158,44 @@ def pose_body(
     blended = (moves.reshape(-1, moves.shape[-1]) @ skin.skinning_weights.T).reshape(
         *moves.shape[:-2], 3, 4, -1
     )
-    along_x, along_y, along_z, shift = blended.unbind(-2)
-    x, y, z = (part[..., None, :] for part in rest.unbind(-2))
-    vertices = (along_x * x + along_y * y + along_z * z + shift).mT
+    vertices = _move(blended, rest).mT
     if translation is not None:
         vertices = vertices + translation[..., None, :]
         position = position + translation[..., None, :]
     return PosedBody(vertices=vertices, joints=position)
+
+
+def _move(
+    blended: Float[Tensor, "*batch 3 4 V"], points: Float[Tensor, "*batch 3 V"]
+) -> Float[Tensor, "*batch 3 V"]:
+    """Moves each point by a 3x4 matrix of its own."""
+    homogeneous = torch.cat([points, torch.ones_like(points[..., :1, :])], -2)
+    moved: Tensor = _Move.apply(blended, homogeneous)
+    return moved
+
+
+class _Move(torch.autograd.Function):
+    """The same as `(blended * points[..., None, :, :]).sum(-2)` without its large temporaries."""
+
+    @staticmethod
+    def forward(blended: Tensor, points: Tensor) -> Tensor:
+        x, y, z, shift = blended.unbind(-2)
+        out = torch.addcmul(shift, x, points[..., None, 0, :])
+        return out.addcmul_(y, points[..., None, 1, :]).addcmul_(z, points[..., None, 2, :])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        blended, points = ctx.saved_tensors
+        gradient = gradient.contiguous()  # the order of memory decides over a factor of three
+        first, second, third = gradient[..., None, :].unbind(-3)
+        towards = blended[..., 0, :, :] * first
+        towards = towards.addcmul_(blended[..., 1, :, :], second)
+        towards = towards.addcmul_(blended[..., 2, :, :], third)
+        return gradient[..., None, :] * points[..., None, :, :], towards
 
 
 def _walk(
