@@ -170,8 +170,7 @@ class Trainer:
         decay = min(self.config.train.average, self.step / (self.step + 20.0))
         kept: list[Tensor] = list(self.average.parameters())
         new: list[Tensor] = list(self.model.parameters())
-        torch._foreach_mul_(kept, decay)
-        torch._foreach_add_(kept, new, alpha=1 - decay)
+        torch._foreach_lerp_(kept, new, 1 - decay)
         for buffer, current in zip(self.average.buffers(), self.model.buffers(), strict=True):
             buffer.copy_(current)
 
