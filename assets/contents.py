@@ -6,6 +6,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,55 @@ def read_arrays(path: Path, names: tuple[str, ...] | None = None) -> dict[str, N
     except FileNotFoundError:
         raise
     except DAMAGED as error:
-        raise ValueError(
-            f"{path}: wanted an .npz file of plain arrays, came a file that is cut short, altered "
-            f"or something else ({type(error).__name__}: {error}); do: make or download it again"
-        ) from error
+        raise ValueError(_damaged(path, error)) from error
+
+
+@dataclass(frozen=True)
+class ArrayHeader:
+    """What an array of a file is, before it is read."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def pickled(self) -> bool:
+        """Whether its entries are objects of python, which are never read."""
+        return bool(self.dtype.hasobject)
+
+
+def read_headers(path: Path) -> dict[str, ArrayHeader]:
+    """Reads of what shape and type the arrays of an `.npz` file are, without reading them."""
+    headers: dict[str, ArrayHeader] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.namelist():
+                if member.endswith(".npy"):
+                    headers[member.removesuffix(".npy")] = _header(archive, member)
+    except FileNotFoundError:
+        raise
+    except DAMAGED as error:
+        raise ValueError(_damaged(path, error)) from error
+    return headers
+
+
+def _header(archive: zipfile.ZipFile, member: str) -> ArrayHeader:
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }
+        if version not in read:
+            raise ValueError(f"{member} in version {version} of numpy's format")
+        shape, _, dtype = read[version](file)
+        return ArrayHeader(shape, dtype)
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    return (
+        f"{path}: wanted an .npz file of plain arrays, came a file that is cut short, altered "
+        f"or something else ({type(error).__name__}: {error}); do: make or download it again"
+    )
 
 
 def read_shapes(path: Path) -> Shapes:
