@@ -23,7 +23,12 @@ _COCO_MIRROR, _SMPL_MIRROR = mirror(COCO17), mirror(SMPL24)
 def mirror_proxy(proxy: Proxy) -> Proxy:
     """Reflects what is seen in the middle of its box; left becomes right. Its own inverse."""
     keypoints = proxy.keypoints[..., _COCO_MIRROR, :] * proxy.keypoints.new_tensor([-1.0, 1, 1])
-    return Proxy(silhouette=proxy.silhouette.flip(-1), keypoints=keypoints, box=proxy.box)
+    return Proxy(
+        silhouette=proxy.silhouette.flip(-1),
+        keypoints=keypoints,
+        box=proxy.box,
+        edges=None if proxy.edges is None else proxy.edges.flip(-1),
+    )
 
 
 def mirror_rotations(rotations: Float[Tensor, "*batch 24 3 3"]) -> Float[Tensor, "*batch 24 3 3"]:

@@ -1,8 +1,13 @@
 """From what was seen of a person to what a regressor reads: one code for real and synthetic.
 
 A front end (or synthesis that pretends to be one) gives an `Observation` in the pixels of a
-picture. `make_proxy` puts a square box round it, and gives the silhouette and the key points in
-that box. The box and both resamplings are the same for both, so that what is learnt carries over.
+picture. `make_proxy` puts a square box round it, and gives the silhouette, the key points and, for
+regressors that read them, the picture's edges in that box. The box and all resamplings are the same
+for both, so that what is learnt carries over. Synthesis that draws straight into the box leaves the
+resampling out: `make_drawn_proxy`.
+
+A photo that ends within the box goes on as its border pixels do, so that its border is no edge, and
+beyond it there are no edges.
 """
 
 from __future__ import annotations
@@ -13,6 +18,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from plausibody.models.edges import PADDINGS, canny
+
+CHANNELS = ("silhouette", "edges")
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -22,6 +31,8 @@ class Observation:
     """COCO-17: x, y [px] and confidence 0..1; at confidence 0 the place means nothing."""
     mask: Float[Tensor, "*batch H W"]
     """How surely each pixel shows the person, 0..1."""
+    picture: Float[Tensor, "*batch 3 H W"] | None = None
+    """The picture itself, 0..1, for regressors that read its edges."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,20 @@ class Proxy:
     """x, y in half-squares of the box (-1..1 inside) and confidence; zeros where not seen."""
     box: Box
     """Where in the picture the square lies."""
+    edges: Float[Tensor, "*batch size size"] | None = None
+    """Strength of thin edges, 0 elsewhere; see `models.edges`. None where nobody reads them."""
+
+    def channel(self, name: str) -> Float[Tensor, "*batch size size"]:
+        """Gives what a regressor reads besides the key points: `ProxySettings.channel`."""
+        if name not in CHANNELS:
+            raise ValueError(f"channel: wanted {' or '.join(CHANNELS)}, got {name!r}")
+        image = self.silhouette if name == "silhouette" else self.edges
+        if image is None:
+            raise ValueError(
+                "channel: wanted a proxy with edges, got one without; "
+                "do: make it with the settings of the regressor's card (proxy.channel=edges)"
+            )
+        return image
 
 
 @dataclass(frozen=True)
@@ -64,6 +89,19 @@ class ProxySettings:
     """Side of the box over the longer side of what was seen of the person."""
     least_confidence: float = 0.2
     """Key points below it count as not seen."""
+    channel: str = "silhouette"
+    """What the regressor reads of the picture: silhouette or edges."""
+    edge_padding: str = "replicate"
+    """What the edge detector sees beyond the photo's border: replicate (its border pixels, and no
+    edges out there) or zero, as published, which draws a line along every border."""
+
+    def __post_init__(self) -> None:
+        if self.channel not in CHANNELS:
+            raise ValueError(f"proxy.channel: wanted {' or '.join(CHANNELS)}, got {self.channel!r}")
+        if self.edge_padding not in PADDINGS:
+            raise ValueError(
+                f"proxy.edge_padding: wanted {' or '.join(PADDINGS)}, got {self.edge_padding!r}"
+            )
 
 
 def make_proxy(observation: Observation, settings: ProxySettings, box: Box | None = None) -> Proxy:
@@ -71,16 +109,128 @@ def make_proxy(observation: Observation, settings: ProxySettings, box: Box | Non
 
     A person of whom nothing was seen gets the whole picture as the box, an empty silhouette and
     no key points.
+
+    Raises:
+        ValueError: If the regressor reads edges and the observation has no picture.
     """
-    confidence = observation.keypoints[..., 2]
-    seen = (confidence >= settings.least_confidence) & (confidence > 0)
+    keypoints, seen = observation.keypoints, _seen(observation.keypoints, settings)
     if box is None:
         box = person_box(observation, seen, settings.scale)
-    flat = box.to_square(observation.keypoints[..., :2])
-    keypoints = torch.cat([flat, observation.keypoints[..., 2:]], -1)
-    keypoints = torch.where(seen[..., None], keypoints, torch.zeros_like(keypoints))
-    silhouette = resample_square(observation.mask, box, settings.size)
-    return Proxy(silhouette=silhouette, keypoints=keypoints, box=box)
+    edges = None
+    if settings.channel == "edges":
+        picture = _picture(observation)
+        replicate = settings.edge_padding == "replicate"
+        batched = Box(centre=box.centre[..., None, :], side=box.side[..., None])  # colours alike
+        crop = resample_square(picture, batched, settings.size, replicate)
+        height, width = picture.shape[-2:]
+        low = box.centre - box.side[..., None] / 2
+        end = low.new_tensor([width, height])
+        zoom = (settings.size / box.side)[..., None]
+        borders = torch.cat([-low * zoom, (end - low) * zoom], -1)
+        edges = _edges(crop, borders, settings)
+    return Proxy(
+        silhouette=resample_square(observation.mask, box, settings.size),
+        keypoints=_flat(keypoints, seen, box),
+        box=box,
+        edges=edges,
+    )
+
+
+def make_drawn_proxy(
+    observation: Observation,
+    settings: ProxySettings,
+    borders: Float[Tensor, "*batch 4"] | None = None,
+) -> Proxy:
+    """Makes a proxy of what was drawn straight into the box: `make_proxy` without resampling.
+
+    Args:
+        observation: Its picture and mask are squares of `settings.size`.
+        borders: Of the photo that is pretended (left, top, right, bottom) [px], where it ends
+            within the box; what was drawn beyond them does not count. None: beyond the box.
+    """
+    size = settings.size
+    if observation.mask.shape[-2:] != (size, size):
+        raise ValueError(
+            f"proxy.size: wanted pictures drawn at {size} px, "
+            f"got {tuple(observation.mask.shape[-2:])}; do: draw them at proxy.size"
+        )
+    keypoints = observation.keypoints
+    middle = torch.full_like(keypoints[..., 0, :2], size / 2)
+    box = Box(centre=middle, side=2 * middle[..., 0])
+    mask, edges = observation.mask, None
+    if borders is not None:
+        mask = mask * _within(borders, size)
+    if settings.channel == "edges":
+        picture = _picture(observation)
+        if borders is None:
+            edges = canny(picture, padding=settings.edge_padding)
+        else:
+            if settings.edge_padding == "replicate":
+                picture = _extend(picture, borders)
+            else:
+                picture = picture * _within(borders, size)[..., None, :, :]
+            edges = _edges(picture, borders, settings)
+    return Proxy(
+        silhouette=mask,
+        keypoints=_flat(keypoints, _seen(keypoints, settings), box),
+        box=box,
+        edges=edges,
+    )
+
+
+def _picture(observation: Observation) -> Float[Tensor, "*batch 3 H W"]:
+    if observation.picture is None:
+        raise ValueError(
+            "proxy.channel: wanted an observation with its picture, to find edges in, got none; "
+            "do: use a front end that hands pictures over, or weights that read silhouettes"
+        )
+    return observation.picture
+
+
+def _seen(
+    keypoints: Float[Tensor, "*batch 17 3"], settings: ProxySettings
+) -> Bool[Tensor, "*batch 17"]:
+    confidence = keypoints[..., 2]
+    return (confidence >= settings.least_confidence) & (confidence > 0)
+
+
+def _flat(
+    keypoints: Float[Tensor, "*batch 17 3"], seen: Bool[Tensor, "*batch 17"], box: Box
+) -> Float[Tensor, "*batch 17 3"]:
+    flat = torch.cat([box.to_square(keypoints[..., :2]), keypoints[..., 2:]], -1)
+    return torch.where(seen[..., None], flat, torch.zeros_like(flat))
+
+
+def _edges(
+    crop: Float[Tensor, "*batch 3 size size"],
+    borders: Float[Tensor, "*batch 4"],
+    settings: ProxySettings,
+) -> Float[Tensor, "*batch size size"]:
+    """Finds edges, and takes those away that lie beyond the photo unless zeros are its frame."""
+    edges = canny(crop, padding=settings.edge_padding)
+    if settings.edge_padding == "replicate":
+        edges = edges * _within(borders, settings.size)
+    return edges
+
+
+def _within(borders: Float[Tensor, "*batch 4"], size: int) -> Bool[Tensor, "*batch size size"]:
+    """Marks the pixels whose centres lie inside (left, top, right, bottom) [px]."""
+    place = torch.arange(size, dtype=borders.dtype, device=borders.device) + 0.5
+    inside = (place > borders[..., :2, None]) & (place < borders[..., 2:, None])
+    return inside[..., 1, :, None] & inside[..., 0, None, :]
+
+
+def _extend(
+    picture: Float[Tensor, "*batch 3 size size"], borders: Float[Tensor, "*batch 4"]
+) -> Float[Tensor, "*batch 3 size size"]:
+    """Repeats the outermost pixels inside the borders beyond them."""
+    size = picture.shape[-1]
+    place = torch.arange(size, dtype=borders.dtype, device=borders.device)
+    first = torch.ceil(borders[..., :2, None] - 0.5).clamp(0, size - 1)
+    last = torch.floor(borders[..., 2:, None] - 0.5).clamp(0, size - 1)
+    across, down = torch.minimum(torch.maximum(place, first), last).long().unbind(-2)
+    picture = picture.gather(-2, down[..., None, :, None].expand_as(picture))
+    return picture.gather(-1, across[..., None, None, :].expand_as(picture))
 
 
 def person_box(observation: Observation, seen: Bool[Tensor, "*batch 17"], scale: float) -> Box:
@@ -114,22 +264,30 @@ def _extent(
 
 
 def resample_square(
-    image: Float[Tensor, "*batch H W"], box: Box, size: int
+    image: Float[Tensor, "*batch H W"], box: Box, size: int, replicate: bool = False
 ) -> Float[Tensor, "*batch size size"]:
-    """Cuts a square out of pictures and resizes it, antialiased; outside is zero.
+    """Cuts a square out of pictures and resizes it, antialiased.
 
     The tent filter of Pillow's BILINEAR, whose support grows with the reduction, done as two
     small matrix products because rows and columns separate. Works for any size of picture and
     passes gradients.
+
+    Args:
+        replicate: Whether a picture goes on beyond its border as its border pixels do, rather
+            than with zeros.
     """
     low = box.centre - box.side[..., None] / 2
-    columns = _tent(low[..., 0], box.side, size, image.shape[-1])
-    rows = _tent(low[..., 1], box.side, size, image.shape[-2])
+    columns = _tent(low[..., 0], box.side, size, image.shape[-1], replicate)
+    rows = _tent(low[..., 1], box.side, size, image.shape[-2], replicate)
     return rows @ image @ columns.mT
 
 
 def _tent(
-    low: Float[Tensor, "*batch"], side: Float[Tensor, "*batch"], size: int, length: int
+    low: Float[Tensor, "*batch"],
+    side: Float[Tensor, "*batch"],
+    size: int,
+    length: int,
+    replicate: bool,
 ) -> Float[Tensor, "*batch size length"]:
     """Weights that resample `length` pixels into `size` over the interval [low, low + side]."""
     step = side / size
@@ -142,7 +300,14 @@ def _tent(
     # tent's reach is no whole number, and borders still fade to 0.
     ahead = torch.ceil(centre - 0.5) - (centre - 0.5)
     total = _half_tent(ahead, reach) + _half_tent(1 - ahead, reach)
-    return weight / total[..., None]
+    weight = weight / total[..., None]
+    if replicate:
+        # What would fall on pixels beyond an end falls on the one at that end.
+        beyond = 1 - weight.sum(-1)
+        at_start = centre < length / 2
+        weight[..., 0] += torch.where(at_start, beyond, 0.0)
+        weight[..., -1] += torch.where(at_start, 0.0, beyond)
+    return weight
 
 
 def _half_tent(first: Float[Tensor, "*batch N"], reach: Float[Tensor, "*batch 1"]) -> Tensor:
@@ -152,17 +317,44 @@ def _half_tent(first: Float[Tensor, "*batch N"], reach: Float[Tensor, "*batch 1"
 
 
 def gaussian_heatmaps(
-    keypoints: Float[Tensor, "*batch K 3"], size: int, sigma: float
+    keypoints: Float[Tensor, "*batch K 3"],
+    size: int,
+    sigma: float,
+    out: Float[Tensor, "*batch K size size"] | None = None,
 ) -> Float[Tensor, "*batch K size size"]:
     """Draws one Gaussian with peak 1 per seen key point, zero maps for the others.
 
     Args:
         keypoints: x, y in half-squares and confidence; seen where the confidence is positive.
         sigma: [px].
+        out: Where to draw them. On a CPU a fresh tensor of this size costs five times as much as
+            what is drawn into it.
     """
     place = torch.arange(size, dtype=keypoints.dtype, device=keypoints.device) + 0.5
     at = (keypoints[..., :2] + 1) * (size / 2)
     across = torch.exp(-((place - at[..., :1]) ** 2) / (2 * sigma**2))
     down = torch.exp(-((place - at[..., 1:]) ** 2) / (2 * sigma**2))
     seen = (keypoints[..., 2] > 0).to(keypoints.dtype)
-    return (down * seen[..., None])[..., :, None] * across[..., None, :]
+    return torch.mul((down * seen[..., None])[..., :, None], across[..., None, :], out=out)
+
+
+def regressor_image(
+    image: Float[Tensor, "*batch size size"],
+    keypoints: Float[Tensor, "*batch K 3"],
+    sigma: float,
+    out: Float[Tensor, "*batch K1 size size"] | None = None,
+) -> Float[Tensor, "*batch K1 size size"]:
+    """Stacks a channel of the picture and the heatmaps: what STRAPS and HierProb3D convolve.
+
+    Args:
+        image: `Proxy.channel`.
+        keypoints: As of `gaussian_heatmaps`.
+        sigma: [px].
+        out: Where to put it, of one channel more than there are key points.
+    """
+    size = image.shape[-1]
+    if out is None:
+        out = image.new_empty(*keypoints.shape[:-2], keypoints.shape[-2] + 1, size, size)
+    out[..., 0, :, :] = image
+    gaussian_heatmaps(keypoints, size, sigma, out=out[..., 1:, :, :])
+    return out

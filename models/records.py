@@ -13,15 +13,11 @@ Record = TypeVar("Record")
 
 
 def map_tensors(record: Record, change: Callable[[Tensor], Tensor]) -> Record:
-    """Applies a function to every tensor of a dataclass, also inside nested ones."""
-    changed: dict[str, Any] = {}
-    for field in dataclasses.fields(record):  # type: ignore[arg-type]
-        value = getattr(record, field.name)
-        if isinstance(value, Tensor):
-            changed[field.name] = change(value)
-        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-            changed[field.name] = map_tensors(value, change)
-    return dataclasses.replace(record, **changed)  # type: ignore[type-var]
+    """Applies a function to every tensor of a dataclass, also inside nested ones and tables.
+
+    Fields that are None, and those that hold no tensors, stay as they are.
+    """
+    return _map(record, lambda tensor, _: change(tensor), "")
 
 
 def to_device(record: Record, device: torch.device | str) -> Record:
@@ -34,18 +30,42 @@ def take(record: Record, index: slice | Tensor) -> Record:
 
 
 def concatenate(records: Sequence[Record]) -> Record:
-    """Joins records of one type along the first axis of every tensor."""
-    queues = [_tensors(record) for record in records]
-    joined = iter([torch.cat(parts) for parts in zip(*queues, strict=True)])
-    return map_tensors(records[0], lambda _: next(joined))
+    """Joins records of one type along the first axis of every tensor.
+
+    Raises:
+        ValueError: If one has a tensor where another has none.
+    """
+    tables = [_tensors(record) for record in records]
+    for table in tables[1:]:
+        if odd := table.keys() ^ tables[0].keys():
+            raise ValueError(
+                f"wanted records with the same tensors, got {', '.join(sorted(odd))} in some only"
+            )
+    return _map(records[0], lambda _, name: torch.cat([table[name] for table in tables]), "")
 
 
-def _tensors(record: Any) -> list[Tensor]:
-    found: list[Tensor] = []
+def _tensors(record: Any) -> dict[str, Tensor]:
+    """Lists every tensor by its path of fields and keys."""
+    found: dict[str, Tensor] = {}
 
-    def keep(tensor: Tensor) -> Tensor:
-        found.append(tensor)
+    def keep(tensor: Tensor, name: str) -> Tensor:
+        found[name] = tensor
         return tensor
 
-    map_tensors(record, keep)
+    _map(record, keep, "")
     return found
+
+
+def _map(value: Any, change: Callable[[Tensor, str], Tensor], name: str) -> Any:
+    """Rebuilds a tensor, a table of such values or a dataclass, giving each tensor its path."""
+    if isinstance(value, Tensor):
+        return change(value, name)
+    if isinstance(value, dict):
+        return {key: _map(item, change, f"{name}.{key}".lstrip(".")) for key, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        changed = {
+            field.name: _map(getattr(value, field.name), change, f"{name}.{field.name}".lstrip("."))
+            for field in dataclasses.fields(value)
+        }
+        return dataclasses.replace(value, **changed)
+    return value

@@ -8,12 +8,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from plausibody.models.edges import canny
+from plausibody.models.mirroring import mirror_proxy
 from plausibody.models.proxy import (
     Box,
     Observation,
     ProxySettings,
     gaussian_heatmaps,
+    make_drawn_proxy,
     make_proxy,
+    regressor_image,
     resample_square,
 )
 from plausibody.models.skeleton import COCO17
@@ -209,3 +213,150 @@ def test_heatmaps_peak_at_their_key_points() -> None:
     assert maps[COCO17.index("left_hip")].max() < 0.1
     assert (maps[COCO17.index("right_hip")] == 0).all()
     assert (maps[1] == 0).all()
+
+
+# Edges.
+
+
+EDGES = ProxySettings(size=32, channel="edges")
+
+
+def photo(height: int, width: int, seed: int = 0) -> Tensor:
+    """Coarse enough to survive resampling."""
+    coarse = noise(1, 3, height // 8 + 2, width // 8 + 2, seed=seed)
+    return torch.nn.functional.interpolate(coarse, size=(height, width), mode="bilinear")[0]
+
+
+def seen_in(picture: Tensor, mask: Tensor | None = None) -> Observation:
+    mask = torch.zeros(picture.shape[-2:]) if mask is None else mask
+    return Observation(NOTHING, mask, picture)
+
+
+def test_edges_of_an_unmoved_box_are_those_of_the_picture() -> None:
+    picture, box = photo(32, 32), square(16, 16, 32)
+    proxy = make_proxy(seen_in(picture), EDGES, box)
+    assert proxy.edges is not None and proxy.channel("edges") is proxy.edges
+    torch.testing.assert_close(proxy.edges, canny(picture), rtol=0, atol=1e-5)
+    assert proxy.channel("silhouette") is proxy.silhouette
+
+
+def test_edges_of_a_photo_are_those_of_its_resized_crop() -> None:
+    picture, box = photo(150, 180), square(80, 70, 96)
+    proxy = make_proxy(seen_in(picture), EDGES, box)
+    crop = torch.stack([resample_square(colour, box, 32) for colour in picture])
+    assert proxy.edges is not None
+    torch.testing.assert_close(proxy.edges, canny(crop))
+    assert (proxy.edges > 0.05).double().mean() > 0.02
+
+
+def test_the_border_of_a_photo_is_no_edge() -> None:
+    flat = torch.tensor([0.9, 0.5, 0.2])[:, None, None].expand(3, 60, 50)
+    for box in (square(0, 30, 64), square(50, 60, 40), square(25, 30, 300), square(400, 30, 64)):
+        edges = make_proxy(seen_in(flat), EDGES, box).edges
+        assert edges is not None and edges.max() < 1e-5, "but for rounding"
+        crop = resample_square(flat, Box(box.centre[None], box.side[None]), 32, replicate=True)
+        torch.testing.assert_close(crop, flat[:, :32, :32], rtol=0, atol=1e-5)
+
+
+def test_published_padding_draws_the_border_of_a_photo() -> None:
+    flat = torch.tensor([0.9, 0.5, 0.2])[:, None, None].expand(3, 60, 50)
+    settings = ProxySettings(size=32, channel="edges", edge_padding="zero")
+    edges = make_proxy(seen_in(flat), settings, square(0.7, 30, 64)).edges
+    assert edges is not None and (edges[8:24, 13:19].amax(1) > 0.5).all()
+
+
+def test_beyond_a_photo_there_are_no_edges_and_inside_they_are_its_own() -> None:
+    picture = photo(64, 64)
+    edges = make_proxy(seen_in(picture), EDGES, square(64, 32, 64)).edges
+    assert edges is not None and (edges[:, 16:] == 0).all() and (edges[:, :16] > 0).any()
+    whole = make_proxy(seen_in(torch.cat([picture, photo(64, 64, 1)], 2)), EDGES,
+                       square(64, 32, 64)).edges  # fmt: skip
+    assert whole is not None
+    torch.testing.assert_close(edges[:, :10], whole[:, :10], rtol=0, atol=1e-5)
+
+
+def test_replicated_pictures_go_on_as_their_border() -> None:
+    picture = noise(12, 20)
+    grown = torch.nn.functional.pad(picture[None, None], (30, 30, 30, 30), "replicate")[0, 0]
+    for centre, side in (((0.3, 4.2), 9.7), ((19, 11), 31.0), ((-7, 5), 8.0), ((10, 6), 40.0)):
+        ours = resample_square(picture, square(*centre, side), 8, replicate=True)
+        theirs = resample_square(grown, square(centre[0] + 30, centre[1] + 30, side), 8)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_drawing_into_the_box_is_the_same_as_resampling_an_unmoved_one() -> None:
+    picture, mask = photo(32, 32), (noise(32, 32) > 0.5).float()
+    keypoints = reported(nose=(20, 12, 1), left_knee=(25, 33, 0.5), right_knee=(5, 5, 0.1))
+    observation = Observation(keypoints, mask, picture)
+    drawn = make_drawn_proxy(observation, EDGES)
+    resampled = make_proxy(observation, EDGES, square(16, 16, 32))
+    for name in ("silhouette", "keypoints", "edges"):
+        torch.testing.assert_close(getattr(drawn, name), getattr(resampled, name))
+    assert torch.equal(drawn.box.centre, resampled.box.centre)
+    assert torch.equal(drawn.box.side, resampled.box.side)
+
+
+@pytest.mark.parametrize("padding", ["replicate", "zero"])
+def test_a_photo_that_ends_in_the_drawing_is_as_one_that_ends_in_the_box(padding: str) -> None:
+    picture, mask = photo(32, 32), torch.ones(32, 32)
+    settings = ProxySettings(size=32, channel="edges", edge_padding=padding)
+    borders = torch.tensor([5.0, -torch.inf, 27.0, 20.0])
+    drawn = make_drawn_proxy(Observation(NOTHING, mask, picture), settings, borders)
+    cut = Observation(NOTHING, mask[:20, 5:27], picture[:, :20, 5:27])
+    resampled = make_proxy(cut, settings, square(11, 16, 32))
+    assert drawn.edges is not None and resampled.edges is not None
+    torch.testing.assert_close(drawn.edges, resampled.edges, rtol=0, atol=1e-5)
+    torch.testing.assert_close(drawn.silhouette, resampled.silhouette, rtol=0, atol=1e-5)
+    batch = Observation(*(t.expand(2, 3, *t.shape) for t in (NOTHING, mask, picture)))
+    many = make_drawn_proxy(batch, settings, borders.expand(2, 3, 4))
+    assert many.edges is not None and torch.equal(many.edges[1, 2], drawn.edges)
+
+
+def test_edges_need_a_picture_and_settings_are_checked() -> None:
+    nothing = Observation(NOTHING, torch.zeros(32, 32))
+    with pytest.raises(ValueError, match="wanted an observation with its picture"):
+        make_proxy(nothing, EDGES)
+    with pytest.raises(ValueError, match="wanted an observation with its picture"):
+        make_drawn_proxy(nothing, EDGES)
+    with pytest.raises(ValueError, match="wanted pictures drawn at 32 px"):
+        make_drawn_proxy(Observation(NOTHING, torch.zeros(30, 32)), EDGES)
+    assert make_proxy(nothing, SETTINGS).edges is None
+    with pytest.raises(ValueError, match="wanted a proxy with edges, got one without"):
+        make_proxy(nothing, SETTINGS).channel("edges")
+    with pytest.raises(ValueError, match="channel: wanted silhouette or edges"):
+        make_proxy(nothing, SETTINGS).channel("depth")
+    with pytest.raises(ValueError, match="proxy.channel: wanted silhouette or edges, got 'rgb'"):
+        ProxySettings(channel="rgb")
+    with pytest.raises(ValueError, match="proxy.edge_padding: wanted replicate or zero"):
+        ProxySettings(edge_padding="mirror")
+
+
+# What a network convolves.
+
+
+def test_heatmaps_can_be_drawn_into_a_tensor_that_is_there() -> None:
+    keypoints = 2 * noise(3, 17, 3) - 1
+    fresh = gaussian_heatmaps(keypoints, 24, 2.0)
+    room = torch.full((3, 17, 24, 24), torch.nan)
+    assert gaussian_heatmaps(keypoints, 24, 2.0, out=room) is room
+    assert torch.equal(room, fresh)
+
+
+def test_a_regressors_image_is_its_channel_and_the_heatmaps() -> None:
+    keypoints, image = 2 * noise(2, 3, 17, 3) - 1, noise(2, 3, 24, 24)
+    stacked = regressor_image(image, keypoints, 2.0)
+    assert torch.equal(stacked[:, :, 0], image)
+    assert torch.equal(stacked[:, :, 1:], gaussian_heatmaps(keypoints, 24, 2.0))
+    room = torch.empty(2, 3, 18, 24, 24)
+    assert regressor_image(image, keypoints, 2.0, out=room) is room and torch.equal(room, stacked)
+
+
+def test_a_mirrored_proxy_has_the_edges_of_the_mirrored_picture() -> None:
+    picture, mask = photo(32, 32), (noise(32, 32) > 0.5).float()
+    proxy = make_drawn_proxy(Observation(NOTHING, mask, picture), EDGES)
+    turned = make_drawn_proxy(Observation(NOTHING, mask.flip(-1), picture.flip(-1)), EDGES)
+    mirrored = mirror_proxy(proxy)
+    assert torch.equal(mirrored.silhouette, turned.silhouette)
+    assert mirrored.edges is not None and turned.edges is not None
+    assert torch.equal(mirrored.edges, turned.edges)
+    assert mirror_proxy(make_drawn_proxy(Observation(NOTHING, mask), SETTINGS)).edges is None
