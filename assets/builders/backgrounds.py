@@ -34,10 +34,10 @@ def find_specks(picture: UInt8[ndarray, "H W 3"]) -> Bool[ndarray, "H W"]:
     grey = picture.mean(-1)
     near_white = ndimage.maximum_filter(grey, REACH, mode="wrap") > WHITE
     dark = picture[..., :2].max(-1) < DARK
-    wide = ndimage.binary_opening(dark, np.ones((MOST_WIDTH + 1, MOST_WIDTH + 1)))
-    wide = ndimage.binary_dilation(wide, np.ones((5, 5)))
+    wide = ndimage.binary_opening(dark, np.ones((MOST_WIDTH + 1, MOST_WIDTH + 1), bool))
+    wide = ndimage.binary_dilation(wide, np.ones((5, 5), bool))
     specks = dark & near_white & ~wide
-    beside = ndimage.binary_dilation(specks, np.ones((3, 3)))
+    beside = ndimage.binary_dilation(specks, np.ones((3, 3), bool))
     return specks | (beside & (grey < SOFT_RIM) & ~wide)
 
 
