@@ -138,7 +138,7 @@ class LasorRecipe:
         doubt = torch.where(sight.uncovered & sight.facing, 1.0, settings.doubt)[..., None]
         truth = marks[..., :2]
         keypoints = self.straps.corrupt_keypoints(chance, truth, doubt)
-        reported = sight.inside & ((doubt[..., 0] == 1) | self._kept(chance))
+        reported = sight.inside & ((doubt[..., 0] == 1) | self.draw_kept(chance))
         keypoints = torch.cat([keypoints[..., :2], keypoints[..., 2:] * reported[..., None]], -1)
         labels = label_pixels(body, self.straps.part6) * silhouette.byte()
         mask = self.straps.corrupt_mask(chance, labels)
@@ -169,7 +169,7 @@ class LasorRecipe:
         hidden = hidden & found[:, None]
 
         joints = within(figure.marks[..., :2], borders)
-        joints = joints & (~hidden[:, count:] | self._kept(chance))
+        joints = joints & (~hidden[:, count:] | self.draw_kept(chance))
         shown = torch.cat([inside & ~hidden[:, :count], joints], 1)[..., None]
         points = torch.cat([flat, figure.marks[..., :2]], 1)
         low = torch.where(shown, points, torch.inf).amin(1)
@@ -180,7 +180,7 @@ class LasorRecipe:
             box=self.straps.draw_box(chance, low, high),
         )  # fmt: skip
 
-    def _kept(self, chance: Chance) -> Bool[Tensor, "batch 17"]:
+    def draw_kept(self, chance: Chance) -> Bool[Tensor, "batch 17"]:
         """Draws which joints are reported even if they are hidden."""
         return ~chance.chance("joint/dropped", self.settings.dropped, 17)
 
