@@ -17,6 +17,9 @@ SHIPPED = Path(__file__).parent
 MANIFEST = SHIPPED / "manifest.json"
 VARIABLE = "PLAUSIBODY_ASSETS"
 """Environment variable that names a folder of the user's."""
+PUBLISHED_FOLDERS = ("train_files", "model_files", "data", "additional")
+"""Where the checkouts of HierProb3D and of STRAPS keep their files: such a checkout, with what its
+authors say to download, can be named as it is."""
 REFERENCE_BODY = "body/open_neutral.npz"
 """Its faces decide the topology that every vertex-indexed file of ours must carry."""
 
@@ -28,14 +31,20 @@ def search_directories(first: Path | None = None) -> tuple[Path, ...]:
 
     A folder named outright (`--assets DIR`), the folder in $PLAUSIBODY_ASSETS, `train_files/` where
     the program runs, `train_files/` of the checkout if plausibody is installed from one, and last
-    what ships. The first file found wins.
+    what ships. The first file found wins. Each folder of the user's is followed by those of
+    `PUBLISHED_FOLDERS` that are in it.
     """
     variable = os.environ.get(VARIABLE)
     here, checkout = Path("train_files"), SHIPPED.parent / "train_files"
     wanted = [first, Path(variable) if variable else None, here]
     if checkout.is_dir() and checkout != here.absolute():
         wanted.append(checkout)
-    return (*(directory for directory in wanted if directory is not None), SHIPPED)
+    places: list[Path] = []
+    for directory in wanted:
+        if directory is not None:
+            inside = (directory / name for name in PUBLISHED_FOLDERS)
+            places += [directory, *(folder for folder in inside if folder.is_dir())]
+    return (*places, SHIPPED)
 
 
 def find_asset(name: str, directories: Sequence[Path] | None = None) -> Path:

@@ -49,6 +49,19 @@ def test_the_checkout_is_searched_once(tmp_path: Path, monkeypatch: pytest.Monke
     assert search_directories()[:2] == (Path("train_files"), tmp_path / "train_files")
 
 
+def test_the_folders_of_published_checkouts_are_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    checkout = tmp_path / "HierarchicalProbabilistic3DHuman"
+    (checkout / "model_files" / "smpl").mkdir(parents=True)
+    (checkout / "train_files").mkdir()
+    monkeypatch.setenv("PLAUSIBODY_ASSETS", str(checkout))
+    inside = (checkout / "train_files", checkout / "model_files")
+    assert search_directories()[:4] == (checkout, *inside, Path("train_files"))
+    assert find_asset("smpl") == checkout / "model_files" / "smpl"
+
+
 def test_the_first_file_found_wins(tmp_path: Path) -> None:
     for folder in ("second", "third"):
         (tmp_path / folder / "body").mkdir(parents=True)
