@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from plausibody.models.records import take, to_device
 from plausibody.synth.chance import Chance
 from plausibody.synth.picture_codec import SUFFIXES, read_picture
 
@@ -52,9 +53,6 @@ class _Looks:
     focal: Float[Tensor, " batch"]
     """[px]."""
     gain: Float[Tensor, " batch"]
-
-    def cut(self, part: slice) -> _Looks:
-        return _Looks(*(getattr(self, field.name)[part] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -102,12 +100,7 @@ class Panoramas:
         return len(self.width)
 
     def to(self, device: torch.device | str) -> Panoramas:
-        return replace(
-            self,
-            atlas=self.atlas.to(device),
-            corner=self.corner.to(device),
-            width=self.width.to(device),
-        )
+        return to_device(self, device)
 
     @torch.no_grad()
     def draw(self, chance: Chance, size: tuple[int, int]) -> UInt8[Tensor, "batch 3 H W"]:
@@ -130,7 +123,7 @@ class Panoramas:
         # A few at once stay in a processor's cache, which halves the time there.
         several = count if self.atlas.is_cuda else CHUNK
         parts = [
-            self._sample(looks.cut(slice(at, at + several)), size)
+            self._sample(take(looks, slice(at, at + several)), size)
             for at in range(0, count, several)
         ]
         return torch.cat(parts) if parts else self.atlas.new_empty((0, 3, *size)).byte()
