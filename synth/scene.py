@@ -75,7 +75,7 @@ class CameraSettings:
     place_std: float = 0.05
     """[m]."""
     off_axis: float = 0.0
-    """A further standard deviation of that place, over the distance."""
+    """A further standard deviation of that place, over the width that the picture shows there."""
     depth: tuple[float, float] = (37.0, 47.0)
     """Range of the distance of the body's origin [m]."""
     depth_logarithmic: bool = False
@@ -171,8 +171,6 @@ def draw_camera(chance: Chance, settings: CameraSettings) -> PerspectiveCamera:
         depth = low * torch.exp(chance.uniform("depth", 1) * math.log(high / low))
     else:
         depth = chance.uniform("depth", 1, low=low, high=high)
-    spread = settings.place_std + settings.off_axis * depth
-    place = chance.normal("translation", 2) * spread + depth.new_tensor(settings.place)
     short, long = settings.focal
     if settings.fill is None:
         focal = short * torch.exp(chance.uniform("focal") * math.log(long / short))
@@ -180,6 +178,8 @@ def draw_camera(chance: Chance, settings: CameraSettings) -> PerspectiveCamera:
         little, much = settings.fill
         fill = little * torch.exp(chance.uniform("fill") * math.log(much / little))
         focal = (settings.size * fill * depth[:, 0] / 1.7).clamp(short, long)
+    spread = settings.place_std + settings.off_axis * depth * settings.size / focal[:, None]
+    place = chance.normal("translation", 2) * spread + depth.new_tensor(settings.place)
     return PerspectiveCamera(
         focal=focal,
         principal=torch.full_like(place, settings.size / 2),
