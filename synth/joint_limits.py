@@ -6,6 +6,7 @@ The bounds are wide: they keep gymnasts and drop knees that bend forwards.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -76,6 +77,14 @@ def count_by_joint(impossible: Bool[Tensor, "N 24"]) -> dict[str, int]:
     """
     counts = impossible.sum(0).tolist()
     return {name: count for name, count in zip(SMPL24, counts, strict=True) if count}
+
+
+def impossible_text(poses: int, by_joint: Mapping[str, int]) -> str:
+    """Says how many poses are impossible, and because of which joints, the worst first."""
+    worst = sorted(by_joint.items(), key=lambda entry: -entry[1])
+    return f"{poses:,} impossible" + (
+        f" ({', '.join(f'{name} {count:,}' for name, count in worst)})" if worst else ""
+    )
 
 
 def _outside(angle: Float[Tensor, " N"], bounds: tuple[float, float]) -> Bool[Tensor, " N"]:

@@ -56,6 +56,11 @@ class OriginalFinding:
     detail: str
     """What is wrong, or what to do."""
 
+    def row(self) -> tuple[str, str, str, str, str]:
+        """Gives a line of a table: name, found, published, state, what to do."""
+        name, published = self.original.name, self.original.published
+        return name, _told(self.counts), _told(published), self.state, self.detail
+
 
 def check_originals(
     directories: Sequence[Path] | None = None, originals: Sequence[Original] | None = None
@@ -84,6 +89,10 @@ def _check(original: Original, places: Sequence[Path]) -> OriginalFinding:
     return OriginalFinding(
         original, found, counts, "as published" if same else "other counts", original.use
     )
+
+
+def _told(counts: Counts) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 
 def _count_bodies(path: Path) -> Counts:

@@ -12,7 +12,7 @@ import torch
 from plausibody.assets.catalog import search_directories
 from plausibody.models.templates import load_template
 from plausibody.synth.frames import LEAST_UPRIGHT, Standing
-from plausibody.synth.joint_limits import count_by_joint, find_impossible
+from plausibody.synth.joint_limits import count_by_joint, find_impossible, impossible_text
 from plausibody.synth.poses import read_blocks, splits_of
 
 MOST = 200_000
@@ -35,6 +35,17 @@ class StoreCheck:
     """Share of people with their head above their pelvis."""
     fault: str = ""
     """Why the store should not be used; empty if it may be."""
+
+    def line(self) -> str:
+        """Says in a line what was found."""
+        if not self.looked_at:
+            return self.fault
+        counts = ", ".join(f"{count:,} {split}" for split, count in self.counts.items())
+        line = f"{counts} poses, {self.upright:.0%} upright, "
+        line += impossible_text(self.impossible, self.impossible_by_joint)
+        if self.looked_at < sum(self.counts.values()):
+            line += f" among {self.looked_at:,}"
+        return f"{line}; {self.fault}" if self.fault else line
 
 
 def find_stores(directories: Sequence[Path] | None = None) -> list[Path]:

@@ -13,7 +13,7 @@ import torch
 from plausibody.models.body import Skin
 from plausibody.models.templates import load_template
 from plausibody.synth.frames import Frame, Standing, turn_upright
-from plausibody.synth.joint_limits import count_by_joint, find_impossible
+from plausibody.synth.joint_limits import count_by_joint, find_impossible, impossible_text
 from plausibody.synth.pose_sources import (
     Layout,
     PoseBlock,
@@ -73,10 +73,25 @@ class ImportSummary:
     not_finite: int = 0
     """Poses that were dropped because they hold NaN or infinity."""
     impossible: int = 0
-    """Poses with a joint beyond its limits: dropped with `limits`, else written all the same."""
+    """Poses with a joint beyond its limits."""
     impossible_by_joint: Counter[str] = field(default_factory=Counter)
+    limits: bool = True
+    """Whether they were dropped."""
     upright: dict[Frame, float] = field(default_factory=dict)
     """Share of people with the head above the pelvis, by the frame their file was read in."""
+
+    def lines(self, most: int = 5) -> list[str]:
+        """Tells what happened, naming `most` of the skipped files."""
+        counts = ", ".join(f"{count:,} {split}" for split, count in self.written.items())
+        stand = ", ".join(f"{share:.1%} upright as {kind}" for kind, share in self.upright.items())
+        impossible = impossible_text(self.impossible, self.impossible_by_joint)
+        return [
+            f"written: {counts} poses of {self.files:,} files; {stand}",
+            f"left out: {self.left_out:,} not asked for, {self.not_finite:,} not finite",
+            f"{'dropped' if self.limits else 'kept'}: {impossible}",
+            *(f"skipped: {skip.path}: {skip.reason}" for skip in self.skipped[:most]),
+            *([f"skipped: {len(self.skipped):,} files in all"] if self.skipped else []),
+        ]
 
 
 def import_poses(
@@ -128,7 +143,7 @@ class _Import:
 
     def __init__(self, options: ImportOptions):
         self.options = options
-        self.summary = ImportSummary()
+        self.summary = ImportSummary(limits=options.limits)
         self._skin: Skin = load_template("open").subset(torch.tensor([0]))
         self._standing: dict[Frame, Standing] = {}
 

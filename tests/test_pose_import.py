@@ -288,6 +288,7 @@ def test_impossible_poses_are_counted_and_dropped(ours: Tensor, tmp_path: Path, 
     assert "a/s/walk_f00007" not in names and "a/s/walk_f00008" in names
     summary, _ = take(tmp_path, rate=None, split="train", limits=False)
     assert summary.written == {"train": 50} and summary.impossible == 2
+    assert summary.lines()[2] == "kept: 2 impossible (left_knee 2, head 1)"
 
 
 def test_what_cannot_be_used_is_named(ours: Tensor, tmp_path: Path, take: Any) -> None:
@@ -315,6 +316,10 @@ def test_what_cannot_be_used_is_named(ours: Tensor, tmp_path: Path, take: Any) -
 
     summary, _ = take(tmp_path, rate=10.0, split="train")
     assert summary.files == 1 and summary.written == {"train": 2}
+    said = summary.lines(most=2)
+    assert said[0].startswith("written: 2 train poses of 1 files; 100.0% upright as amass")
+    assert said[1] == "left out: 18 not asked for, 0 not finite"
+    assert len(said) == 6 and said[-1] == "skipped: 12 files in all"
     assert summary.not_finite == 0  # frames 3 and 4 are not among those taken
     reasons = {skipped.path.name: skipped.reason for skipped in summary.skipped}
     for name, said in {
