@@ -13,7 +13,7 @@ from torch.nn import functional
 from plausibody.models.camera import WeakPerspectiveCamera
 from plausibody.models.encoder import LiteEncoder, ResNet
 from plausibody.models.prediction import BodyParameters, PointPrediction
-from plausibody.models.proxy import Proxy, ProxySettings, gaussian_heatmaps
+from plausibody.models.proxy import Proxy, ProxySettings, regressor_image
 from plausibody.models.rotations import rot6d_to_rotmat, rotmat_to_rot6d
 
 INITIAL_CAMERA = (0.9, 0.0, 0.0)
@@ -46,8 +46,11 @@ class Regressor(nn.Module):
 
     initial: Tensor
 
-    def __init__(self, mean_rotations: Float[Tensor, "J 3 3"], shape_count: int):
+    def __init__(
+        self, mean_rotations: Float[Tensor, "J 3 3"], shape_count: int, channel: str = "silhouette"
+    ):
         super().__init__()
+        self.channel = channel
         upright = mean_rotations.clone()
         upright[0] = torch.eye(3)
         pose = rotmat_to_rot6d(upright).flatten()
@@ -57,12 +60,17 @@ class Regressor(nn.Module):
 
     @abstractmethod
     def forward(
-        self, silhouette: Float[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 3"]
+        self, image: Float[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 3"]
     ) -> Float[Tensor, "batch parameters"]:
-        """Gives the vector of parameters; its arguments are the fields of a `Proxy`."""
+        """Gives the vector of parameters.
+
+        Args:
+            image: The proxy's channel that the network reads, silhouette or edges.
+            keypoints: Of the proxy.
+        """
 
     def predict(self, proxy: Proxy) -> PointPrediction:
-        return self.read(self(proxy.silhouette, proxy.keypoints))
+        return self.read(self(proxy.channel(self.channel), proxy.keypoints))
 
     def read(self, vector: Float[Tensor, "batch parameters"]) -> PointPrediction:
         vector = vector.float()
@@ -108,19 +116,23 @@ class StrapsRegressor(Regressor):
     in the Wild", 2020, section 3.
     """
 
-    def __init__(self, settings: RegressorSettings, mean_rotations: Float[Tensor, "J 3 3"]):
-        super().__init__(mean_rotations, settings.shape_count)
+    def __init__(
+        self,
+        settings: RegressorSettings,
+        proxy: ProxySettings,
+        mean_rotations: Float[Tensor, "J 3 3"],
+    ):
+        super().__init__(mean_rotations, settings.shape_count, proxy.channel)
         self.sigma = settings.heatmap_sigma
         self.image_encoder = ResNet(18, settings.depth)
         hidden = 512 if settings.depth == 18 else 1024
         self.ief_module = IterativeHead(self.image_encoder.features, len(self.initial), hidden)
 
     def forward(
-        self, silhouette: Float[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 3"]
+        self, image: Float[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 3"]
     ) -> Float[Tensor, "batch parameters"]:
-        heatmaps = gaussian_heatmaps(keypoints, silhouette.shape[-1], self.sigma)
-        image = torch.cat([silhouette[:, None], heatmaps], 1)
-        features = self.image_encoder(image.contiguous(memory_format=torch.channels_last))
+        stack = regressor_image(image, keypoints, self.sigma)
+        features = self.image_encoder(stack.contiguous(memory_format=torch.channels_last))
         return self.ief_module(features, self.initial)
 
 
@@ -148,7 +160,7 @@ class LiteRegressor(Regressor):
         proxy: ProxySettings,
         mean_rotations: Float[Tensor, "J 3 3"],
     ):
-        super().__init__(mean_rotations, settings.shape_count)
+        super().__init__(mean_rotations, settings.shape_count, proxy.channel)
         self.encoder = LiteEncoder(proxy.size, settings.features, settings.width)
         self.trunk = nn.Sequential(
             *(ResidualBlock(settings.features) for _ in range(settings.blocks)),
@@ -159,9 +171,9 @@ class LiteRegressor(Regressor):
         nn.init.zeros_(self.head.bias)
 
     def forward(
-        self, silhouette: Float[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 3"]
+        self, image: Float[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 3"]
     ) -> Float[Tensor, "batch parameters"]:
-        features = self.trunk(self.encoder(silhouette, keypoints))
+        features = self.trunk(self.encoder(image, keypoints))
         return self.head(features).float() + self.initial
 
 
@@ -178,7 +190,7 @@ def build_regressor(
         mean_rotations: Where the estimate starts; the root is set to face the camera.
     """
     if method == "straps":
-        return StrapsRegressor(settings, mean_rotations)
+        return StrapsRegressor(settings, proxy, mean_rotations)
     if method == "lite":
         return LiteRegressor(settings, proxy, mean_rotations)
     raise ValueError(f"method: wanted straps or lite, got {method!r}")

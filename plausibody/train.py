@@ -146,7 +146,8 @@ class Trainer:
             group["lr"] = rate_at(self.step, settings)
         batch = to_device(batch, self.device)
         self.model.train()
-        vector = self.model(batch.proxy.silhouette, batch.proxy.keypoints)
+        image = batch.proxy.channel(self.config.proxy.channel)
+        vector = self.model(image, batch.proxy.keypoints)
         loss, parts = self.criterion(self.model.module.read(vector), batch.target)
         if not torch.isfinite(loss):
             raise FloatingPointError(

@@ -44,14 +44,16 @@ def network(request: pytest.FixtureRequest) -> Regressor:
 
 
 def test_straps_has_the_published_number_of_parameters() -> None:
-    network = StrapsRegressor(RegressorSettings(), mean_pose())
+    network = StrapsRegressor(RegressorSettings(), ProxySettings(), mean_pose())
     assert sum(parameter.numel() for parameter in network.parameters()) == 11_909_789
 
 
 def test_straps_has_the_published_names_and_shapes() -> None:
     found = {
         name: tuple(value.shape)
-        for name, value in StrapsRegressor(RegressorSettings(), mean_pose()).state_dict().items()
+        for name, value in StrapsRegressor(RegressorSettings(), ProxySettings(), mean_pose())
+        .state_dict()
+        .items()
     }
     assert found["image_encoder.conv1.weight"] == (64, 18, 7, 7)
     head = {name.removeprefix("ief_module."): s for name, s in found.items() if "ief_" in name}
@@ -153,4 +155,4 @@ def test_settings_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="straps or lite, got 'hmr'"):
         build_regressor("hmr", SMALL, PROXY, mean_pose())
     deeper = dataclasses.replace(SMALL, depth=50)
-    assert StrapsRegressor(deeper, mean_pose()).ief_module.fc2.in_features == 1024
+    assert StrapsRegressor(deeper, ProxySettings(), mean_pose()).ief_module.fc2.in_features == 1024
