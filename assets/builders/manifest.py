@@ -165,6 +165,21 @@ Equirectangular, 1024 x 512, tone-mapped and mended as above. The package's `lic
 HDRIs are licenses as CC0. These were created by Greg Zaal (HDRI Haven)".""",
     ),
     Origin(
+        title="Photographed fabrics",
+        patterns=("fabrics/fabrics.npz",),
+        source=(
+            "crops of the diffuse maps of MakeHuman's clothes and shoes, "
+            "github.com/makehumancommunity/makehuman-assets"
+        ),
+        licence="CC0-1.0",
+        attribution="MakeHuman community",
+        remarks="""\
+Chosen by `builders/fabrics.py`. The repository holds the pictures in git-lfs and says that they are
+"released under Creative Commons CC0 universal" (September 2020). The copies were taken from
+github.com/brighter-ai/makehuman (2019), and only where their SHA-256 is the object name that the
+CC0 release gives for the same picture.""",
+    ),
+    Origin(
         title="Trained weights",
         patterns=("weights/*",),
         source="trained by plausibody on synthetic pictures of the open body",
