@@ -8,7 +8,7 @@ call samples the crops of a whole batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +101,13 @@ class Panoramas:
 
     def to(self, device: torch.device | str) -> Panoramas:
         return to_device(self, device)
+
+    @property
+    def skipped(self) -> Mapping[str, str]:
+        return {}
+
+    def expect(self, chance: Chance) -> None:
+        pass  # nothing is fetched
 
     @torch.no_grad()
     def draw(self, chance: Chance, size: tuple[int, int]) -> UInt8[Tensor, "batch 3 H W"]:

@@ -96,25 +96,33 @@ class StoredPictures:
     def expect(self, numbers: Int[Tensor, " n"]) -> None:
         pass  # the system's file cache serves
 
+    @property
+    def bytes(self) -> int:
+        return len(self) * self.side**2 * 3
+
+    def fits(self, device: torch.device | str) -> bool:
+        """Tells whether all pictures take less than half of a GPU's free memory."""
+        device = torch.device(device)
+        if device.type != "cuda":
+            return True
+        return self.bytes < 0.5 * torch.cuda.mem_get_info(device)[0]
+
     def resident(self, device: torch.device | str) -> StoredPictures:
         """Reads all pictures into the memory of a device.
 
         Raises:
             ValueError: If they do not fit.
         """
-        device, remedy = torch.device(device), "import fewer with --count, or leave them on disk"
-        wanted = len(self.pictures) * self.side**2 * 3
-        if device.type == "cuda":
+        remedy = "import fewer with --count, or leave them on disk"
+        if not self.fits(device):
             free = torch.cuda.mem_get_info(device)[0]
-            if wanted > 0.5 * free:
-                raise ValueError(
-                    f"backgrounds: wanted {wanted / 1e9:.2f} GB of the device's memory, half of "
-                    f"the free {free / 1e9:.2f} GB is less; do: {remedy}"
-                )
-        else:
-            require_memory(wanted, "backgrounds", remedy)
+            raise ValueError(
+                f"backgrounds: wanted {self.bytes / 1e9:.2f} GB in the memory of {device}, came "
+                f"half of the free {free / 1e9:.2f} GB; do: {remedy}"
+            )
         if isinstance(self.pictures, Tensor):
             return StoredPictures(self.pictures.to(device))
+        require_memory(self.bytes, "backgrounds", remedy)
         return StoredPictures(torch.from_numpy(np.array(self.pictures)).to(device))
 
 
@@ -227,14 +235,28 @@ class Pictures:
         return self.pictures.skipped if isinstance(self.pictures, DecodedPictures) else {}
 
     def to(self, device: torch.device | str) -> Pictures:
-        """Reads a store into the memory of a device; decoded pictures travel batch by batch.
+        """Moves a store into a GPU's memory if it takes less than half of what is free.
+
+        Others stay where they are, and what is drawn travels batch by batch: stores in their file,
+        of which the system keeps in memory what it can, decoded pictures in memory.
+        """
+        stored = self.pictures
+        if torch.device(device).type == "cpu" or not isinstance(stored, StoredPictures):
+            return self
+        return self.resident(device) if stored.fits(device) else self
+
+    def resident(self, device: torch.device | str) -> Pictures:
+        """Reads a store into the memory of a device.
 
         Raises:
-            ValueError: If they do not fit.
+            ValueError: If it does not fit, or if these are no stored pictures.
         """
-        if isinstance(self.pictures, StoredPictures):
-            return Pictures(self.pictures.resident(device), self.crop)
-        return self
+        if not isinstance(self.pictures, StoredPictures):
+            raise ValueError(
+                "backgrounds: wanted a picture store, came pictures that must be decoded; "
+                "do: import them first, with plausibody assets import"
+            )
+        return Pictures(self.pictures.resident(device), self.crop)
 
     def expect(self, chance: Chance) -> None:
         """Begins to fetch what `draw` will want for these samples."""

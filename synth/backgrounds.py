@@ -6,7 +6,7 @@ where they lie.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -47,6 +47,15 @@ class BackgroundBank(Protocol):
 
     def to(self, device: torch.device | str) -> BackgroundBank:
         """Moves what it draws from to a device, if that is of use."""
+        ...
+
+    @property
+    def skipped(self) -> Mapping[str, str]:
+        """The unreadable pictures met so far, and what is wrong with each."""
+        ...
+
+    def expect(self, chance: Chance) -> None:
+        """Begins to fetch, in the background, what `draw` will want for these samples."""
         ...
 
     def draw(self, chance: Chance, size: tuple[int, int]) -> UInt8[Tensor, "batch 3 H W"]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 import torch
@@ -163,7 +163,7 @@ def _read(
         ) from error
 
 
-def _skip_header(file: IO[bytes]) -> None:
+def _skip_header(file: Any) -> None:
     version = np.lib.format.read_magic(file)
     read = (
         np.lib.format.read_array_header_1_0

@@ -125,7 +125,9 @@ def test_a_sample_has_the_same_background_in_any_batch(bank: BackgroundBank) -> 
 
 
 def test_every_background_shows_something(bank: BackgroundBank) -> None:
+    bank.expect(chance([1, 2]))
     drawn = bank.to("cpu").draw(chance(list(range(60))), (20, 20)).float()
+    assert bank.skipped == {}
     assert (drawn.amax((1, 2, 3)) > 60).all()
     assert len({tuple(picture.flatten().tolist()) for picture in drawn}) > 20
 
@@ -248,11 +250,14 @@ def test_too_little_memory_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_store_moves_into_memory(folder: Path, tmp_path: Path) -> None:
     import_backgrounds(folder, tmp_path / "store.h5", side=SIDE)
     bank = load_backgrounds(tmp_path / "store.h5")
-    moved = bank.to("cpu")
-    assert isinstance(moved, Pictures) and isinstance(moved.pictures, StoredPictures)
+    assert isinstance(bank, Pictures) and bank.to("cpu") is bank
+    moved = bank.resident("cpu")
+    assert isinstance(moved.pictures, StoredPictures)
     assert isinstance(moved.pictures.pictures, torch.Tensor)
     sample = chance(list(range(9)))
     assert torch.equal(bank.draw(sample, (16, 16)), moved.draw(sample, (16, 16)))
+    with pytest.raises(ValueError, match="came pictures that must be decoded; do: import them"):
+        load_backgrounds(folder, side=SIDE).resident("cpu")  # type: ignore[attr-defined]
 
 
 def test_unreadable_pictures_are_skipped_and_named(tmp_path: Path) -> None:
