@@ -15,16 +15,32 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.records import concatenate, take
 from plausibody.synth.batch import Batch
+from plausibody.synth.lasor import LasorRecipe, LasorSettings
 from plausibody.synth.lite import LiteRecipe, LiteSettings
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import StrapsRecipe, StrapsSettings
 
 BLOCK = 64
-"""Samples made at once. Part of the stream's definition: another value gives other last bits."""
+"""Samples made at once on a CPU. Part of the stream's definition: another value gives other last
+bits of what is posed and rendered; what is drawn stays the same."""
+BLOCK_CUDA = 256
+"""The same on a GPU, where launching kernels costs more than their work."""
+
+
+RECIPES = ("lite", "straps", "lasor")
+
+
+@runtime_checkable
+class Recipe(Protocol):
+    """Makes samples from their numbers."""
+
+    def __call__(self, numbers: Int[Tensor, " batch"]) -> Batch: ...
 
 
 @dataclass(frozen=True)
@@ -32,10 +48,12 @@ class StreamSettings:
     """What the stream is made of."""
 
     recipe: str = "lite"
-    """lite or straps: where poses, shapes and cameras come from, and what goes wrong."""
+    """lite, straps, hierprob or lasor: where poses, shapes and cameras come from, and what goes
+    wrong."""
     seed: int = 0
     lite: LiteSettings = field(default_factory=LiteSettings)
     straps: StrapsSettings = field(default_factory=StrapsSettings)
+    lasor: LasorSettings = field(default_factory=LasorSettings)
 
 
 @runtime_checkable
@@ -67,14 +85,19 @@ class StreamConfig(Protocol):
 class BatchGenerator:
     """An endless sequence of batches: `generator[step]`."""
 
-    def __init__(self, config: StreamConfig, assets: SynthAssets):
+    def __init__(
+        self, config: StreamConfig, assets: SynthAssets, device: torch.device | str = "cpu"
+    ):
         """Args:
         config: Of a run, as `plausibody.config.preset` gives it.
-        assets: What the recipe draws from.
+        assets: What the recipe draws from; moved to the device.
+        device: Where samples are made.
         """
-        self.batch_size = config.train.batch_size
-        backend = config.renderer.backend
-        self._recipe = _build_recipe(config.stream, config.proxy, assets, backend)
+        self.batch_size, self.device = config.train.batch_size, torch.device(device)
+        self._block_length = BLOCK if self.device.type == "cpu" else BLOCK_CUDA
+        self._recipe = _build_recipe(
+            config.stream, config.proxy, assets.to(self.device), config.renderer.backend
+        )
         self._blocks: OrderedDict[int, Batch] = OrderedDict()
 
     @classmethod
@@ -85,6 +108,7 @@ class BatchGenerator:
         assets: SynthAssets,
         batch_size: int,
         backend: str = "auto",
+        device: torch.device | str = "cpu",
     ) -> BatchGenerator:
         """Makes a generator from the pieces of a configuration.
 
@@ -92,8 +116,10 @@ class BatchGenerator:
             proxy: What the regressor reads.
             batch_size: Samples per step.
             backend: Of the rasteriser.
+            device: Where samples are made.
         """
-        return cls(_Pieces(stream, proxy, _BatchSize(batch_size), _Backend(backend)), assets)
+        pieces = _Pieces(stream, proxy, _BatchSize(batch_size), _Backend(backend))
+        return cls(pieces, assets, device)
 
     def __getitem__(self, step: int) -> Batch:
         """Makes the batch of a step: samples step * batch_size and after."""
@@ -103,17 +129,18 @@ class BatchGenerator:
         """Makes `count` samples from number `first` on."""
         if first < 0 or count < 1:
             raise ValueError(f"wanted samples from 0 on and at least one, got {first}, {count}")
-        parts = []
-        for number in range(first // BLOCK, (first + count - 1) // BLOCK + 1):
-            start = number * BLOCK
-            low, high = max(first - start, 0), min(first + count - start, BLOCK)
+        parts, length = [], self._block_length
+        for number in range(first // length, (first + count - 1) // length + 1):
+            start = number * length
+            low, high = max(first - start, 0), min(first + count - start, length)
             parts.append(take(self._block(number), slice(low, high)))
         return parts[0] if len(parts) == 1 else concatenate(parts)
 
     @torch.no_grad()
     def _block(self, number: int) -> Batch:
         if number not in self._blocks:
-            numbers = torch.arange(number * BLOCK, (number + 1) * BLOCK)
+            first = number * self._block_length
+            numbers = torch.arange(first, first + self._block_length, device=self.device)
             self._blocks[number] = self._recipe(numbers)
             if len(self._blocks) > 2:
                 self._blocks.popitem(last=False)
@@ -142,14 +169,16 @@ class _Pieces:
 
 def _build_recipe(
     stream: StreamSettings, proxy: ProxySettings, assets: SynthAssets, backend: str
-) -> LiteRecipe | StrapsRecipe:
+) -> Recipe:
     if stream.recipe == "lite":
         return LiteRecipe(
             stream.lite, proxy, stream.seed, assets.coarse, assets.bank, assets.limits, backend
         )
     if stream.recipe == "straps":
         return StrapsRecipe(stream.straps, proxy, stream.seed, assets, backend)
-    raise ValueError(f"recipe: wanted lite or straps, got {stream.recipe!r}")
+    if stream.recipe == "lasor":
+        return LasorRecipe(stream.lasor, proxy, stream.seed, assets, backend)
+    raise ValueError(f"recipe: wanted one of {', '.join(RECIPES)}, got {stream.recipe!r}")
 
 
 def prefetch(

@@ -13,6 +13,7 @@ from plausibody.assets.catalog import find_asset
 from plausibody.assets.contents import read_arrays
 from plausibody.models.body import BodyTemplate
 from plausibody.models.markers import JointRegressors
+from plausibody.models.records import to_device
 from plausibody.models.templates import load_template
 from plausibody.synth.lite import CoarseBody, coarse_body
 from plausibody.synth.poses import PoseBank, load_poses
@@ -33,6 +34,9 @@ class SynthAssets:
     bank: PoseBank
     limits: JointLimits
     """Of the training poses, whichever split the bank holds."""
+
+    def to(self, device: torch.device | str) -> SynthAssets:
+        return to_device(self, device)
 
 
 def load_assets(

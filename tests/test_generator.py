@@ -117,8 +117,8 @@ def test_chosen_samples(assets: SynthAssets, whole: Batch) -> None:
 
 
 def test_unknown_recipes_are_refused(assets: SynthAssets) -> None:
-    with pytest.raises(ValueError, match="recipe: wanted lite or straps, got 'hierprob'"):
-        stream(assets, recipe="hierprob")
+    with pytest.raises(ValueError, match="recipe: wanted one of lite, .*, got 'surreal'"):
+        stream(assets, recipe="surreal")
 
 
 def test_prefetched_batches_are_the_same(assets: SynthAssets, whole: Batch) -> None:
