@@ -25,6 +25,7 @@ from numpy import ndarray
 
 from plausibody.assets.contents import read_arrays
 from plausibody.synth.picture_codec import PictureError, decode_square
+from plausibody.synth.texture_cache import cache_folder
 
 DATA = "data.mdb"
 """The file that makes a folder a database."""
@@ -176,8 +177,7 @@ def _database(folder: Path) -> _Database:
 
 def _cache_file(folder: Path, cache: Path | None) -> Path:
     """Names the file of the list of keys, another one once the database has changed."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    place = cache or (Path(home) if home else Path.home() / ".cache") / "plausibody" / "lmdb"
+    place = cache or cache_folder() / "lmdb"
     state = (folder / DATA).stat()
     facts = f"{folder.resolve()} {state.st_size} {state.st_mtime_ns}"
     return place / f"{hashlib.sha256(facts.encode()).hexdigest()[:24]}.npz"
