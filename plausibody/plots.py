@@ -1,0 +1,108 @@
+"""Plots, drawn without a screen; the only module that knows matplotlib."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.projections.polar import PolarAxes
+from torch import Tensor
+
+from plausibody.coverage import JOINTS, Coverage
+
+COLOUR, PALE, DARK = "#3b6ea8", "#a9c3e2", "#1d3b5f"
+
+
+def draw_coverage(coverage: Coverage, title: str) -> Float[Tensor, "3 height width"]:
+    """Draws a card of what a stream covers, 1680 x 1200 px, 0..1.
+
+    Every panel names its unit and gives the mean and the range that 90 % of the samples are in.
+    """
+    figure = Figure(figsize=(14, 10), dpi=120, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=15, fontweight="bold")
+    grid = figure.add_gridspec(3, 4)
+
+    polar = figure.add_subplot(grid[0, 0], projection="polar")
+    assert isinstance(polar, PolarAxes)
+    _rose(polar, coverage.yaw)
+    degrees = 180 / math.pi
+    seventeenths = (-1 / 34, 35 / 34)
+    panels = [
+        ("camera above the pelvis [degrees]", coverage.elevation * degrees, (-90.0, 90.0), 45),
+        ("body mass index [kg/m²]", coverage.index, None, 40),
+        ("height [m]", coverage.height, None, 40),
+        ("share of the body that is shown", coverage.shown, (0.0, 1.0), 40),
+        ("share of joints outside the box", coverage.outside, seventeenths, 18),
+        ("distance to the nearest pose [degrees]", coverage.distances * degrees, None, 40),
+        ("share of joints not reported", coverage.unreported, seventeenths, 18),
+        ("side of the box [m]", coverage.breadth, None, 40),
+    ]
+    places = [(0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
+    for (row, column), panel in zip(places, panels, strict=True):
+        _histogram(figure.add_subplot(grid[row, column]), *panel)
+    _ranges(figure.add_subplot(grid[1:, 3]), coverage.angles * degrees)
+    _shapes(figure.add_subplot(grid[2, 2]), coverage)
+
+    canvas.draw()
+    picture = np.asarray(canvas.buffer_rgba())[..., :3]
+    return torch.from_numpy(picture.copy()).permute(2, 0, 1).float() / 255
+
+
+def _histogram(
+    axes: Axes,
+    name: str,
+    values: Float[Tensor, " N"],
+    limits: tuple[float, float] | None,
+    bins: int,
+) -> None:
+    # The far tail goes into the last bins, so that one sample does not squeeze all others.
+    low, high = limits or tuple(values.quantile(torch.tensor([0.002, 0.998])).tolist())
+    high = max(high, low + 1e-3)
+    axes.hist(values.clamp(low, high).numpy(), bins=bins, range=(low, high), color=COLOUR)
+    mean, first, last = values.mean(), *values.quantile(torch.tensor([0.05, 0.95]))
+    axes.axvline(float(mean), color=DARK, linewidth=1.5)
+    axes.axvspan(float(first), float(last), color=PALE, alpha=0.35, zorder=0)
+    axes.set_title(f"{name}\nmean {mean:.3g}, 90 % in {first:.3g} to {last:.3g}", fontsize=10)
+    axes.set_yticks([])
+    axes.tick_params(labelsize=9)
+
+
+def _rose(axes: PolarAxes, yaw: Float[Tensor, " N"]) -> None:
+    """Draws where people face, seen from above with the camera at the bottom."""
+    bins = 24
+    counts = torch.histc(yaw, bins, -math.pi, math.pi)
+    middles = (torch.arange(bins) + 0.5) * (2 * math.pi / bins) - math.pi
+    axes.set_theta_zero_location("S")
+    axes.bar(middles.numpy(), counts.numpy(), width=2 * math.pi / bins, color=COLOUR)
+    axes.set_xticks([0, math.pi / 2, math.pi, 3 * math.pi / 2])
+    axes.set_xticklabels(["camera", "right", "away", "left"], fontsize=9)
+    axes.set_yticks([])
+    axes.set_title("where the pelvis faces, from above", fontsize=10)
+
+
+def _ranges(axes: Axes, angles: Float[Tensor, "N J"]) -> None:
+    """Draws how far each joint turns: 98 % thin, half thick, the median as a mark."""
+    marks = angles.quantile(torch.tensor([0.01, 0.25, 0.5, 0.75, 0.99]), dim=0).numpy()
+    rows = np.arange(len(JOINTS))[::-1]
+    axes.hlines(rows, marks[0], marks[4], color=PALE, linewidth=4)
+    axes.hlines(rows, marks[1], marks[3], color=COLOUR, linewidth=6)
+    axes.plot(marks[2], rows, "o", color=DARK, markersize=4)
+    axes.set_yticks(rows, [name.replace("_", " ") for name in JOINTS], fontsize=9)
+    axes.set_xlim(left=0)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_title("turn of each joint [degrees]\n1, 25, 50, 75 and 99 % of samples", fontsize=10)
+
+
+def _shapes(axes: Axes, coverage: Coverage) -> None:
+    """Draws shapes by height and mass: which bodies there are together."""
+    axes.scatter(coverage.height, coverage.index, s=4, color=COLOUR, alpha=0.5, linewidths=0)
+    axes.set_xlabel("height [m]", fontsize=9)
+    axes.set_ylabel("body mass index [kg/m²]", fontsize=9)
+    axes.tick_params(labelsize=9)
+    axes.set_title("shapes", fontsize=10)
