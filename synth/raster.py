@@ -12,7 +12,9 @@ Contract, the same bit for bit for every backend:
   131072 px from the image's corner is dropped whole, and counted;
 - results do not depend on the number of threads, or on what else is in the batch.
 
-No gradients flow through coverage; `interpolate` has them with respect to the attributes.
+No gradients flow through coverage; `interpolate` has them with respect to the attributes, and
+`edge_grad` gives a picture those of its edges. The exception to "bit for bit" is pytorch3d, which
+is there to compare with: its coverage and its weights are its own, see `raster_pytorch3d`.
 """
 
 from __future__ import annotations
@@ -20,38 +22,30 @@ from __future__ import annotations
 import functools
 import importlib.util
 import logging
-from dataclasses import dataclass
+from dataclasses import replace
 from types import ModuleType
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from plausibody.synth import raster_torch
+from plausibody.synth.raster_fragments import Fragments, interpolate, label_pixels, look_up
+from plausibody.synth.raster_gradient import edge_grad
 from plausibody.synth.raster_settings import RasterSettings
 
-BACKENDS = ("auto", "torch", "numba")
-_PLANNED = ("triton", "pytorch3d")
+__all__ = [
+    "BACKENDS",
+    "Fragments",
+    "edge_grad",
+    "interpolate",
+    "label_pixels",
+    "rasterize",
+    "rasterize_labels",
+]
 
-
-@dataclass(frozen=True)
-class Fragments:
-    """What each pixel of each image sees."""
-
-    face: Int[Tensor, "B H W"]
-    """Number of the nearest face (int32), -1 where there is none."""
-    depth: Float[Tensor, "B H W"]
-    """Its depth at the pixel's centre [m], -1 where there is none."""
-    barycentric: Float[Tensor, "B H W 3"] | None
-    """Weights of the face's vertices in the order of `faces`, of sum 1; all 0 without a face. None
-    if they were not asked for."""
-    dropped: Int[Tensor, " B"]
-    """How many faces of each image were dropped; see the module's contract."""
-
-    @property
-    def mask(self) -> Bool[Tensor, "B H W"]:
-        """Where anything is seen: the silhouette."""
-        return self.face >= 0
+BACKENDS = ("auto", "torch", "numba", "triton", "pytorch3d")
 
 
 def rasterize(
@@ -77,12 +71,16 @@ def rasterize(
         perspective: False for vertices of an orthographic camera: depth and barycentric
             coordinates are then linear over the image.
         barycentrics: False to save their time.
-        backend: auto (numba for tensors on the CPU, torch elsewhere), torch, or numba.
+        backend: auto (numba for tensors on the CPU, triton for those on CUDA, torch elsewhere or
+            where these are not installed), torch, numba, triton, or pytorch3d.
         threads: How many images the numba backend draws at a time; as many as torch uses if None.
     """
     settings = _settings(size, near, cull, perspective, threads)
     vertices, faces = _checked(vertices, faces)
     engine = _engine(backend, vertices.device)
+    if hasattr(engine, "draw_fragments"):  # PyTorch3D finds everything at once
+        fragments: Fragments = engine.draw_fragments(vertices, faces, settings)
+        return fragments if barycentrics else replace(fragments, barycentric=None)
     face, depth, dropped = engine.draw_faces(vertices, faces, settings)
     barycentric = engine.barycentrics(vertices, faces, face, settings) if barycentrics else None
     return Fragments(face=face, depth=depth, barycentric=barycentric, dropped=dropped)
@@ -102,8 +100,9 @@ def rasterize_labels(
 ) -> UInt8[Tensor, "B H W"]:
     """Gives the label of the face that each pixel sees, 0 where it sees none.
 
-    The same as `label_pixels(rasterize(...), face_labels)`; the numba backend keeps nothing else,
-    which is what the synthetic stream needs. A face labelled 0 hides what is behind it.
+    The same as `label_pixels(rasterize(...), face_labels)`; the numba and triton backends keep
+    nothing else, which is what the synthetic stream needs. A face labelled 0 hides what is behind
+    it.
 
     Args: as of `rasterize`.
     """
@@ -111,51 +110,13 @@ def rasterize_labels(
     vertices, faces = _checked(vertices, faces)
     _check_labels(face_labels, faces)
     engine = _engine(backend, vertices.device)
-    if engine is raster_torch:
+    if not hasattr(engine, "draw_labels"):
+        if hasattr(engine, "draw_fragments"):
+            return label_pixels(engine.draw_fragments(vertices, faces, settings), face_labels)
         face, _, _ = engine.draw_faces(vertices, faces, settings)
-        return _look_up(face, face_labels)
+        return look_up(face, face_labels)
     labels: UInt8[Tensor, "B H W"] = engine.draw_labels(vertices, faces, face_labels, settings)
     return labels
-
-
-def label_pixels(fragments: Fragments, face_labels: UInt8[Tensor, " F"]) -> UInt8[Tensor, "B H W"]:
-    """Gives each pixel its face's label, 0 where there is none."""
-    return _look_up(fragments.face, face_labels)
-
-
-def interpolate(
-    fragments: Fragments, attributes: Float[Tensor, "#B V C"], faces: Int[Tensor, "F 3"]
-) -> Float[Tensor, "B C H W"]:
-    """Spreads attributes of vertices over the pixels; 0 where no face is seen.
-
-    Differentiable in the attributes.
-
-    Args:
-        attributes: Of each image's vertices, or of one mesh for all images.
-        faces: Into the attributes; not those of the mesh where attributes have seams of their
-            own, such as texture coordinates.
-    """
-    if fragments.barycentric is None:
-        raise ValueError(
-            "interpolate: wanted fragments with barycentric coordinates, got none; "
-            "rasterize with barycentrics=True"
-        )
-    image, row, column = fragments.mask.nonzero(as_tuple=True)
-    corners = faces.long()[fragments.face[image, row, column].long()]
-    source = image if len(attributes) > 1 else torch.zeros_like(image)
-    weight = fragments.barycentric[image, row, column].to(attributes.dtype)
-    values = (weight[..., None] * attributes[source[:, None], corners]).sum(1)
-    batch, height, width = fragments.face.shape
-    out = attributes.new_zeros(batch, height, width, attributes.shape[-1])
-    return out.index_put((image, row, column), values).permute(0, 3, 1, 2)
-
-
-def _look_up(
-    face: Int[Tensor, "B H W"], face_labels: UInt8[Tensor, " F"]
-) -> UInt8[Tensor, "B H W"]:
-    # The extra label at the end is the background's: face -1 counts from there.
-    table = torch.cat([face_labels, face_labels.new_zeros(1)])
-    return table[face.long()]
 
 
 def _settings(
@@ -188,16 +149,40 @@ def _checked(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
             f"faces: wanted them on the vertices' device, {vertices.device}, got {faces.device}"
         )
     if len(faces):
-        # By numpy on the CPU: in a forked process, torch would wait for threads that are gone.
-        on_cpu = faces.device.type == "cpu"
-        bounds = (faces.numpy().min(), faces.numpy().max()) if on_cpu else torch.aminmax(faces)
-        low, high = (int(bound) for bound in bounds)
+        low, high = _bounds(faces)
         if low < 0 or high >= vertices.shape[1]:
             raise ValueError(
                 f"faces: wanted indices of {vertices.shape[1]} vertices, got {low} to {high}; "
                 "do faces and vertices belong to the same mesh?"
             )
     return vertices.detach().float(), faces
+
+
+_known_bounds = WeakIdKeyDictionary()
+"""Of faces on a device: tensor -> (its version, bounds). To read them again is to wait for it."""
+
+
+def _bounds(faces: Tensor) -> tuple[int, int]:
+    """Gives the lowest and the highest vertex index."""
+    if faces.device.type == "cpu":
+        # By numpy: in a forked process, torch would wait for threads that are gone.
+        return int(faces.numpy().min()), int(faces.numpy().max())
+    return _remembered_bounds(faces)
+
+
+def _remembered_bounds(faces: Tensor) -> tuple[int, int]:
+    if faces.is_inference():  # such a tensor keeps no count of its changes
+        return _read_bounds(faces)
+    version, bounds = _known_bounds.get(faces, (None, (0, 0)))
+    if version != faces._version:
+        bounds = _read_bounds(faces)
+        _known_bounds[faces] = faces._version, bounds
+    return bounds
+
+
+def _read_bounds(faces: Tensor) -> tuple[int, int]:
+    low, high = torch.aminmax(faces)
+    return int(low), int(high)
 
 
 def _check_labels(face_labels: Tensor, faces: Tensor) -> None:
@@ -209,18 +194,29 @@ def _check_labels(face_labels: Tensor, faces: Tensor) -> None:
 
 
 def _engine(backend: str, device: torch.device) -> ModuleType:
-    """Gives the module that draws; numba is imported only if it is the one."""
-    if backend in _PLANNED:
-        raise ValueError(
-            f"renderer.backend: {backend} is not available in this version; "
-            f"use one of {', '.join(BACKENDS)}"
-        )
+    """Gives the module that draws; its library is imported only if it is the one."""
     if backend not in BACKENDS:
         raise ValueError(f"renderer.backend: wanted {', '.join(BACKENDS)}, got {backend!r}")
     if backend == "auto":
-        backend = "numba" if device.type == "cpu" and _has_numba() else "torch"
-    if backend == "torch":
-        return raster_torch
+        backend = _fastest(device.type)
+    if backend == "numba":
+        return _numba(device)
+    if backend == "triton":
+        return _triton(device)
+    if backend == "pytorch3d":
+        from plausibody.synth import raster_pytorch3d
+
+        return raster_pytorch3d
+    return raster_torch
+
+
+def _fastest(device: str) -> str:
+    """Gives what draws fastest on a kind of device with what is installed."""
+    library = {"cpu": "numba", "cuda": "triton"}.get(device)
+    return library if library is not None and _has(library) else "torch"
+
+
+def _numba(device: torch.device) -> ModuleType:
     if device.type != "cpu":
         raise ValueError(
             f"renderer.backend: numba draws tensors on the CPU, got one on {device}; "
@@ -231,11 +227,30 @@ def _engine(backend: str, device: torch.device) -> ModuleType:
     return raster_numba
 
 
+def _triton(device: torch.device) -> ModuleType:
+    try:
+        from plausibody.synth import raster_triton
+    except ModuleNotFoundError as error:
+        if error.name != "triton":
+            raise
+        raise ValueError(
+            "renderer.backend: triton is not installed; it comes with builds of torch for CUDA, "
+            "and pip install 'plausibody[test-triton]' brings it alone; or use auto"
+        ) from error
+    if device.type != ("cpu" if raster_triton.INTERPRETED else "cuda"):
+        wanted = "the CPU, because TRITON_INTERPRET is set" if raster_triton.INTERPRETED else "CUDA"
+        raise ValueError(
+            f"renderer.backend: triton draws tensors on {wanted}, got one on {device}; "
+            "use auto, or move the vertices"
+        )
+    return raster_triton
+
+
 @functools.cache
-def _has_numba() -> bool:
-    found = importlib.util.find_spec("numba") is not None
+def _has(library: str) -> bool:
+    found = importlib.util.find_spec(library) is not None
     if not found:
         logging.getLogger(__name__).warning(
-            "numba is not installed: rasterising with torch, about 20 times slower"
+            "%s is not installed: rasterising with torch, many times slower", library
         )
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from fractions import Fraction
 from math import floor
@@ -15,6 +16,9 @@ from torch import Tensor
 from plausibody.synth import raster_torch
 from plausibody.synth.raster import Fragments, rasterize, rasterize_labels
 
+COMPILED = ["numba"]
+if os.environ.get("TRITON_INTERPRET") == "1":
+    COMPILED = ["triton"]  # test_raster_triton.py asks for it
 SIZE = (29, 37)
 GOLDEN = Path(__file__).parent / "data" / "pytorch3d_golden.npz"
 """Two posed open bodies of different shape, drawn by PyTorch3D 0.7.9 (CPU, perspective-correct,
@@ -110,21 +114,22 @@ def assert_same(one: Fragments, other: Fragments) -> None:
     assert torch.equal(one.barycentric.view(torch.int32), other.barycentric.view(torch.int32))
 
 
+@pytest.mark.parametrize("backend", COMPILED)
 @pytest.mark.parametrize("perspective", [True, False], ids=["perspective", "orthographic"])
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("make", FUZZ, ids=NAMES)
-def test_numba_is_torch_on_triangle_soups(make, seed, perspective):
+def test_all_is_as_torch_on_triangle_soups(make, seed, perspective, backend):
     vertices = make(torch.Generator().manual_seed(seed))
     faces = torch.arange(vertices.shape[1]).view(-1, 3)
     cull = ("none", "back", "front")[seed]
     options = {"perspective": perspective, "cull": cull}
     reference = rasterize(vertices, faces, SIZE, backend="torch", **options)
-    assert_same(rasterize(vertices, faces, SIZE, backend="numba", **options), reference)
+    assert_same(rasterize(vertices, faces, SIZE, backend=backend, **options), reference)
     assert torch.isfinite(reference.depth).all()
     face_labels = faces[:, 0].remainder(256).to(torch.uint8)
     labels = [
-        rasterize_labels(vertices, faces, face_labels, SIZE, backend=backend, **options)
-        for backend in ("torch", "numba")
+        rasterize_labels(vertices, faces, face_labels, SIZE, backend=either, **options)
+        for either in ("torch", backend)
     ]
     assert torch.equal(*labels)
 
@@ -135,12 +140,13 @@ def golden() -> dict[str, Tensor]:
         return {name: torch.from_numpy(file[name]) for name in file.files}
 
 
+@pytest.mark.parametrize("backend", COMPILED)
 @pytest.mark.parametrize("size", [48, 96, 256])
-def test_numba_is_torch_on_bodies(golden, size):
+def test_all_is_as_torch_on_bodies(golden, size, backend):
     vertices = golden["vertices"] * torch.tensor([size / 96, size / 96, 1.0])
     faces = golden["faces"]
     reference = rasterize(vertices, faces, (size, size), backend="torch")
-    assert_same(rasterize(vertices, faces, (size, size), backend="numba"), reference)
+    assert_same(rasterize(vertices, faces, (size, size), backend=backend), reference)
     assert reference.dropped.tolist() == [0, 0]
     # A closed surface hides its own back.
     front = rasterize(vertices, faces, (size, size), cull="back")
@@ -211,7 +217,7 @@ def test_exact_arithmetic_agrees(make):
             assert float(fragments.depth[0, i, j]) == pytest.approx(float(depth), rel=1e-6)
 
 
-@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("backend", ["torch", *COMPILED])
 def test_pytorch3d_agrees(golden, backend):
     """Measured: silhouettes equal, 1 of 1530 ids, depth 7.3e-5 m, weights 1.2e-4 (p99 1.7e-5).
 
