@@ -238,7 +238,6 @@ def vertex_normals(
     vertices: Float[Tensor, "*batch V 3"], faces: Int[Tensor, "F 3"]
 ) -> Float[Tensor, "*batch V 3"]:
     """Averages the normals of the faces round each vertex, by their area; unit length."""
-    batch = vertices.shape[:-2]
     # (3, V, batch): gathering and adding then move whole rows.
     rows = vertices.reshape(-1, *vertices.shape[-2:]).permute(2, 1, 0).contiguous()
     a, b, c = (rows.index_select(1, faces[:, corner]) for corner in range(3))
@@ -249,4 +248,4 @@ def vertex_normals(
     x, y, z = total
     length = (x * x + y * y + z * z).sqrt().clamp(min=1e-12)  # a norm over axis 0 is far slower
     total = total / length
-    return total.permute(2, 1, 0).reshape(*batch, -1, 3)
+    return total.permute(2, 1, 0).reshape(vertices.shape)
