@@ -23,7 +23,7 @@ from plausibody.models.body import pose_body, regress
 from plausibody.models.camera import PerspectiveCamera
 from plausibody.models.losses import Target
 from plausibody.models.prediction import BodyParameters
-from plausibody.models.proxy import Box, Observation, ProxySettings, make_proxy
+from plausibody.models.proxy import Box, Observation, ProxySettings, make_drawn_proxy
 from plausibody.models.rotations import rotvec_to_rotmat
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
@@ -94,7 +94,7 @@ class StrapsRecipe:
             )
         self.settings, self.proxy, self.seed = settings, proxy, seed
         self.assets, self.backend = assets, backend
-        labels = torch.tensor(PART6_OF_24, dtype=torch.uint8)
+        labels = torch.tensor(PART6_OF_24, dtype=torch.uint8, device=assets.part24.device)
         self.part6 = labels[assets.part24.long()]
 
     def __call__(self, numbers: Int[Tensor, " batch"]) -> Batch:
@@ -182,11 +182,10 @@ class StrapsRecipe:
         channels: dict[str, Tensor] | None = None,
     ) -> Batch:
         """Makes the batch of crops: the whole crop is the box of the proxy."""
-        half = torch.full_like(truth[:, 0], self.settings.size / 2)
-        whole = Box(centre=half, side=2 * half[:, 0])
+        proxy = make_drawn_proxy(Observation(keypoints=keypoints, mask=mask), self.proxy)
         return Batch(
-            proxy=make_proxy(Observation(keypoints=keypoints, mask=mask), self.proxy, whole),
-            target=Target(parameters=figure.parameters, keypoints=whole.to_square(truth)),
+            proxy=proxy,
+            target=Target(parameters=figure.parameters, keypoints=proxy.box.to_square(truth)),
             channels=channels or {},
         )
 
