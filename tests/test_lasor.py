@@ -12,6 +12,7 @@ from plausibody.models.proxy import ProxySettings
 from plausibody.models.skeleton import COCO17
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
+from plausibody.synth.generator import BatchGenerator, StreamSettings
 from plausibody.synth.lasor import LasorRecipe, LasorSettings
 from plausibody.synth.objects import ObjectSettings
 from plausibody.synth.occluders import BorderSettings
@@ -177,6 +178,20 @@ def test_samples_do_not_depend_on_the_batch(assets: SynthAssets) -> None:
     first, again = make(torch.arange(8)), make(torch.arange(8))
     assert torch.equal(first.channels["silhouette"], again.channels["silhouette"])
     assert torch.equal(first.proxy.keypoints, again.proxy.keypoints)
+
+
+def test_streams_are_the_same_in_batches_of_any_size(assets: SynthAssets) -> None:
+    stream = StreamSettings(recipe="lasor", lasor=recipe(assets).settings, seed=4)
+    proxy = ProxySettings(size=SIZE, least_confidence=0.0)
+    large = BatchGenerator.of(stream, proxy, assets, 80)[0]
+    small = BatchGenerator.of(stream, proxy, assets, 10)
+    for step in (0, 6, 7):
+        batch, rows = small[step], slice(10 * step, 10 * step + 10)
+        for name, values in batch.channels.items():
+            assert torch.equal(values, large.channels[name][rows])
+        assert torch.equal(batch.proxy.silhouette, large.proxy.silhouette[rows])
+        assert torch.equal(batch.proxy.keypoints, large.proxy.keypoints[rows])
+        assert torch.equal(batch.target.keypoints, large.target.keypoints[rows])
 
 
 def test_sizes_must_agree(assets: SynthAssets) -> None:
