@@ -72,7 +72,7 @@ class GarmentSettings:
     tightness: float = 1.6
     """Power that bends the uniform share between tightest and loosest: above 1, tight ones are
     more common."""
-    folds: float = 0.35
+    folds: float = 0.28
     """Deviation of the thickness over a garment, as a share of it."""
     stride: float = 0.9
     """Distance between the legs at which a skirt no longer spans them [m]."""

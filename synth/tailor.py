@@ -142,7 +142,7 @@ def dress_texture(
     if outfit.upper in ("t-shirt", "long") and not outfit.dress and draw.chance("print", 0.3):
         _print_chest(canvas, draw, upper)
     if outfit.upper == "jacket":
-        _open_front(canvas, draw, pattern, upper, photos)
+        _open_front(canvas, draw, upper, photos)
     _trim(canvas, draw, pattern, upper)
     if outfit.gloves:
         wrist = canvas.texels.joint("left_wrist")[0] - draw.uniform("gloves", 0.0, 0.05)
@@ -254,31 +254,30 @@ def _print_chest(canvas: Canvas, draw: Draw, upper: Float[ndarray, " N"]) -> Non
 def _open_front(
     canvas: Canvas,
     draw: Draw,
-    pattern: Pattern,
     upper: Float[ndarray, " N"],
     photos: UInt8[ndarray, "P side side 3"],
 ) -> None:
     """Opens a jacket over a shirt, or zips it up."""
     texels = canvas.texels
-    front = texels.on(2) * upper
+    y, neck = texels.place[:, 1], texels.joint("neck")
+    front = (texels.on(2) | (texels.on(*_HEAD) & (texels.place[:, 2] > neck[2]))) * upper
     if draw.chance("jacket/zipped", 0.45):
         zip_ = canvas.soft(0.004 - texels.reach) * front
         canvas.paint(zip_, np.full(3, draw.uniform("jacket/zip", 0.1, 0.8), np.float32))
         return
-    y = texels.place[:, 1]
     wider = 0.16 * np.clip(y - texels.joint("spine1")[1], 0, 0.4)
     half = draw.uniform("jacket/open", 0.012, 0.05) + wider
-    inner = np.minimum(half - texels.reach, texels.joint("neck")[1] - 0.02 - y)
+    inner = np.minimum(half, 0.09) - texels.reach
     _sew(canvas, draw, "inner", canvas.soft(inner) * front, photos, "upper")
-    throat = np.minimum(inner, y - texels.joint("neck")[1] + 0.07)
-    cover = canvas.soft(np.minimum(throat, 0.04 - texels.reach)) * front
     if draw.chance("jacket/tie", 0.3):
-        tie = np.minimum(0.014 + 0.05 * (texels.joint("neck")[1] - y), 0.026) - texels.reach
-        canvas.paint(
-            canvas.soft(np.minimum(tie, inner)) * front, draw_colour(draw, "jacket/tie/colour")
-        )
-    else:
-        canvas.paint(cover, 0.8 * canvas.colour[texels.on(*_HEAD)].mean(0), "skin", 0.9)
+        tie = np.minimum(0.012 + 0.06 * np.clip(neck[1] - y, 0, 1), 0.028) - texels.reach
+        colour = draw_colour(draw, "jacket/tie/colour")
+        canvas.paint(canvas.soft(np.minimum(tie, inner)) * front, colour)
+        return
+    throat = np.minimum(inner, 0.8 * (y - neck[1] + draw.uniform("jacket/throat", 0.03, 0.09))
+                        - texels.reach)  # fmt: skip
+    skin = np.median(canvas.colour[canvas.label == label_number("skin")], axis=0)
+    canvas.paint(canvas.soft(throat) * front, skin, "skin")
 
 
 def _trim(canvas: Canvas, draw: Draw, pattern: Pattern, upper: Float[ndarray, " N"]) -> None:
