@@ -63,13 +63,18 @@ def find_pose_files(paths: Sequence[Path]) -> list[Path]:
         if not path.exists():
             raise FileNotFoundError(f"poses to import: no file or folder {path}")
         inside = path.rglob("*") if path.is_dir() else [path]
-        files = sorted(file for file in inside if file.suffix.lower() in (".npz", ".h5"))
+        files = sorted(file for file in inside if _holds_poses(file))
         if not files:
             raise FileNotFoundError(
                 f"{path}: wanted poses as .npz or .h5 files, found none; do: unpack archives first"
             )
         found.update((file.resolve(), None) for file in files)
     return list(found)
+
+
+def _holds_poses(path: Path) -> bool:
+    """Goes by the name; archives made on a Mac have a shadow `._name` of each file."""
+    return path.suffix.lower() in (".npz", ".h5") and not path.name.startswith(".")
 
 
 def layout_of(path: Path) -> Layout:

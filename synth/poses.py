@@ -10,6 +10,7 @@ radians of one, and `names` (N,), where each pose comes from.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ LONGEST_NAME = 160
 """Bytes; longer names lose their beginning."""
 FEW = 500_000
 """Up to so many poses are kept as float32 (144 MB), more of them as they are stored (half that)."""
+_RESERVE = 64_000_000
+"""Bytes of disk that a writer leaves free: HDF5 ends the process where the disk is full."""
 _BLOCK = 4096
 """Poses that are read or written at once, and that share a chunk of the file."""
 
@@ -206,6 +209,12 @@ class PoseWriter:
 
     def _write(self, split: str, entries: list[tuple[np.ndarray, bytes]]) -> None:
         """Appends a block; whole ones, since each chunk is then compressed only once."""
+        free = shutil.disk_usage(self.path.parent).free
+        if free < _RESERVE:
+            raise OSError(
+                f"wanted {_RESERVE / 1e6:.0f} MB of free disk, came {free / 1e6:.0f} MB after "
+                f"{sum(self.counts.values()):,} poses"
+            )
         rows, texts = zip(*entries, strict=True)
         if split not in self._file:
             group = self._file.create_group(split)

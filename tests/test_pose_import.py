@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,7 @@ def same_bodies(stored: Tensor, wanted: Tensor) -> None:
 
 def test_amass_comes_back_in_our_frame(ours: Tensor, tmp_path: Path, take: Any) -> None:
     write_amass(tmp_path / "AMASS" / "ACCAD" / "s1" / "walk_poses.npz", ours)
+    (tmp_path / "AMASS" / "ACCAD" / "s1" / "._walk_poses.npz").touch()
     summary, out = take(tmp_path / "AMASS", rate=None, split="train")
     bank = load_poses(out, "train")
     same_bodies(bank.rotvecs, ours)
@@ -373,8 +375,14 @@ def test_a_store_is_replaced_only_when_told(ours: Tensor, tmp_path: Path) -> Non
     assert import_poses([tmp_path], out, overwrite=True).written == {"train": 5}
 
 
-def test_a_full_disk_is_told(ours: Tensor, tmp_path: Path) -> None:
+def test_a_full_disk_is_told(ours: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_list(tmp_path / "train.npz", ours[:5], ["a"] * 5)
+    usage = shutil.disk_usage(tmp_path)._replace(free=10**7)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: usage)
+        with pytest.raises(OSError, match=r"mine\.h5: cannot be written \(wanted 64 MB of free"):
+            import_poses([path], tmp_path / "mine.h5")
+    assert [file.name for file in tmp_path.iterdir()] == ["train.npz"]
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="cannot be written .* do: free disk space"):
         import_poses([path], tmp_path / "file" / "mine.h5")
