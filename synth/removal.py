@@ -1,0 +1,142 @@
+"""What goes missing from pictures of people: parts of the body, halves of the picture, joints.
+
+Pure functions of a `Chance`, with the tables that tie joints to parts. Left and right are the
+person's; parts are DensePose's 24.
+
+Source: the released code of HierProb3D (Sengupta et al., 2021).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from plausibody.models.skeleton import COCO17
+from plausibody.synth.chance import Chance
+from plausibody.synth.charts import PART14_OF_24
+
+GOES_WITH = {
+    **{19: "left_elbow", 21: "left_elbow", 20: "right_elbow", 22: "right_elbow"},
+    **{4: "left_wrist", 3: "right_wrist"},
+    **{12: "left_knee", 14: "left_knee", 11: "right_knee", 13: "right_knee"},
+    **{5: "left_ankle", 6: "right_ankle"},
+}
+"""The joint that may vanish with each part."""
+
+SHOWN_BY = {
+    **{"left_elbow": 3, "right_elbow": 5, "left_wrist": 12, "right_wrist": 11},
+    **{"left_knee": 7, "right_knee": 9, "left_ankle": 14, "right_ankle": 13},
+}
+"""The one of 14 parts (`charts.PART14_OF_24`) of which enough must be seen for a joint to count."""
+
+
+@dataclass(frozen=True)
+class HalvesSettings:
+    """How often a half of the picture goes missing, and where it begins."""
+
+    bottom: float = 0.02
+    """Probability."""
+    top: float = 0.005
+    side: float = 0.05
+    """Left and right take equal shares of it."""
+    row_range: int = 51
+    """Half range of the dividing row about the middle [px]."""
+    column_range: int = 8
+    """The same of the dividing column [px]."""
+
+
+def draw_removed(chance: Chance, odds: tuple[float, ...]) -> Bool[Tensor, "batch 25"]:
+    """Draws which parts go missing; the background, 0, never does.
+
+    Args:
+        odds: Of the parts 1 to 24.
+    """
+    device = chance.numbers.device
+    return chance.uniform("part", 25) < torch.tensor((0.0, *odds), device=device)
+
+
+def lose_joints(
+    chance: Chance, removed: Bool[Tensor, "batch 25"], probability: float
+) -> Bool[Tensor, "batch 17"]:
+    """Draws which joints vanish with the parts that are removed; each such part draws anew."""
+    gone = removed & chance.chance("part/joint", probability, 25)
+    lost = torch.zeros(len(removed), len(COCO17), dtype=torch.bool, device=removed.device)
+    for part, joint in GOES_WITH.items():
+        lost[:, COCO17.index(joint)] |= gone[:, part]
+    return lost
+
+
+def count_parts(
+    labels: UInt8[Tensor, "batch H W"], inside: Bool[Tensor, "batch H W"] | None = None
+) -> Int[Tensor, "batch 15"]:
+    """Counts the pixels of each of 14 parts, and of the background, 0.
+
+    Args:
+        labels: DensePose's parts.
+        inside: Pixels that count; all if None.
+    """
+    batch = len(labels)
+    if inside is not None:
+        labels = labels * inside
+    first = 25 * torch.arange(batch, dtype=torch.int32, device=labels.device)
+    counts = torch.bincount((labels.int() + first[:, None, None]).flatten(), minlength=25 * batch)
+    coarser = torch.tensor(PART14_OF_24, device=labels.device)
+    joined = torch.zeros(batch, 15, dtype=counts.dtype, device=labels.device)
+    return joined.index_add(1, coarser, counts.reshape(batch, 25))
+
+
+def too_little_seen(counts: Int[Tensor, "batch 15"], most: int) -> Bool[Tensor, "batch 17"]:
+    """Tells which joints are out of sight because their part has no more than `most` pixels."""
+    hidden = torch.zeros(len(counts), len(COCO17), dtype=torch.bool, device=counts.device)
+    for joint, part in SHOWN_BY.items():
+        hidden[:, COCO17.index(joint)] = counts[:, part] <= most
+    return hidden
+
+
+def draw_halves(
+    chance: Chance, name: str, size: int, settings: HalvesSettings
+) -> Float[Tensor, "batch 4"]:
+    """Draws what is left of a square picture: left, top, right, bottom [px].
+
+    Args:
+        name: Of the draws.
+        size: Side of the picture [px].
+    """
+
+    def line(which: str, reach: int) -> Float[Tensor, " batch"]:
+        return size // 2 - reach + chance.integer(f"{name}/{which}/at", 2 * reach).float()
+
+    bottom = torch.where(
+        chance.chance(f"{name}/bottom", settings.bottom), line("bottom", settings.row_range), size
+    )
+    top = torch.where(
+        chance.chance(f"{name}/top", settings.top), line("top", settings.row_range), 0.0
+    )
+    column = line("side", settings.column_range)
+    cut = chance.chance(f"{name}/side", settings.side)
+    left_goes = chance.chance(f"{name}/side/left", 0.5)
+    left = torch.where(cut & left_goes, column, 0.0)
+    right = torch.where(cut & ~left_goes, column, size)
+    return torch.stack([left, top, right, bottom], 1)
+
+
+def inside_borders(borders: Float[Tensor, "batch 4"], size: int) -> Bool[Tensor, "batch size size"]:
+    """Marks the pixels whose centres lie within left, top, right, bottom [px]; may be infinite."""
+    place = torch.arange(size, device=borders.device) + 0.5
+    inside = (place > borders[:, :2, None]) & (place < borders[:, 2:, None])
+    return inside[:, 1, :, None] & inside[:, 0, None, :]
+
+
+def keep_labels(
+    labels: UInt8[Tensor, "batch H W"], removed: Bool[Tensor, "batch L"]
+) -> Bool[Tensor, "batch H W"]:
+    """Marks the pixels whose label is not removed; up to 31 labels.
+
+    Those removed travel as the bits of one integer, which beats a table by far on a CPU.
+    """
+    bit = torch.arange(removed.shape[1], device=removed.device)
+    gone = (removed.long() << bit).sum(1).int()
+    return ((gone[:, None, None] >> labels.int()) & 1) == 0

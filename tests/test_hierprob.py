@@ -1,0 +1,530 @@
+"""The hierprob recipe: published numbers over 10,000 samples, and pictures of who the target is."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from plausibody.models.body import pose_body, regress
+from plausibody.models.camera import fit_weak_perspective
+from plausibody.models.proxy import ProxySettings
+from plausibody.models.skeleton import COCO17
+from plausibody.synth.batch import Batch
+from plausibody.synth.chance import Chance
+from plausibody.synth.charts import PART14_OF_24, load_chart
+from plausibody.synth.hierprob import (
+    FOREARMS,
+    LEGS,
+    Damage,
+    HierprobRecipe,
+    HierprobSettings,
+    LightSettings,
+    damage,
+    draw_lights,
+)
+from plausibody.synth.looks import Looks
+from plausibody.synth.mass import MassIndex, mass_index
+from plausibody.synth.removal import (
+    GOES_WITH,
+    SHOWN_BY,
+    HalvesSettings,
+    count_parts,
+    draw_halves,
+    draw_removed,
+    inside_borders,
+    keep_labels,
+    lose_joints,
+    too_little_seen,
+)
+from plausibody.synth.scene import CameraSettings, draw_camera
+from plausibody.synth.stores import SynthAssets
+from plausibody.synth.textures import TextureBank
+from plausibody.synth.views import VIEWPOINTS
+
+COUNT = 10_000
+SIZE = 96
+CALM = HierprobSettings(
+    size=SIZE,
+    extreme_crop=0.0,
+    part_removed=(0.0,) * 24,
+    occluded=0.0,
+    occluder=18,
+    swaps={},
+    joint_noise=0.0,
+    dropped=0.0,
+    halves=HalvesSettings(bottom=0.0, top=0.0, side=0.0),
+    gain=(1.0, 1.0),
+    least_part=0,
+)
+"""Nothing goes wrong."""
+LIMBS = [n for n, name in enumerate(COCO17) if name.endswith(("elbow", "wrist", "knee", "ankle"))]
+
+
+@dataclass(frozen=True)
+class Blue:
+    """Backgrounds without anything."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def to(self, device: torch.device | str) -> Blue:
+        return self
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        return {}
+
+    def expect(self, chance: Chance) -> None: ...
+
+    def draw(self, chance: Chance, size: tuple[int, int]) -> UInt8[Tensor, "batch 3 H W"]:
+        picture = torch.zeros(len(chance.numbers), 3, *size, dtype=torch.uint8)
+        picture[:, 2] = 255
+        return picture
+
+
+@pytest.fixture(scope="module")
+def looks(assets: SynthAssets) -> Looks:
+    """Two textures: red, and grey without colours; all backgrounds are blue."""
+    images = torch.zeros(2, 120, 80, 3, dtype=torch.uint8)
+    images[0, ..., 0], images[1] = 255, 128
+    bank = TextureBank(images, None, None, torch.tensor([False, True]))
+    return Looks.of(load_chart(assets.template), bank, Blue())
+
+
+def make(
+    assets: SynthAssets,
+    looks: Looks,
+    count: int = 32,
+    proxy: ProxySettings | None = None,
+    **changes: object,
+) -> Batch:
+    settings = dataclasses.replace(CALM, channels=("rgb", "part24"), **changes)
+    proxy = proxy or ProxySettings(size=settings.size, least_confidence=0.0, channel="edges")
+    return HierprobRecipe(settings, proxy, 5, assets, looks)(torch.arange(count))
+
+
+def chance(count: int = COUNT) -> Chance:
+    return Chance(1, torch.arange(count))
+
+
+def share(events: Tensor) -> Tensor:
+    return events.double().mean(0)
+
+
+def close(events: Tensor, probability: float) -> bool:
+    """Tells whether a share is within four standard deviations of its probability."""
+    spread = math.sqrt(probability * (1 - probability) / len(events))
+    return bool(((share(events) - probability).abs() <= 4 * spread).all())
+
+
+# Published numbers.
+
+
+@pytest.fixture(scope="module")
+def damaged() -> tuple[Damage, Tensor]:
+    truth = chance().uniform("truth", 17, 2, low=64.0, high=192.0)
+    settings = HierprobSettings()
+    return damage(chance(), truth, torch.ones(COUNT, 17, dtype=torch.bool), settings), truth
+
+
+def test_parts_go_missing_as_published(damaged: tuple[Damage, Tensor]) -> None:
+    removed = damaged[0].removed
+    assert not removed[:, 0].any()
+    often = [*range(1, 7), *range(11, 15), *range(19, 23)]
+    rarely = [*range(7, 11), *range(15, 19), 23, 24]
+    assert sorted(often + rarely) == list(range(1, 25))
+    assert all(close(removed[:, part], 0.1) for part in often)
+    assert all(close(removed[:, part], 0.05) for part in rarely)
+    both = removed[:, 3] & removed[:, 4]
+    assert close(both, 0.01), "independent of each other"
+
+
+def test_joints_vanish_with_their_parts_half_of_the_time() -> None:
+    removed = draw_removed(chance(), HierprobSettings().part_removed)
+    lost = lose_joints(chance(), removed, 0.5)
+    assert not lost[:, [n for n in range(17) if n not in LIMBS]].any()
+    for part, joint in GOES_WITH.items():
+        others = [p for p, j in GOES_WITH.items() if j == joint and p != part]
+        alone = removed[:, part] & ~removed[:, others].any(1)
+        assert close(lost[alone, COCO17.index(joint)], 0.5)
+    untied = ~removed[:, list(GOES_WITH)].any(1)
+    assert not lost[untied].any()
+
+
+def test_joints_go_with_parts_of_their_own_side() -> None:
+    left, right = {4, 5, 8, 10, 12, 14, 15, 17, 19, 21}, {3, 6, 7, 9, 11, 13, 16, 18, 20, 22}
+    for part, joint in GOES_WITH.items():
+        assert part in (left if joint.startswith("left") else right)
+    for joint, number in SHOWN_BY.items():
+        parts = {part for part in range(25) if PART14_OF_24[part] == number}
+        assert parts and parts <= (left if joint.startswith("left") else right)
+    assert set(SHOWN_BY) == {COCO17[n] for n in LIMBS} == set(GOES_WITH.values())
+
+
+def test_squares_lie_before_one_in_ten(damaged: tuple[Damage, Tensor]) -> None:
+    square = damaged[0].square
+    present = square[:, 0] > 0
+    assert close(present, 0.1) and (square[~present] < -1000).all()
+    inner = square[present]
+    assert inner.min() >= 0.35 * 256 and inner.max() <= 0.65 * 256
+    assert inner.double().mean().item() == pytest.approx(128, abs=2)
+
+
+def test_key_points_swap_move_and_drop_as_published(damaged: tuple[Damage, Tensor]) -> None:
+    wrong, truth = damaged
+    step = wrong.places - truth
+    pairs = {"shoulder": 0.1, "hip": 0.1}
+    for kind in ("shoulder", "hip", "elbow", "knee", "eye"):
+        left, right = COCO17.index(f"left_{kind}"), COCO17.index(f"right_{kind}")
+        across = wrong.places[:, left] - truth[:, right]
+        swapped = (across.abs() <= 6).all(-1) & (step[:, left].abs() > 6).any(-1)
+        # In 100 of 16,384 the two are too near to each other to tell.
+        assert share(swapped).item() == pytest.approx(pairs.get(kind, 0.0), abs=0.012)
+    still = step[(step.abs() <= 6.001).all(-1)]
+    assert still.std().item() == pytest.approx(12 / math.sqrt(12), rel=0.01)
+    assert abs(still.mean().item()) < 0.05 and still.abs().max() > 5.99
+
+
+def test_limbs_drop_out_once_in_ten() -> None:
+    settings = dataclasses.replace(CALM, size=256, dropped=0.1)
+    truth = torch.full((COUNT, 17, 2), 100.0)
+    seen = damage(chance(), truth, torch.ones(COUNT, 17, dtype=torch.bool), settings).seen
+    assert all(close(~seen[:, joint], 0.1) for joint in LIMBS)
+    assert seen[:, [n for n in range(17) if n not in LIMBS]].all()
+
+
+@pytest.mark.parametrize("name", ["halves/body", "halves/picture"])
+def test_halves_go_missing_as_published(name: str) -> None:
+    left, top, right, bottom = draw_halves(chance(), name, 256, HalvesSettings()).unbind(1)
+    assert close(bottom < 256, 0.02) and close(top > 0, 0.005)
+    assert close((left > 0) | (right < 256), 0.05)
+    assert close(left > 0, 0.025) and close(right < 256, 0.025)
+    assert not ((left > 0) & (right < 256)).any()
+    for edge, gone, reach in ((bottom, 256, 51), (top, 0, 51), (left, 0, 8), (right, 256, 8)):
+        drawn = edge[edge != gone]
+        assert drawn.min() >= 128 - reach and drawn.max() < 128 + reach
+        assert len(drawn) < 40 or drawn.std() > 0.4 * reach
+
+
+def test_joints_in_missing_halves_are_not_seen(damaged: tuple[Damage, Tensor]) -> None:
+    wrong, _ = damaged
+    for left in (wrong.body, wrong.picture):
+        outside = (wrong.places < left[:, None, :2]) | (wrong.places >= left[:, None, 2:])
+        assert outside.any() and not (wrong.seen & outside.any(-1)).any()
+
+
+def test_an_uncut_picture_hides_no_joint() -> None:
+    truth = torch.full((50, 17, 2), -20.0)
+    visible = torch.ones(50, 17, dtype=torch.bool)
+    assert damage(chance(50), truth, visible, CALM).seen.all()
+    assert not damage(chance(50), truth, ~visible, CALM).seen.any(), "what is hidden stays hidden"
+
+
+def test_cameras_stand_as_published() -> None:
+    settings = HierprobSettings()
+    camera = draw_camera(chance(), settings.camera)
+    x, y, z = camera.translation.double().unbind(-1)
+    assert (camera.focal == 300).all() and (camera.principal == 128).all()
+    assert abs(x.mean()) < 0.003 and abs(y.mean() + 0.2) < 0.003
+    assert x.std().item() == pytest.approx(0.05, rel=0.04)
+    assert y.std().item() == pytest.approx(0.05, rel=0.04)
+    assert z.min() >= 2 and z.max() <= 3 and z.mean().item() == pytest.approx(2.5, abs=0.015)
+    assert settings.camera.size == 256 and settings.size == 256
+
+
+def test_lights_are_as_published_and_each_person_has_one() -> None:
+    lights = draw_lights(chance(), LightSettings())
+    for colour, low, high in (
+        (lights.ambient, 0.4, 0.8), (lights.diffuse, 0.4, 0.8), (lights.specular, 0.0, 0.5),
+    ):  # fmt: skip
+        assert (colour == colour[:, :1]).all(), "white"
+        assert colour.min() >= low and colour.max() <= high
+        assert colour.std().item() == pytest.approx((high - low) / math.sqrt(12), rel=0.02)
+    distance = lights.position.norm(dim=-1)
+    assert distance.min() >= 0.05 - 1e-6 and distance.max() <= 3 + 1e-5
+    assert distance.mean().item() == pytest.approx(1.525, rel=0.02)
+    assert (lights.position / distance[:, None]).mean(0).abs().max() < 0.03, "from anywhere"
+
+
+def recipe(assets: SynthAssets, looks: Looks, settings: HierprobSettings) -> HierprobRecipe:
+    return HierprobRecipe(settings, ProxySettings(size=settings.size), 0, assets, looks)
+
+
+def test_shapes_are_normal_as_published(assets: SynthAssets, looks: Looks) -> None:
+    shape = recipe(assets, looks, HierprobSettings())._draw_shape(chance())
+    assert shape.shape == (COUNT, 10) and shape.mean(0).abs().max() < 0.06
+    torch.testing.assert_close(shape.std(0), torch.full((10,), 1.25), rtol=0.03, atol=0)
+
+
+def ball(count: int, centre: tuple[float, float], radius: float, vertices: int) -> Tensor:
+    """Vertices in a square round a place in the picture, 2 m away."""
+    flat = torch.rand(count, vertices, 2, generator=torch.Generator().manual_seed(0))
+    flat = flat * 2 - 1
+    flat[:, 0], flat[:, 1] = -1, 1
+    return torch.cat([torch.tensor(centre) + radius * flat, torch.full_like(flat[..., :1], 2)], -1)
+
+
+def test_boxes_are_as_published(assets: SynthAssets, looks: Looks) -> None:
+    boxes = recipe(assets, looks, dataclasses.replace(HierprobSettings(), extreme_crop=0.0))
+    boxes._groups = [torch.arange(12), torch.arange(12), torch.arange(12)]
+    box = boxes._draw_box(chance(), ball(COUNT, (120.0, 130.0), 50.0, 12))
+    scale = box.side / 100
+    assert scale.min() >= 0.9 - 1e-5 and scale.max() <= 1.4 + 1e-5
+    assert scale.mean().item() == pytest.approx(1.15, abs=0.006)
+    shift = box.centre - torch.tensor([120.0, 130.0])
+    assert shift.abs().max() <= 5 + 1e-4
+    assert shift.std().item() == pytest.approx(10 / 12**0.5, rel=0.02)
+
+
+def test_one_box_in_ten_leaves_limbs_out(assets: SynthAssets, looks: Looks) -> None:
+    """Trunk, forearms and legs lie round one place, each wider than the one before."""
+    boxes = recipe(assets, looks, dataclasses.replace(
+        HierprobSettings(), box_scale=(1.0, 1.0), box_shift=0.0))  # fmt: skip
+    surface = torch.cat([ball(COUNT, (128.0, 128.0), r, 4) for r in (20.0, 40.0, 60.0)], 1)
+    boxes._groups = [torch.arange(4), torch.arange(4, 8), torch.arange(8, 12)]
+    side = boxes._draw_box(chance(), surface).side.round()
+    assert set(side.unique().tolist()) == {40.0, 80.0, 120.0}
+    assert close(side == 80, 0.05) and close(side == 40, 0.05)
+
+
+def test_the_groups_of_vertices_are_those_of_the_parts(assets: SynthAssets, looks: Looks) -> None:
+    groups = recipe(assets, looks, HierprobSettings())._groups
+    chart = looks.chart
+    for number, parts in ((1, FOREARMS), (2, LEGS)):
+        member = torch.isin(chart.face_part, torch.tensor(parts, dtype=torch.uint8))
+        assert torch.equal(groups[number], chart.faces[member].unique())
+    assert {*FOREARMS, *LEGS} == {*range(3, 15), *range(19, 23)}
+    assert len(torch.cat(groups).unique()) == len(assets.template.vertices)
+    below = assets.template.vertices[groups[2], 1].mean()
+    assert below < assets.template.vertices[groups[0], 1].mean() - 0.4, "legs are below"
+
+
+def test_the_box_is_round_what_the_picture_shows(assets: SynthAssets, looks: Looks) -> None:
+    boxes = recipe(assets, looks, dataclasses.replace(
+        HierprobSettings(), extreme_crop=0.0, box_scale=(1.0, 1.0), box_shift=0.0))  # fmt: skip
+    boxes._groups = [torch.arange(3), torch.arange(3, 4), torch.arange(4, 5)]
+    places = [[10.0, 20], [50, 40], [-300, 30], [60, 500], [30, 30]]
+    surface = torch.cat([torch.tensor(places), torch.full((5, 1), 2.0)], 1)
+    surface[4, 2] = 0.01  # too near to be drawn
+    box = boxes._draw_box(chance(3), surface.expand(3, 5, 3))
+    torch.testing.assert_close(box.centre, torch.tensor([[30.0, 30.0]]).expand(3, 2))
+    torch.testing.assert_close(box.side, torch.full((3,), 40.0))
+    nowhere = surface + torch.tensor([1000.0, 0, 0])
+    torch.testing.assert_close(
+        boxes._draw_box(chance(1), nowhere[None]).side, torch.tensor([256.0])
+    )
+
+
+# Counting and cutting.
+
+
+def test_pixels_of_parts_are_counted() -> None:
+    labels = torch.randint(0, 25, (3, 40, 50), generator=torch.Generator().manual_seed(0)).byte()
+    inside = torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(1)) > 0.3
+    counts = count_parts(labels, inside)
+    for n in range(3):
+        for part in range(1, 15):
+            parts = [p for p in range(25) if PART14_OF_24[p] == part]
+            expected = sum(int(((labels[n] == p) & inside[n]).sum()) for p in parts)
+            assert counts[n, part] == expected
+    assert torch.equal(count_parts(labels).sum(1), torch.full((3,), 2000))
+
+
+def test_joints_with_fifty_pixels_are_hidden_and_with_more_are_not() -> None:
+    counts = torch.full((2, 15), 51)
+    counts[1] = 50
+    hidden = too_little_seen(counts, 50)
+    assert not hidden[0].any() and hidden[1].nonzero()[:, 0].tolist() == LIMBS
+
+
+def test_kept_labels_are_those_not_removed() -> None:
+    labels = torch.tensor([[0, 1, 2], [3, 24, 24]], dtype=torch.uint8).expand(2, 2, 3)
+    removed = torch.zeros(2, 25, dtype=torch.bool)
+    removed[1, [2, 24]] = True
+    kept = keep_labels(labels, removed)
+    assert kept[0].all() and kept[1].tolist() == [[True, True, False], [True, False, False]]
+
+
+def test_pixels_inside_borders() -> None:
+    inside = inside_borders(torch.tensor([[1.0, 2.0, 3.6, 9.0], [-torch.inf] * 2 + [4, 4]]), 4)
+    assert inside[0].nonzero().tolist() == [[2, 1], [2, 2], [2, 3], [3, 1], [3, 2], [3, 3]]
+    assert inside[1].all()
+
+
+# Pictures.
+
+
+def test_the_target_body_lands_on_its_key_points(assets: SynthAssets, looks: Looks) -> None:
+    far = CameraSettings(focal=(12000.0, 12000.0), place=(0.0, -0.3), depth=(90.0, 110.0))
+    batch = make(assets, looks, camera=far)
+    body, flat = batch.target.parameters, batch.target.keypoints
+    vertices = pose_body(assets.template, body.shape, body.rotations).vertices
+    points = regress(assets.regressors.coco17, vertices)
+    camera = fit_weak_perspective(points, flat, torch.ones(len(points), 17))
+    assert (camera.project(points) - flat).norm(dim=-1).max() < 0.02
+    seen = batch.proxy.keypoints[..., 2] > 0
+    assert seen.double().mean() > 0.7
+    torch.testing.assert_close(batch.proxy.keypoints[..., :2][seen], flat[seen])
+
+
+def test_the_left_of_who_faces_us_is_on_the_right(assets: SynthAssets, looks: Looks) -> None:
+    batch = make(assets, looks, 64)
+    flat, labels = batch.target.keypoints, batch.channels["part24"]
+    spine = batch.target.parameters.rotations[:, [0, 3, 6, 9]]
+    chest = spine[:, 0] @ spine[:, 1] @ spine[:, 2] @ spine[:, 3]
+    facing = torch.where(chest[:, 1, 1] > 0.3, chest[:, 2, 2], 0.0)  # of those who are upright
+    left, right = COCO17.index("left_shoulder"), COCO17.index("right_shoulder")
+    across = flat[:, left, 0] - flat[:, right, 0]
+    assert (across[facing > 0.6] > 0).all() and (across[facing < -0.6] < 0).all()
+    # Labels agree: the left upper arm is where the left shoulder and elbow are.
+    columns = torch.arange(SIZE, dtype=torch.float32)
+    upper = (labels == 15) | (labels == 17)
+    clear = (facing.abs() > 0.6) & (upper.sum((1, 2)) > 20)
+    middle = (upper.float().sum(1) * columns).sum(1) / upper.sum((1, 2)).clamp(min=1)
+    joints = (flat[:, [left, COCO17.index("left_elbow")], 0].mean(1) + 1) * SIZE / 2
+    assert clear.sum() > 5 and (middle - joints)[clear].abs().max() < 12
+
+
+def test_the_picture_shows_the_person_before_the_background(
+    assets: SynthAssets, looks: Looks
+) -> None:
+    batch = make(assets, looks, grey=0.0)
+    picture, person = batch.channels["rgb"], batch.channels["part24"] > 0
+    blue = torch.tensor([0.0, 0, 1])[:, None, None]
+    assert (picture.permute(0, 2, 3, 1)[~person] == blue[:, 0, 0]).all()
+    red, green, _ = picture.permute(0, 2, 3, 1)[person].unbind(-1)
+    assert (red > 0.39).all() and red.max() <= 1 and (green <= 0.51).all(), "but for highlights"
+    inside = batch.proxy.silhouette.bool()
+    assert (inside <= person).all() and 0.05 < inside.double().mean() < 0.6
+
+
+def test_grey_textures_are_one_in_twenty(assets: SynthAssets, looks: Looks) -> None:
+    batch = make(assets, looks, 8, grey=1.0)
+    picture = batch.channels["rgb"].permute(0, 2, 3, 1)[batch.channels["part24"] > 0]
+    torch.testing.assert_close(picture[:, 0], picture[:, 2])
+    from plausibody.synth.textures import draw_texture
+
+    assert HierprobSettings().grey == 0.05
+    assert close(looks.textures.grey[draw_texture(chance(), looks.textures, 0.05)], 0.05)
+
+
+def test_the_background_shows_where_parts_or_halves_or_squares_are_missing(
+    assets: SynthAssets, looks: Looks
+) -> None:
+    legless = tuple(1.0 if part in LEGS else 0.0 for part in range(1, 25))
+    batch = make(assets, looks, part_removed=legless)
+    labels = batch.channels["part24"]
+    legs = torch.isin(labels, torch.tensor(LEGS, dtype=torch.uint8))
+    assert legs.any() and (batch.proxy.silhouette[legs] == 0).all()
+    assert (batch.channels["rgb"][:, 2][legs] == 1).all()
+
+    batch = make(assets, looks, halves=HalvesSettings(0.0, 1.0, 0.0, row_range=4))
+    assert (batch.proxy.silhouette[:, :44] == 0).all() and batch.proxy.silhouette[:, 52:].any()
+    assert (batch.channels["rgb"][:, :, :44] == 0).all(), "the picture's own half is black"
+    batch = make(assets, looks, occluded=1.0)
+    whole = make(assets, looks)
+    missing = (whole.proxy.silhouette - batch.proxy.silhouette) > 0
+    rows, columns = missing.any(2).sum(1), missing.any(1).sum(1)
+    assert rows.max() == 18 and columns.max() == 18 and (rows > 0).double().mean() > 0.9
+
+
+def test_colours_are_scaled_one_by_one(assets: SynthAssets, looks: Looks) -> None:
+    batch = make(assets, looks, 64, gain=(0.8, 1.2))
+    blue = batch.channels["rgb"][:, 2].amax((1, 2))
+    assert blue.min() >= 0.8 and blue.max() == 1, "never above 1"
+    assert close(blue == 1, 0.5)
+
+
+def test_edges_stay_inside_the_picture_and_its_border_is_none(
+    assets: SynthAssets, looks: Looks
+) -> None:
+    """Boxes so large that they leave the picture on all sides."""
+    batch = make(assets, looks, 16, box_scale=(2.0, 2.0), box_shift=0.0)
+    edges = batch.proxy.edges
+    assert (
+        edges is not None and (edges[:, [0, -1]] == 0).all() and (edges[:, :, [0, -1]] == 0).all()
+    )
+    # All there is before a blue background is the person.
+    outline = torch.nn.functional.max_pool2d(
+        (batch.channels["part24"] > 0).float()[:, None], 7, 1, 3
+    )
+    assert (edges[outline[:, 0] == 0] < 1e-6).all() and (edges > 0.3).any()
+    published = make(assets, looks, 16, ProxySettings(SIZE, 1.2, 0.0, "edges", "zero"),
+                     box_scale=(2.0, 2.0), box_shift=0.0)  # fmt: skip
+    assert published.proxy.edges is not None
+    assert (published.proxy.edges[outline[:, 0] == 0] > 0.3).any(), "the border is an edge"
+
+
+def test_samples_are_the_same_however_many_are_made_at_once(
+    assets: SynthAssets, looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = HierprobSettings(size=SIZE, channels=("rgb", "joint_visibility"))
+    proxy = ProxySettings(size=SIZE, least_confidence=0.0, channel="edges")
+    one = HierprobRecipe(settings, proxy, 3, assets, looks)(torch.arange(10))
+    monkeypatch.setattr("plausibody.synth.hierprob.CHUNK", 3)
+    other = HierprobRecipe(settings, proxy, 3, assets, looks)(torch.arange(10))
+    assert one.proxy.edges is not None and other.proxy.edges is not None
+    assert torch.equal(one.proxy.edges, other.proxy.edges)
+    assert torch.equal(one.proxy.keypoints, other.proxy.keypoints)
+    assert torch.equal(one.channels["rgb"], other.channels["rgb"])
+    assert torch.equal(one.channels["joint_visibility"], one.proxy.keypoints[..., 2] > 0)
+
+
+def test_close_ups_from_all_sides_are_drawn_too(assets: SynthAssets, looks: Looks) -> None:
+    wide = VIEWPOINTS["wide"]
+    batch = make(assets, looks, 64, view=wide.view, camera=wide.camera, supersample=2)
+    area = batch.proxy.silhouette.mean((1, 2))
+    assert area.min() > 0 and area.max() > 0.3 and batch.channels["rgb"].isfinite().all()
+    cut = (batch.target.keypoints.abs() > 1).any(-1).any(1)
+    assert 0.1 < cut.double().mean() < 0.95, "some people are truncated"
+    assert batch.proxy.keypoints.isfinite().all() and batch.target.keypoints.isfinite().all()
+
+
+def test_channels_are_kept_on_demand(assets: SynthAssets, looks: Looks) -> None:
+    names = ("iuv", "depth", "normals", "part14", "part6", "silhouette", "joint_visibility")
+    settings = dataclasses.replace(CALM, channels=names)
+    silhouettes = ProxySettings(size=SIZE, least_confidence=0.0)
+    batch = HierprobRecipe(settings, silhouettes, 0, assets, looks)(torch.arange(4))
+    assert tuple(batch.channels) == names and batch.proxy.edges is None
+    shapes = {name: tuple(batch.channels[name].shape[1:]) for name in names}
+    assert shapes["iuv"] == shapes["normals"] == (3, SIZE, SIZE)
+    assert shapes["depth"] == shapes["part6"] == (SIZE, SIZE) and shapes["joint_visibility"] == (
+        17,
+    )
+    assert torch.equal(batch.channels["silhouette"], batch.proxy.silhouette)
+
+
+def test_wrong_settings_are_refused(assets: SynthAssets, looks: Looks) -> None:
+    with pytest.raises(ValueError, match="renders 256 px, the proxy wants 96"):
+        HierprobRecipe(HierprobSettings(), ProxySettings(), 0, assets, looks)
+    with pytest.raises(ValueError, match=r"wanted some of silhouette, .*got \['smell'\]"):
+        HierprobSettings(channels=("rgb", "smell"))
+    with pytest.raises(ValueError, match="wanted 24 probabilities, got 6"):
+        HierprobSettings(part_removed=(0.1,) * 6)
+
+
+# Shapes by mass index.
+
+
+def test_the_mass_index_is_predicted_by_the_coefficients(assets: SynthAssets) -> None:
+    shape = chance(400).normal("shape", 10, std=1.25)
+    true = mass_index(assets.template, shape)
+    error = (MassIndex.of(assets.template)(shape) / true).log().abs()
+    assert error.mean() < 0.006
+    assert 20 < mass_index(assets.template, torch.zeros(10)) < 30, "of a person"
+
+
+def test_mass_indices_are_uniform_and_the_rest_is_normal(assets: SynthAssets, looks: Looks) -> None:
+    settings = dataclasses.replace(HierprobSettings(), mass_index=(17.0, 38.0))
+    shape = recipe(assets, looks, settings)._draw_shape(chance(2000))
+    index = mass_index(assets.template, shape)
+    quantiles = torch.quantile(index, torch.linspace(0.1, 0.9, 9))
+    torch.testing.assert_close(quantiles, torch.linspace(19.1, 35.9, 9), rtol=0.04, atol=0)
+    assert index.min() > 16 and index.max() < 40
+    assert (shape.std(0) - 1.25).abs().max() < 0.15 and shape.abs().max() < 7
