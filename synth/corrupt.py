@@ -16,13 +16,16 @@ PAIRS = [(i, j) for i, j in enumerate(_MIRROR) if i < j]
 
 
 def swap_pairs(
-    chance: Chance, points: Float[Tensor, "batch 17 C"], probability: dict[str, float]
+    chance: Chance,
+    points: Float[Tensor, "batch 17 C"],
+    probability: dict[str, float],
+    name: str = "swap",
 ) -> Float[Tensor, "batch 17 C"]:
     """Lets left and right of a kind of key point ("knee", ...) change places."""
     order = torch.arange(17, device=points.device).expand(len(points), -1).clone()
     for left, right in PAIRS:
         kind = COCO17[left].removeprefix("left_")
-        swapped = chance.chance(f"swap/{kind}", probability.get(kind, 0.0))
+        swapped = chance.chance(f"{name}/{kind}", probability.get(kind, 0.0))
         order[:, left] = torch.where(swapped, right, left)
         order[:, right] = torch.where(swapped, left, right)
     return points.gather(1, order[..., None].expand_as(points))

@@ -38,31 +38,10 @@ from plausibody.synth.scene import (
     draw_body,
     draw_place,
 )
+from plausibody.synth.sight import joints_in_sight
 
 MARGIN = 1.3
 """Side of the rendered frame over the longer side of the person in it."""
-
-HIDDEN_BY = {
-    "wrist": ("lower_arm", "hand"),
-    "elbow": ("upper_arm", "lower_arm"),
-    "shoulder": ("torso", "upper_arm"),
-    "hip": ("torso", "upper_leg"),
-    "knee": ("upper_leg", "lower_leg"),
-    "ankle": ("lower_leg", "foot"),
-}
-"""A joint is in sight if its pixel shows one of these parts of its side (or the torso)."""
-
-PARTS24: dict[str, dict[str, tuple[int, ...]]] = {
-    "torso": {"left": (1, 2), "right": (1, 2)},
-    "hand": {"right": (3,), "left": (4,)},
-    "foot": {"left": (5,), "right": (6,)},
-    "upper_leg": {"right": (7, 9), "left": (8, 10)},
-    "lower_leg": {"right": (11, 13), "left": (12, 14)},
-    "upper_arm": {"left": (15, 17), "right": (16, 18)},
-    "lower_arm": {"left": (19, 21), "right": (20, 22)},
-    "head": {"left": (24,), "right": (23,)},
-}
-"""Numbers of DensePose's parts."""
 
 
 @dataclass(frozen=True)
@@ -192,30 +171,6 @@ def clothe(
         : body.drawn
     ].T
     return vertices + outward[..., None] * vertex_normals(vertices, body.faces)
-
-
-def joints_in_sight(
-    labels: UInt8[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 2"]
-) -> Bool[Tensor, "batch 17"]:
-    """Looks whether the pixel of each joint shows a part of the body that the joint belongs to.
-
-    Face key points count as in sight where the head is; whether the face looks away is judged
-    elsewhere.
-    """
-    size = labels.shape[-1]
-    pixel = keypoints.floor().long()
-    inside = ((pixel >= 0) & (pixel < size)).all(-1)
-    pixel = pixel.clamp(0, size - 1)
-    found = labels.flatten(1).gather(1, pixel[..., 1] * size + pixel[..., 0]).int()
-    allowed = torch.tensor([_allowed_bits(name) for name in COCO17], dtype=torch.int32)
-    return inside & (((allowed.to(found.device) >> found) & 1) == 1)
-
-
-def _allowed_bits(keypoint: str) -> int:
-    side, _, kind = keypoint.partition("_")
-    parts = [PARTS24[part][side] for part in HIDDEN_BY[kind]] if kind in HIDDEN_BY else [(23, 24)]
-    numbers = {number for part in parts for number in part}
-    return sum(1 << number for number in numbers)
 
 
 class LiteRecipe:

@@ -25,8 +25,6 @@ from plausibody.synth.corrupt import (
     swap_sides,
 )
 from plausibody.synth.lite import (
-    HIDDEN_BY,
-    PARTS24,
     LiteCorruption,
     LiteRecipe,
     LiteSettings,
@@ -34,6 +32,7 @@ from plausibody.synth.lite import (
     frame_round,
 )
 from plausibody.synth.scene import ViewSettings, draw_camera
+from plausibody.synth.sight import HIDDEN_BY, PARTS24
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import StrapsRecipe, StrapsSettings
 
