@@ -16,6 +16,8 @@ from plausibody.predict.drawing import label, tile
 from plausibody.preview import draw_proxies
 from plausibody.synth.batch import Batch
 
+BRIGHTEN = 3.0
+"""How much edges are, whose contrast is rarely full."""
 HEATMAP_WIDTH = 4.0
 """Standard deviation of a drawn heatmap [px of 256]."""
 
@@ -34,13 +36,9 @@ def contact_sheet(batch: Batch, side: int = 160) -> Float[Tensor, "3 height widt
             columns[name] = _resize(DRAWN[name](values), side)
         elif name in ("part24", "part14", "part6", "semantics"):
             columns[name] = _resize(_coloured(values, PALETTES[name]), side)
-    heads = [label(pictures[0], name) for name, pictures in columns.items()]
-    first = tile(heads, columns=len(columns))
-    if len(batch) == 1:
-        return first
-    rest = [pictures[n] for n in range(1, len(batch)) for pictures in columns.values()]
-    below = tile(rest, columns=len(columns))
-    return torch.cat([first, torch.ones_like(first[:, :4]), below], 1)
+    heads = tile([label(torch.ones(3, 0, side), name) for name in columns], columns=len(columns))
+    rows = [pictures[n] for n in range(len(batch)) for pictures in columns.values()]
+    return torch.cat([heads, tile(rows, columns=len(columns))], 1)
 
 
 def _drawn_proxy(proxy: Proxy, side: int) -> dict[str, Float[Tensor, "batch 3 side side"]]:
@@ -48,7 +46,7 @@ def _drawn_proxy(proxy: Proxy, side: int) -> dict[str, Float[Tensor, "batch 3 si
     tints = torch.tensor([_side_colour(name) for name in COCO17])
     drawn = {"heatmaps": torch.einsum("bkhw,kc->bchw", heat, tints).clamp(max=1)}
     if proxy.edges is not None:
-        drawn["edges"] = _resize(_grey(proxy.edges / proxy.edges.amax().clamp(min=1e-6)), side)
+        drawn["edges"] = _resize(_grey((BRIGHTEN * proxy.edges).clamp(max=1)), side)
     return drawn
 
 

@@ -17,7 +17,7 @@ ORDER = ("assets", "models", "synth", "predict", "evaluate", "plausibody")
 COMMANDS = {
     "plausibody/cli.py",
     *(f"plausibody/commands/{name}.py" for name in ("terminal", "training", "prediction")),
-    "plausibody/commands/resources.py",
+    *(f"plausibody/commands/{name}.py" for name in ("resources", "imports")),
 }
 """What prints, exits and reads options."""
 
@@ -30,12 +30,12 @@ def by_name(library: str) -> set[str]:
 DOORS = {
     "PIL": {
         *("predict/photo.py", "predict/drawing.py", "predict/export.py", "predict/report.py"),
-        *("plausibody/preview.py", "plausibody/demo.py"),
+        *("plausibody/preview.py", "plausibody/demo.py", "synth/picture_codec.py"),
     },
     "click": COMMANDS,
-    "h5py": {"assets/contents.py", "synth/poses.py"},
+    "h5py": {"assets/contents.py", "synth/poses.py", "synth/picture_store.py"},
     "lightning_fabric": {"plausibody/train.py"},
-    "lmdb": {"synth/backgrounds.py"},
+    "lmdb": {"synth/background_lsun.py"},
     "matplotlib": {"plausibody/plots.py"},
     "numba": by_name("numba"),
     "pickle": {"models/unpickle.py"},

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from plausibody.commands.terminal import console, helpful_errors
+from plausibody.commands.imports import import_group
+from plausibody.commands.terminal import console, helpful_errors, tell
 
 MOST_SHAPES = 8
 """Arrays of a file that are told one by one; networks have hundreds."""
@@ -36,21 +37,43 @@ def assets_list() -> None:
 @assets_group.command("check")
 @click.option("--assets", "directory", type=click.Path(path_type=Path), help="Looked in first.")
 def assets_check(directory: Path | None) -> None:
-    """Compare each file with the manifest, and all topologies with the body's."""
+    """Compare each file with the manifest, look through pose stores, count the originals.
+
+    Exits with 1 if anything that ships is missing or damaged, or a pose store is unusable; nobody
+    needs the originals.
+    """
     with helpful_errors():
         from plausibody.assets.catalog import check_assets, search_directories
+        from plausibody.synth.originals import check_originals
+        from plausibody.synth.pose_check import check_store, find_stores
 
-        findings = check_assets(search_directories(directory))
-        for finding in findings:
-            good = finding.state in ("ok", "replaced")
-            mark = "[green]ok[/]  " if good else "[bold red]FAIL[/]"
+        directories = search_directories(directory)
+        good = True
+        for finding in check_assets(directories):
+            whole = finding.state in ("ok", "replaced")
             shapes = ", ".join(f"{name} {shape}" for name, shape in finding.shapes.items())
             if len(finding.shapes) > MOST_SHAPES:
                 shapes = f"{len(finding.shapes)} arrays"
-            told = escape(f"{finding.asset.path}: {finding.state} {finding.detail} {shapes}")
-            console.print(f"{mark} {told}", highlight=False, soft_wrap=True)
-        if not all(finding.state in ("ok", "replaced") for finding in findings):
+            _mark(whole, f"{finding.asset.path}: {finding.state} {finding.detail} {shapes}")
+            good &= whole
+        for path in find_stores(directories):
+            store = check_store(path)
+            _mark(not store.fault, f"{path}: {store.line()}")
+            good &= not store.fault
+        tell("originals, none of them needed:")
+        for original in check_originals(directories):
+            name, found, published, state, detail = original.row()
+            tell(f"{state:8} {name}: found {found or 'none'}, published {published}; {detail}")
+        if not good:
             sys.exit(1)
+
+
+def _mark(good: bool, text: str) -> None:
+    mark = "[green]ok[/]  " if good else "[bold red]FAIL[/]"
+    console.print(f"{mark} {escape(text)}", highlight=False, soft_wrap=True)
+
+
+assets_group.add_command(import_group)
 
 
 @click.command("doctor")
@@ -62,9 +85,7 @@ def doctor_command(picture: Path | None) -> None:
 
         checks = [*doctor.environment(), *doctor.conventions(), *doctor.assets()]
         for check in checks:
-            mark = "[green]ok[/]  " if check.ok else "[bold red]FAIL[/]"
-            told = escape(f"{check.name}: {check.detail}")
-            console.print(f"{mark} {told}", highlight=False, soft_wrap=True)
+            _mark(check.ok, f"{check.name}: {check.detail}")
         if picture is not None:
             from plausibody.models.templates import load_template
             from plausibody.predict.drawing import save_picture
