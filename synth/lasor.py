@@ -33,6 +33,7 @@ from plausibody.synth.occluders import (
     JointSight,
     Occluders,
     beyond,
+    bounded,
     covered,
     draw_borders,
     facing,
@@ -151,6 +152,8 @@ class LasorRecipe:
         flat = figure.surface[..., :2]
         low, high = flat.amin(1), flat.amax(1)
         borders = draw_borders(chance, low, high, settings.border)
+        if settings.straps.camera.bounded:
+            borders = bounded(borders, settings.straps.camera.size, low, high)
         low, high = torch.maximum(low, borders[:, :2]), torch.minimum(high, borders[:, 2:])
         objects = draw_objects(chance, low, high, settings.objects)
         people = draw_people(

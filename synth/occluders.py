@@ -40,7 +40,8 @@ class Occluders:
 class BorderSettings:
     """How often, and how far, the picture's border cuts a person."""
 
-    present: float = 0.2
+    truncated: float = 0.2
+    """Probability of that."""
     most: float = 0.5
     """Largest share of the height or width that is cut off; uniform from 0."""
     bottom: float = 0.5
@@ -138,7 +139,7 @@ def draw_borders(
         low: Upper left corner of the rectangle round each person [px].
         high: Lower right corner.
     """
-    on = chance.chance("border", settings.present)
+    on = chance.chance("border", settings.truncated)
     kind = chance.uniform("border/kind")
     cut = (high - low) * chance.uniform("border/cut", 1, high=settings.most)
     middle = (1 + settings.bottom) / 2
@@ -154,6 +155,25 @@ def draw_borders(
         ],
         1,
     )
+
+
+def bounded(
+    borders: Float[Tensor, "batch 4"],
+    size: int,
+    low: Float[Tensor, "batch 2"],
+    high: Float[Tensor, "batch 2"],
+) -> Float[Tensor, "batch 4"]:
+    """Draws borders in to those of a square picture, except for who is hardly in it.
+
+    Args:
+        size: Side of the picture [px].
+        low: Upper left corner of the rectangle round each person [px].
+        high: Lower right corner.
+    """
+    inner = torch.cat([borders[:, :2].clamp(min=0), borders[:, 2:].clamp(max=size)], 1)
+    left = torch.minimum(high, inner[:, 2:]) - torch.maximum(low, inner[:, :2])
+    enough = (left > 0.2 * (high - low)).all(1, keepdim=True)
+    return torch.where(enough, inner, borders)
 
 
 def within(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -83,6 +83,8 @@ class CameraSettings:
     fill: tuple[float, float] | None = None
     """Range of the height of a person of 1.7 m over the picture's side, its logarithm uniform:
     then the focal length follows from it and from the distance, within its own range."""
+    bounded: bool = False
+    """Whether the picture's borders cut people; else it goes on as far as the person does."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,21 @@ def draw_camera(chance: Chance, settings: CameraSettings) -> PerspectiveCamera:
         principal=torch.full_like(place, settings.size / 2),
         translation=torch.cat([place, depth], 1),
     )
+
+
+def stand_back(
+    camera: PerspectiveCamera, vertices: Float[Tensor, "batch V 3"], least: float = 0.3
+) -> PerspectiveCamera:
+    """Moves who reaches too near to the camera, or behind it, back along its axis.
+
+    Args:
+        vertices: In the world [m].
+        least: Distance of the nearest vertex after that [m].
+    """
+    nearest = camera.translation[:, 2] - vertices[..., 2].amax(1)
+    away = torch.zeros_like(camera.translation)
+    away[:, 2] = (least - nearest).clamp(min=0)
+    return replace(camera, translation=camera.translation + away)
 
 
 def draw_shape(chance: Chance, settings: ShapeSettings) -> Float[Tensor, "batch S"]:

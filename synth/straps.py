@@ -30,7 +30,7 @@ from plausibody.synth.chance import Chance
 from plausibody.synth.charts import PART6_OF_24
 from plausibody.synth.corrupt import rectangles, remove_labels
 from plausibody.synth.raster import rasterize_labels
-from plausibody.synth.scene import CameraSettings, ViewSettings, draw_camera, draw_view
+from plausibody.synth.scene import CameraSettings, ViewSettings, draw_camera, draw_view, stand_back
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.views import VIEWPOINTS
 
@@ -118,7 +118,7 @@ class StrapsRecipe:
         )
         vertices = pose_body(self.assets.template, parameters.shape, parameters.rotations).vertices
         joints = regress(self.assets.regressors.coco17, vertices)
-        camera = draw_camera(chance, settings.camera)
+        camera = stand_back(draw_camera(chance, settings.camera), vertices)
         noise = chance.uniform("vertex_noise", vertices.shape[1], 2, low=-1.0, high=1.0)
         ragged = vertices.clone()
         ragged[..., :2] += settings.vertex_noise * noise

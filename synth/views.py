@@ -8,9 +8,12 @@ rotation of the world into the camera, so that every recipe works with every pos
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar
 
 from plausibody.synth.scene import CameraSettings, ViewSettings
+
+Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ VIEWPOINTS = {
             elevation_std=math.radians(20),
             elevation_limit=math.radians(60),
             roll_std=math.radians(8),
-            nearest=0.8,
+            nearest=1.3,
             farthest=20.0,
             off_axis=0.15,
         ),
@@ -73,8 +76,46 @@ VIEWPOINTS = {
             depth=(0.8, 12.0),
             depth_logarithmic=True,
             fill=(0.5, 1.6),
+            bounded=True,
         ),
         truncated=0.2,
     ),
 }
 """Every camera is of a picture of 256 x 256 px."""
+
+
+def seen_from(settings: Settings, name: str) -> Settings:
+    """Gives a recipe's settings with another recipe's view, camera and truncation.
+
+    Replaces the fields `view`, `camera` and `truncated` wherever the settings have them, also in
+    parts of them; all else stays.
+
+    Args:
+        settings: A frozen dataclass.
+        name: One of `VIEWPOINTS`.
+
+    Raises:
+        ValueError: If there is no such viewpoint, or nothing in the settings that it could replace.
+    """
+    if name not in VIEWPOINTS:
+        raise ValueError(f"viewpoint: wanted one of {', '.join(VIEWPOINTS)}, got {name!r}")
+    values, replaced = vars(VIEWPOINTS[name]), set()
+
+    def place(part: Any) -> Any:
+        changes = {}
+        for field in fields(part):
+            value = getattr(part, field.name)
+            if field.name in values:
+                changes[field.name] = values[field.name]
+                replaced.add(field.name)
+            elif is_dataclass(value):
+                changes[field.name] = place(value)
+        return replace(part, **changes)
+
+    changed: Settings = place(settings)
+    if "view" not in replaced:
+        raise ValueError(
+            f"viewpoint: wanted settings of a recipe, got {type(settings).__name__}, "
+            "which has no view"
+        )
+    return changed

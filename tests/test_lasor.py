@@ -19,13 +19,14 @@ from plausibody.synth.occluders import BorderSettings
 from plausibody.synth.people import PeopleSettings
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import StrapsSettings
+from plausibody.synth.views import VIEWPOINTS, seen_from
 
 COUNT = 48
 SIZE = 96
 CLEAN = StrapsSettings(size=SIZE, part_removed=(0.0,) * 6, occluded=0.0, joint_noise=0.0)
 """STRAPS without anything that goes wrong."""
 NOBODY, NOTHING = PeopleSettings(present=0.0), ObjectSettings(present=0.0)
-OPEN = BorderSettings(present=0.0)
+OPEN = BorderSettings(truncated=0.0)
 
 
 def recipe(assets: SynthAssets, **changes: object) -> LasorRecipe:
@@ -85,7 +86,7 @@ def test_each_kind_of_occlusion_hides_people(assets: SynthAssets, what: str) -> 
     always = {
         "people": PeopleSettings(present=1.0),
         "objects": ObjectSettings(present=1.0),
-        "border": BorderSettings(present=1.0),
+        "border": BorderSettings(truncated=1.0),
     }
     batch = lasor(assets, **(never | {what: always[what]}))
     assert (share(batch) < 0.99).double().mean() > 0.7
@@ -142,7 +143,7 @@ def test_noise_of_hidden_joints_is_doubled(assets: SynthAssets) -> None:
 
 
 def test_joints_beyond_the_border_are_never_reported(assets: SynthAssets) -> None:
-    cut = BorderSettings(present=1.0, bottom=1.0, most=0.5)
+    cut = BorderSettings(truncated=1.0, bottom=1.0, most=0.5)
     batch = lasor(assets, people=NOBODY, objects=NOTHING, border=cut, dropped=0.0)
     whole = lasor(assets, people=NOBODY, objects=NOTHING, border=OPEN, dropped=0.0)
     assert batch.proxy.keypoints[..., 2].sum() < 0.9 * whole.proxy.keypoints[..., 2].sum()
@@ -152,6 +153,20 @@ def test_joints_beyond_the_border_are_never_reported(assets: SynthAssets) -> Non
     assert not (low & (batch.proxy.keypoints[..., 2] > 0)).any()
     beyond = (batch.target.keypoints[..., 1] + 1) * SIZE / 2 > bottom[:, None] + 1.5
     assert beyond.any(), "the target keeps them"
+
+
+def test_wide_views_cut_people_where_the_picture_ends(assets: SynthAssets) -> None:
+    wide = seen_from(recipe(assets, people=NOBODY, objects=NOTHING).settings, "wide")
+    assert wide.border.truncated == 0.2 and wide.straps.camera == VIEWPOINTS["wide"].camera
+    calm = dataclasses.replace(wide, border=OPEN)
+    make = LasorRecipe(calm, ProxySettings(size=SIZE, least_confidence=0.0), 3, assets)
+    batch, scene = make(torch.arange(COUNT)), make.draw_scene(Chance(3, torch.arange(COUNT)))
+    cut = share(batch) < 0.98
+    assert 0.1 < cut.double().mean() < 0.8 and share(batch).min() > 0.02
+    ends = scene.borders[cut]
+    assert ((ends == 0) | (ends == 256)).any(1).all()
+    assert scene.figure.surface[..., 2].min() > 0.25, "nobody reaches behind the camera"
+    assert (batch.channels["amodal"].sum((1, 2)) > 100).all()
 
 
 def test_nobody_is_hidden_entirely(assets: SynthAssets) -> None:

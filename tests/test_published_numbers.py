@@ -13,13 +13,14 @@ from plausibody.models.proxy import ProxySettings
 from plausibody.models.rotations import axis_rotation
 from plausibody.synth.chance import Chance
 from plausibody.synth.lasor import LasorRecipe, LasorSettings
+from plausibody.synth.lite import LiteSettings
 from plausibody.synth.objects import KINDS, LOOSE, draw_objects
 from plausibody.synth.occluders import draw_borders
 from plausibody.synth.people import draw_people
-from plausibody.synth.scene import draw_camera, draw_tilt, draw_view
+from plausibody.synth.scene import draw_camera, draw_tilt, draw_view, stand_back
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import StrapsRecipe, StrapsSettings
-from plausibody.synth.views import VIEWPOINTS
+from plausibody.synth.views import VIEWPOINTS, seen_from
 
 COUNT = 10_000
 LOW, HIGH = torch.zeros(COUNT, 2), torch.tensor([80.0, 200.0]).expand(COUNT, 2)
@@ -209,3 +210,28 @@ def test_elevations_are_uniform_where_that_is_asked_for() -> None:
     torch.testing.assert_close(
         draw_view(chance(), view)[:, :, 1], (tilt @ axis_rotation(1, torch.tensor(0.7)))[:, :, 1]
     )
+
+
+def test_any_recipe_can_be_seen_from_any_viewpoint() -> None:
+    wide = VIEWPOINTS["wide"]
+    assert seen_from(StrapsSettings(), "wide") == StrapsSettings(view=wide.view, camera=wide.camera)
+    lasor = seen_from(LasorSettings(), "wide")
+    assert lasor.straps.view == wide.view and lasor.people == LasorSettings().people
+    assert seen_from(LiteSettings(), "wide").view == wide.view
+    assert seen_from(seen_from(LasorSettings(), "wide"), "lasor") == LasorSettings()
+    with pytest.raises(ValueError, match="wanted one of straps, hierprob, lasor, wide, got 'far'"):
+        seen_from(StrapsSettings(), "far")
+    with pytest.raises(ValueError, match="CameraSettings, which has no view"):
+        seen_from(wide.camera, "straps")
+
+
+def test_who_reaches_behind_the_camera_stands_back() -> None:
+    camera = draw_camera(chance(), dataclasses.replace(VIEWPOINTS["wide"].camera, depth=(0.8, 2.0)))
+    # An arm of 1 m towards the camera, which looks along the world's -z.
+    reach = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, -0.2]]).expand(COUNT, 2, 3)
+    moved = stand_back(camera, reach)
+    depth = moved.project(reach)[..., 2]
+    assert depth.min() >= 0.3 - 1e-6
+    far = camera.translation[:, 2] > 1.3
+    assert far.any() and torch.equal(moved.translation[far], camera.translation[far])
+    assert torch.equal(moved.translation[:, :2], camera.translation[:, :2])
