@@ -18,9 +18,11 @@ from scipy.io.matlab import MatReadError
 from plausibody.assets.catalog import find_asset, search_directories
 from plausibody.assets.contents import DAMAGED, read_arrays, read_headers
 from plausibody.models.templates import GENDERS, load_template
-from plausibody.synth.backgrounds import PUBLISHED, open_reader
+from plausibody.synth.backgrounds import PUBLISHED as BACKGROUNDS
+from plausibody.synth.backgrounds import open_reader
 from plausibody.synth.charts import DENSEPOSE
 from plausibody.synth.pose_sources import NOT_AMASS
+from plausibody.synth.textures_published import PUBLISHED as TEXTURES
 
 State = Literal["as published", "other counts", "unusable", "missing"]
 Counts = Mapping[str, int]
@@ -209,27 +211,27 @@ ORIGINALS = (
     Original(
         "smpl_train_textures.npz",
         "training textures of SURREAL and MultiGarmentNet",
-        {"grey": 125, "nongrey": 792},
+        TEXTURES["train"],
         _count_textures,
         _HIERPROB,
-        "read in place, with SMPL and UV_Processed.mat",
+        "--set sources.textures=..., read in place",
     ),
     Original(
         "smpl_val_textures.npz",
         "validation textures of the same",
-        {"grey": 32, "nongrey": 76},
+        TEXTURES["val"],
         _count_textures,
         _HIERPROB,
-        "read in place, with SMPL and UV_Processed.mat",
+        "--set sources.textures=..., read in place",
     ),
     *(
         Original(
             f"lsun_backgrounds/{split}",
             f"LSUN backgrounds, {split}",
-            {"pictures": PUBLISHED[split]},
+            {"pictures": BACKGROUNDS[split]},
             _count_pictures,
             "LSUN (yf.io/p/lsun): folders of pictures, or its databases unpacked",
-            "read in place",
+            "--set sources.backgrounds=..., read in place",
         )
         for split in ("train", "val")
     ),
