@@ -20,6 +20,7 @@ from plausibody.models.losses import LiteWeights
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.regressor import RegressorSettings
 from plausibody.synth.generator import StreamSettings
+from plausibody.synth.stores import SourceSettings
 
 Settings = TypeVar("Settings")
 
@@ -64,7 +65,7 @@ class TrainSettings:
 @dataclass(frozen=True)
 class RendererSettings:
     backend: str = "auto"
-    """auto, torch or numba."""
+    """auto, torch, numba (CPU), triton (CUDA) or pytorch3d."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class RunConfig:
     gender: str = "neutral"
     """Of the body that is learnt."""
     train: TrainSettings = field(default_factory=TrainSettings)
+    sources: SourceSettings = field(default_factory=SourceSettings)
     stream: StreamSettings = field(default_factory=StreamSettings)
     proxy: ProxySettings = field(default_factory=ProxySettings)
     regressor: RegressorSettings = field(default_factory=RegressorSettings)
@@ -125,6 +127,15 @@ def straps() -> RunConfig:
         stream=StreamSettings(recipe="straps"),
         proxy=ProxySettings(size=256, least_confidence=0.0),
     )
+
+
+def stream_config(recipe: str) -> RunConfig:
+    """Gives a configuration whose stream is of a recipe: a preset, or the network of `straps`."""
+    if recipe in PRESETS:
+        return PRESETS[recipe]()
+    channel = "edges" if recipe == "hierprob" else "silhouette"
+    values = {"stream.recipe": recipe, "proxy.channel": channel}
+    return override(straps(), values)
 
 
 PRESETS = {"lite": lite, "lite-demo": lite_demo, "straps": straps}

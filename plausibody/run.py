@@ -9,6 +9,7 @@ RUN/weights.safetensors  the weights to use, with their card weights.json
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import time
@@ -19,8 +20,9 @@ from typing import Any
 from plausibody.config import RunConfig, known_keys, load_config, to_json
 from plausibody.models.checkpoint import CheckpointError, write_text
 from plausibody.preview import draw_predictions
-from plausibody.synth.generator import BatchGenerator, prefetch
-from plausibody.synth.stores import load_assets
+from plausibody.synth.generator import COLOURED, BatchGenerator, prefetch
+from plausibody.synth.looks import Looks
+from plausibody.synth.stores import SynthAssets, load_assets
 from plausibody.train import Progress, Trainer, export, fit, start_record
 
 _PARTS = {"config.json", "checkpoints", "curves.jsonl", "tensorboard", "weights.safetensors",
@@ -88,6 +90,18 @@ def _same_or_refuse(before: RunConfig, now: RunConfig) -> None:
         )  # fmt: skip
 
 
+def open_assets(config: RunConfig, split: str, looks: Looks | None = None) -> SynthAssets:
+    """Opens what the stream of a run draws from.
+
+    Args:
+        split: Of the poses.
+        looks: Textures and backgrounds, where they are open already.
+    """
+    coloured = config.stream.recipe in COLOURED and looks is None
+    assets = load_assets(split, config.gender, sources=config.sources, coloured=coloured)
+    return assets if looks is None else dataclasses.replace(assets, looks=looks)
+
+
 def train_run(
     config: RunConfig,
     out: Path,
@@ -113,7 +127,7 @@ def train_run(
     """
     from torch.utils.tensorboard import SummaryWriter  # slow to import, needed only here
 
-    assets = load_assets("train", config.gender)
+    assets = open_assets(config, "train")
     trainer = Trainer(config, assets, device)
     checkpoints = out / "checkpoints"
     figures: dict[str, float] = {}
@@ -129,10 +143,9 @@ def train_run(
                 raise
             say(f"no finished checkpoint yet, starting over ({error})")
     backend = config.renderer.backend
-    batches = BatchGenerator(config, assets)
-    shown = BatchGenerator.of(
-        config.stream, config.proxy, load_assets("val", config.gender), PICTURED, backend
-    )[0]
+    batches = BatchGenerator(config, assets, trainer.device)
+    held_out = open_assets(config, "val", assets.looks)
+    shown = BatchGenerator.of(config.stream, config.proxy, held_out, PICTURED, backend)[0]
     record = start_record(config)
     started = time.time()
     _forget_after(out / "curves.jsonl", trainer.step)

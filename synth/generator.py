@@ -7,6 +7,7 @@ sample n is the same bit for bit whatever the batch size.
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import threading
 from collections import OrderedDict
@@ -21,6 +22,7 @@ from torch import Tensor
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.records import concatenate, take
 from plausibody.synth.batch import Batch
+from plausibody.synth.hierprob import CHANNELS, HierprobRecipe, HierprobSettings
 from plausibody.synth.lasor import LasorRecipe, LasorSettings
 from plausibody.synth.lite import LiteRecipe, LiteSettings
 from plausibody.synth.stores import SynthAssets
@@ -33,7 +35,9 @@ BLOCK_CUDA = 256
 """The same on a GPU, where launching kernels costs more than their work."""
 
 
-RECIPES = ("lite", "straps", "lasor")
+RECIPES = ("lite", "straps", "hierprob", "lasor")
+COLOURED = ("hierprob",)
+"""Those that draw textures and backgrounds."""
 
 
 @runtime_checkable
@@ -53,7 +57,14 @@ class StreamSettings:
     seed: int = 0
     lite: LiteSettings = field(default_factory=LiteSettings)
     straps: StrapsSettings = field(default_factory=StrapsSettings)
+    hierprob: HierprobSettings = field(default_factory=HierprobSettings)
     lasor: LasorSettings = field(default_factory=LasorSettings)
+
+
+def keep_channels(stream: StreamSettings) -> StreamSettings:
+    """Asks the recipe to keep in its batches everything that it can render."""
+    everything = dataclasses.replace(stream.hierprob, channels=CHANNELS)
+    return dataclasses.replace(stream, hierprob=everything)
 
 
 @runtime_checkable
@@ -176,6 +187,13 @@ def _build_recipe(
         )
     if stream.recipe == "straps":
         return StrapsRecipe(stream.straps, proxy, stream.seed, assets, backend)
+    if stream.recipe == "hierprob":
+        if assets.looks is None:
+            raise ValueError(
+                "recipe hierprob: wanted assets with textures and backgrounds, got none; "
+                "do: load_assets(..., coloured=True)"
+            )
+        return HierprobRecipe(stream.hierprob, proxy, stream.seed, assets, assets.looks, backend)
     if stream.recipe == "lasor":
         return LasorRecipe(stream.lasor, proxy, stream.seed, assets, backend)
     raise ValueError(f"recipe: wanted one of {', '.join(RECIPES)}, got {stream.recipe!r}")

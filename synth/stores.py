@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,26 @@ from plausibody.models.markers import JointRegressors
 from plausibody.models.records import to_device
 from plausibody.models.templates import load_template
 from plausibody.synth.lite import CoarseBody, coarse_body
+from plausibody.synth.looks import Looks, load_looks
 from plausibody.synth.poses import PoseBank, load_poses
 from plausibody.synth.scene import JointLimits
+from plausibody.synth.texture_cache import TextureSettings
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """Where a stream's poses, textures and backgrounds come from: what ships, or a user's."""
+
+    poses: str = "poses/cmu.h5"
+    """A pose store: a path, or a name below one of the asset folders."""
+    textures: str = "procedural"
+    """procedural, or a file of published textures or a store of them."""
+    texture_count: int = 64
+    """How many are made (procedural)."""
+    texture_size: tuple[int, int] = (600, 400)
+    """Their height and width [px] (procedural)."""
+    backgrounds: str = "panoramas"
+    """panoramas, procedural, or the path of an LSUN database, a picture store or a folder."""
 
 
 @dataclass(frozen=True)
@@ -34,25 +53,38 @@ class SynthAssets:
     bank: PoseBank
     limits: JointLimits
     """Of the training poses, whichever split the bank holds."""
+    looks: Looks | None = None
+    """Textures and backgrounds, for recipes with colours."""
 
     def to(self, device: torch.device | str) -> SynthAssets:
-        return to_device(self, device)
+        moved = to_device(dataclasses.replace(self, looks=None), device)
+        looks = None if self.looks is None else self.looks.to(device)
+        return dataclasses.replace(moved, looks=looks)
 
 
 def load_assets(
-    split: str = "train", gender: str = "neutral", directories: Sequence[Path] | None = None
+    split: str = "train",
+    gender: str = "neutral",
+    directories: Sequence[Path] | None = None,
+    sources: SourceSettings | None = None,
+    coloured: bool = False,
 ) -> SynthAssets:
     """Opens the open body and a split of the pose store.
 
     Args:
         split: train, val or test.
         directories: Where assets are looked for, instead of the usual places.
+        sources: What to draw from; what ships if None.
+        coloured: Whether to open textures and backgrounds too. The first time textures are made,
+            which takes a minute.
     """
+    sources = sources or SourceSettings()
     template = load_template("open", gender, directories)
     regressors = load_regressors(template, directories)
     coarse = _topology_checked(find_asset("body/coarse.npz", directories), template)
     charts = _topology_checked(find_asset("body/charts.npz", directories), template)
-    poses = find_asset("poses/cmu.h5", directories)
+    poses = Path(sources.poses)
+    poses = poses if poses.is_file() else find_asset(sources.poses, directories)
     limits = JointLimits.of(load_poses(poses, "train"))
     return SynthAssets(
         template=template,
@@ -68,7 +100,17 @@ def load_assets(
         supervised=torch.from_numpy(coarse["supervised"].astype(np.int64)),
         bank=load_poses(poses, split),
         limits=limits,
+        looks=_load_looks(template, sources, directories) if coloured else None,
     )
+
+
+def _load_looks(
+    template: BodyTemplate, sources: SourceSettings, directories: Sequence[Path] | None
+) -> Looks:
+    textures: str | TextureSettings = sources.textures
+    if textures == "procedural":
+        textures = TextureSettings(count=sources.texture_count, size=sources.texture_size)
+    return load_looks(template, textures, sources.backgrounds, directories)
 
 
 def load_regressors(

@@ -21,6 +21,10 @@ from plausibody.commands.terminal import (
     usage_errors,
 )
 
+RECIPES = ("lite", "straps", "hierprob", "lasor")
+LEAST_FOR_CARD = 1000
+"""Samples; fewer say little about what a stream covers."""
+
 
 @click.command("train")
 @click.option("--method", type=click.Choice(["straps", "lite"]), help="Which system to train.")
@@ -88,33 +92,62 @@ def train_command(
 
 
 @click.command("preview")
-@click.option("--method", type=click.Choice(["straps", "lite"]), default="lite")
+@click.option(
+    "--method",
+    type=click.Choice(RECIPES),
+    default="lite",
+    help="Whose stream to show.",
+)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Overrides a setting.")
 @click.option("--step", type=int, default=0, help="Which training step to show.")
-@click.option("--seed", type=int, default=0)
-@click.option("--count", type=int, default=32, help="How many of its samples.")
+@click.option("--seed", type=int, help="Of the stream.")
+@click.option("--count", type=int, default=8, help="How many of its samples.")
+@click.option("--card", is_flag=True, help="Plot what many samples cover instead.")
 @click.option(
     "--config", "config_file", type=click.Path(path_type=Path), help="config.json of a run."
 )
 @click.option("--out", type=click.Path(path_type=Path), default=Path("preview.png"))
 def preview_command(
-    method: str, step: int, seed: int, count: int, config_file: Path | None, out: Path
+    method: str,
+    settings: tuple[str, ...],
+    step: int,
+    seed: int | None,
+    count: int,
+    card: bool,
+    config_file: Path | None,
+    out: Path,
 ) -> None:
-    """Draw what training sees: a contact sheet of any batch of the stream."""
+    """Draw what training sees: every channel of any batch of the stream, or what it covers."""
     with helpful_errors():
         from plausibody import config as configs
-        from plausibody.predict.drawing import save_picture, tile
-        from plausibody.preview import draw_proxies
-        from plausibody.synth.generator import BatchGenerator
-        from plausibody.synth.stores import load_assets
+        from plausibody.contact_sheet import contact_sheet
+        from plausibody.coverage import measure_coverage
+        from plausibody.plots import draw_coverage
+        from plausibody.predict.drawing import save_picture
+        from plausibody.run import open_assets
+        from plausibody.synth.generator import BatchGenerator, keep_channels
 
-        config = configs.load_config(config_file) if config_file else configs.preset(method)
-        if config_file is None:
-            config = configs.override(config, {"stream.seed": seed})
-        size = config.train.batch_size
-        generator = BatchGenerator(config, load_assets("train", config.gender))
-        batch = generator.samples(step * size, min(count, size))
-        save_picture(tile(list(draw_proxies(batch)), columns=8), out)
-        tell(f"{out}: samples {step * size} to {step * size + len(batch) - 1}")
+        with usage_errors():
+            config = (
+                configs.load_config(config_file) if config_file else configs.stream_config(method)
+            )
+            values: dict[str, Any] = dict(configs.parse_settings(settings))
+            values |= {"stream.seed": seed} if seed is not None else {}
+            config = configs.override(config, values)
+            if not card:
+                config = dataclasses.replace(config, stream=keep_channels(config.stream))
+        prepare_cpu(0)
+        assets = open_assets(config, "train")
+        generator = BatchGenerator(config, assets)
+        first = step * config.train.batch_size
+        if card:
+            count = max(count, LEAST_FOR_CARD)
+            coverage = measure_coverage(generator, assets, count, first)
+            picture = draw_coverage(coverage, f"{config.stream.recipe}, {count} samples")
+        else:
+            picture = contact_sheet(generator.samples(first, count))
+        save_picture(picture, out)
+        tell(f"{out}: samples {first} to {first + count - 1}")
 
 
 @click.command("bench")
