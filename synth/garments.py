@@ -25,6 +25,7 @@ from plausibody.models.skeleton import SMPL24
 from plausibody.synth.canvas import SEMANTICS, label_number
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import COLUMNS, ROWS, Chart
+from plausibody.synth.texels import LANDMARKS
 from plausibody.synth.textures import TextureBank
 from plausibody.synth.wardrobe import HAIR, LOWER, SHOES, UPPER
 
@@ -46,13 +47,13 @@ class GarmentSettings:
     upper: dict[str, Range] = field(
         default_factory=lambda: {
             "none": (0.0, 0.0), "bra": (0.001, 0.006), "tank": (0.002, 0.022),
-            "t-shirt": (0.004, 0.045), "long": (0.003, 0.045), "jacket": (0.015, 0.065),
+            "t-shirt": (0.004, 0.042), "long": (0.003, 0.042), "jacket": (0.012, 0.06),
         }
     )  # fmt: skip
     lower: dict[str, Range] = field(
         default_factory=lambda: {
             "briefs": (0.001, 0.005), "shorts": (0.006, 0.04), "knee": (0.006, 0.04),
-            "trousers": (0.004, 0.04), "leggings": (0.001, 0.004), "skirt": (0.004, 0.05),
+            "trousers": (0.003, 0.034), "leggings": (0.001, 0.004), "skirt": (0.004, 0.05),
         }
     )  # fmt: skip
     hair: dict[str, Range] = field(
@@ -368,5 +369,9 @@ def _hang(place: Float[Tensor, "V 3"], joints: Float[Tensor, "24 3"]) -> Float[T
     sleeve = 0.4 + 0.4 * ((reach - shoulder[0]) / (elbow - shoulder[0])).clamp(0, 1)
     upper = torch.where(reach > shoulder[0] + 0.02, sleeve, trunk)
     lower = 0.35 + 0.65 * ((pelvis - height) / (pelvis - hip + 0.15)).clamp(0, 1)
-    others = {"upper": upper, "lower": lower}
+    eye, ear = place[LANDMARKS["left_eye"]], place[LANDMARKS["left_ear"]]
+    # Beards are shorter than hair: below the eyes, and before the ears.
+    above, behind = (height - eye[1] + 0.04) / 0.04, (ear[2] + 0.04 - place[:, 2]) / 0.04
+    hair = 0.35 + 0.65 * torch.maximum(above, behind).clamp(0, 1)
+    others = {"upper": upper, "lower": lower, "hair": hair}
     return torch.stack([others.get(name, torch.ones_like(height)) for name in GARMENTS])

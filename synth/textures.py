@@ -1,4 +1,4 @@
-"""Textures of people: painted by a program, or as published for SMPL.
+"""Textures of people: painted by a program, or of another origin in the same form.
 
 A procedural texture is a function of a seed and its number. It comes with the label of every texel,
 so that pictures have exact labels of clothes, and with the kinds of its garments, so that their
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +16,6 @@ from jaxtyping import Bool, Int, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from plausibody.assets.contents import read_arrays
 from plausibody.models.records import to_device
 from plausibody.synth.canvas import SEMANTICS, Canvas
 from plausibody.synth.chance import Chance
@@ -132,32 +130,4 @@ def join_textures(textures: list[Texture]) -> TextureBank:
         semantics=torch.from_numpy(np.stack([texture.semantics for texture in textures])),
         garments=torch.tensor([texture.garments for texture in textures], dtype=torch.uint8),
         grey=torch.tensor([texture.grey for texture in textures]),
-    )
-
-
-def read_published(path: Path) -> TextureBank:
-    """Opens textures as published for HierProb3D: `smpl_train_textures.npz` and its like.
-
-    They lie in the atlas of DensePose's chart: use them with SMPL and `UV_Processed.mat`.
-
-    Raises:
-        ValueError: If the file is damaged, or its arrays are not what was published.
-    """
-    data = read_arrays(path, ("grey", "nongrey"))
-    wanted = "grey and nongrey, uint8 [T 1200 800 3]"
-    if not data:
-        raise ValueError(f"{path}: wanted {wanted}, came neither; do: take the file as published")
-    for name, images in data.items():
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (1200, 800, 3):
-            raise ValueError(
-                f"{path}: wanted {wanted}, came {name} as {images.dtype} {list(images.shape)}; "
-                "do: take the file as published"
-            )
-    nongrey, grey = (data.get(name, np.empty((0, 1200, 800, 3), np.uint8)) for name in
-                     ("nongrey", "grey"))  # fmt: skip
-    return TextureBank(
-        images=torch.from_numpy(np.concatenate([nongrey, grey])),
-        semantics=None,
-        garments=None,
-        grey=torch.arange(len(nongrey) + len(grey)) >= len(nongrey),
     )

@@ -24,7 +24,6 @@ from plausibody.synth.textures import (
     draw_texture,
     join_textures,
     paint_texture,
-    read_published,
 )
 from plausibody.synth.wardrobe import LOWER, SHOES, UPPER, Draw, draw_outfit
 
@@ -222,29 +221,6 @@ def test_the_cache_is_where_the_platform_says(monkeypatch) -> None:
     assert cache_folder() == Path("/somewhere/plausibody")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder().is_relative_to(Path.home())
-
-
-def test_published_textures_are_read_and_checked(tmp_path: Path) -> None:
-    path = tmp_path / "smpl_train_textures.npz"
-    images = np.zeros((3, 1200, 800, 3), np.uint8)
-    images[2] = 7
-    np.savez_compressed(path, grey=images[2:], nongrey=images[:2])
-    bank = read_published(path)
-    assert bank.grey.tolist() == [False, False, True]
-    assert bank.images[2].float().mean() == 7
-    assert bank.semantics is None
-    np.savez_compressed(path, grey=images[2:], nongrey=images[:2].astype(np.float32))
-    with pytest.raises(ValueError, match=r"nongrey as float32 \[2, 1200, 800, 3\]"):
-        read_published(path)
-    np.savez_compressed(path, grey=images[:, :800])
-    with pytest.raises(ValueError, match=r"grey as uint8 \[3, 800, 800, 3\]"):
-        read_published(path)
-    np.savez_compressed(path, other=images[:1])
-    with pytest.raises(ValueError, match="came neither"):
-        read_published(path)
-    path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(ValueError, match="cut short"):
-        read_published(path)
 
 
 @pytest.mark.parametrize("size", [(600, 401), (50, 400), (601, 400)])
