@@ -30,7 +30,9 @@ class Viewpoint:
 _LEVEL = ViewSettings(elevation_mean=math.radians(5), elevation_std=math.radians(10))
 
 VIEWPOINTS = {
-    # STRAPS, released configuration: so far away that the picture is nearly orthographic.
+    # STRAPS, released configuration: so far away that the picture is nearly orthographic, and the
+    # place in it, cropped anyway, does not matter. Its 0.2 m centres a body turned about its
+    # pelvis; ours turns about its origin, which -0.2 m would centre, as HierProb3D's does.
     "straps": Viewpoint(
         view=_LEVEL,
         camera=CameraSettings(
