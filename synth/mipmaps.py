@@ -10,6 +10,7 @@ texture and in the picture, so no derivatives over pixels are needed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -55,6 +56,12 @@ class MipMaps:
 
     def __len__(self) -> int:
         return len(self.texels)
+
+    @cached_property
+    def table(self) -> Int[Tensor, "L 3"]:
+        """Start, height and width of each level, where the textures are."""
+        rows = [(level.start, level.height, level.width) for level in self.levels]
+        return torch.tensor(rows, device=self.texels.device)
 
     def to(self, device: torch.device | str) -> MipMaps:
         return to_device(self, device)
@@ -156,19 +163,10 @@ def sample_semantics(
 
     Args: as of `sample`.
     """
-    start, height, width = _table(mipmaps, (level + 0.5).long())
+    start, height, width = mipmaps.table[(level + 0.5).long()].unbind(-1)
     left = torch.minimum((u * width).clamp(min=0).long(), width - 1)
     top = torch.minimum(((1 - v) * height).clamp(min=0).long(), height - 1)
     return mipmaps.texels[texture, start + ((part - 1) * height + top) * width + left, 3]
-
-
-def _table(
-    mipmaps: MipMaps, level: Int[Tensor, " N"]
-) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"], Int[Tensor, " N"]]:
-    """Gives start, height and width of levels."""
-    rows = [(one.start, one.height, one.width) for one in mipmaps.levels]
-    start, height, width = torch.tensor(rows, device=level.device)[level].unbind(-1)
-    return start, height, width
 
 
 def _bilinear(
@@ -179,7 +177,7 @@ def _bilinear(
     v: Float[Tensor, " N"],
     level: Int[Tensor, " N"],
 ) -> Float[Tensor, "N 3"]:
-    start, height, width = _table(mipmaps, level)
+    start, height, width = mipmaps.table[level].unbind(-1)
     x = torch.minimum((u * width - 0.5).clamp(min=0), width - 1.0)
     y = torch.minimum(((1 - v) * height - 0.5).clamp(min=0), height - 1.0)
     left, top = x.long(), y.long()

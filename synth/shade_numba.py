@@ -330,9 +330,8 @@ def _texture_arrays(job: Job) -> tuple[ndarray, ndarray, ndarray]:
     if mipmaps is None or job.texture is None:
         nothing = np.zeros((1, 1, 4), np.uint8)
         return nothing, np.array([[0, 1, 1]], np.int64), np.zeros(len(job.pixels), np.int64)
-    table = np.array([(one.start, one.height, one.width) for one in mipmaps.levels], np.int64)
     texture = np.ascontiguousarray(job.texture.numpy(), np.int64)
-    return mipmaps.texels.contiguous().numpy(), table, texture
+    return mipmaps.texels.contiguous().numpy(), mipmaps.table.numpy(), texture
 
 
 def _light_arrays(job: Job) -> tuple[ndarray, ndarray]:
