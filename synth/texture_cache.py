@@ -16,6 +16,8 @@ import queue
 import shutil
 import sys
 import threading
+import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +39,8 @@ _PAINTERS = (canvas, complexion, fabrics, tailor, texels, textures, wardrobe)
 """The modules that decide how a texture looks: a change of one makes new textures."""
 _BYTES_PER_TEXEL = 4
 """Three colours and a label; compression saves two thirds of it, and the reserve covers that."""
+_ABANDONED = 3600.0
+"""Nothing is written to a file for so long [s] unless its process is no more."""
 
 Painter = tuple[Texels, UInt8[np.ndarray, "P side side 3"]]
 """What painting needs: the texels and the photographed fabrics."""
@@ -183,7 +187,7 @@ def _make(folder: Path, painter: Painter, seed: int, number: int) -> None:
     if target.exists():
         return  # another process was faster
     texture = paint_texture(*painter, seed, number)
-    unfinished = target.with_suffix(f".{os.getpid()}.tmp")
+    unfinished = target.with_suffix(f".{uuid.uuid4().hex}.tmp")
     try:
         with unfinished.open("wb") as file:
             np.savez_compressed(
@@ -245,21 +249,13 @@ def _file(folder: Path, number: int) -> Path:
 
 
 def _remove_unfinished(folder: Path) -> None:
-    """Removes what processes left behind that are no more; others may be at work."""
+    """Removes what killed processes left behind; others may be at work, on other machines too."""
     for path in folder.glob("*.tmp"):
-        owner = path.suffixes[-2].removeprefix(".")
-        if owner.isdigit() and not _is_alive(int(owner)):
-            path.unlink(missing_ok=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+        try:
+            if time.time() - path.stat().st_mtime > _ABANDONED:
+                path.unlink()
+        except FileNotFoundError:
+            continue  # finished, or removed by another process
 
 
 def _is_whole(folder: Path, number: int) -> bool:

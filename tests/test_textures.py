@@ -160,7 +160,8 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, monkeypatch) -> None
     shutil.copytree(folder, copy)
     (copy / "00000.npz").unlink()
     (copy / "00001.npz").write_bytes((folder / "00001.npz").read_bytes()[:500])
-    (copy / "00001.99999999.tmp").write_bytes(b"half")
+    (copy / "00001.0123abcd.tmp").write_bytes(b"half")
+    os.utime(copy / "00001.0123abcd.tmp", (0, 0))
     made = []
     real = texture_cache._make
     monkeypatch.setattr(texture_cache, "_make", lambda *args: made.append(args[-1]) or real(*args))
