@@ -17,8 +17,8 @@ Pose Estimation from Images in the Wild", 2021, and its released code and config
 - A joint's place is moved by left-right swaps and noise; whether it is seen is not.
 - Training only: validation in the release is random in the same way.
 
-Of `settings.channels`, everything is drawn in the crop as it is before parts go missing, but
-`silhouette` and `rgb`, which are as the regressor's edges see them.
+Of `settings.channels`, `rgb` and `silhouette` show what is left of the person, within the picture:
+beyond it both are 0. Everything else is drawn in the whole crop, before parts go missing.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from plausibody.models.body import PosedBody, pose_body, regress, vertex_normals
 from plausibody.models.camera import PerspectiveCamera, world_to_camera
@@ -198,6 +199,18 @@ class Damage:
     seen: Bool[Tensor, "batch 17"]
 
 
+@dataclass(frozen=True)
+class Scene:
+    """All that chance decides about a picture, but what is behind the person."""
+
+    crop: Crop
+    damage: Damage
+    texture: Int[Tensor, " batch"]
+    lights: Lights
+    gain: Float[Tensor, "batch 3 1 1"]
+    """Factors of red, green and blue."""
+
+
 def damage(
     chance: Chance,
     truth: Float[Tensor, "batch 17 2"],
@@ -208,7 +221,7 @@ def damage(
 
     Args:
         truth: Key points in the crop [px].
-        visible: Which of them are inside the picture, the crop, and not behind the body.
+        visible: Which of them can be seen before anything goes wrong.
     """
     size = settings.size
     removed = draw_removed(chance, settings.part_removed)
@@ -259,27 +272,48 @@ class HierprobRecipe:
             self._wardrobe = build_wardrobe(looks.textures, assets.template, looks.chart)
 
     def __call__(self, numbers: Int[Tensor, " batch"]) -> Batch:
-        crop = self.draw_crop(Chance(self.seed, numbers))
-        self.looks.backgrounds.expect(Chance(self.seed, numbers))
+        chance = Chance(self.seed, numbers)
+        self.looks.backgrounds.expect(chance)
+        scene = self.draw_scene(chance)
         several = len(numbers) if numbers.is_cuda else CHUNK
         parts = [slice(at, at + several) for at in range(0, len(numbers), several)]
-        return concatenate([self._see(numbers[part], take(crop, part)) for part in parts])
+        return concatenate([self._look(numbers[part], take(scene, part)) for part in parts])
 
-    def _see(self, numbers: Int[Tensor, " batch"], crop: Crop) -> Batch:
-        chance, settings = Chance(self.seed, numbers), self.settings
-        drawn = self._render(chance, crop)
+    def draw_scene(self, chance: Chance) -> Scene:
+        """Draws everything but the background, before anything is rendered."""
+        crop, settings = self.draw_crop(chance), self.settings
+        whole = crop.truth.new_tensor([[0.0, 0.0, 1.0, 1.0]]) * settings.size
+        inside = _within(crop.truth, crop.borders) & _within(crop.truth, whole)
+        low, high = settings.gain
+        return Scene(
+            crop=crop,
+            damage=damage(chance, crop.truth, inside, settings),
+            texture=self._draw_texture(chance),
+            lights=draw_lights(chance, settings.light),
+            gain=chance.uniform("gain", 3, 1, 1, low=low, high=high),
+        )
+
+    def _look(self, numbers: Int[Tensor, " batch"], scene: Scene) -> Batch:
+        """Renders scenes and makes what the regressor reads of them."""
+        crop, settings = scene.crop, self.settings
+        drawn = self._render(scene)
         assert drawn.part24 is not None
         inside = inside_borders(crop.borders, settings.size)
-        whole = crop.truth.new_tensor([[0.0, 0.0, 1.0, 1.0]]) * settings.size
-        visible = _within(crop.truth, crop.borders) & _within(crop.truth, whole)
-        visible = visible & ~too_little_seen(count_parts(drawn.part24, inside), settings.least_part)
-        wrong = damage(chance, crop.truth, visible, settings)
-        picture, silhouette = self._compose(chance, drawn, wrong)
-        keypoints = torch.cat([wrong.places, wrong.seen[..., None].float()], -1)
+        counts = count_parts(drawn.part24, inside)
+        seen = scene.damage.seen & ~too_little_seen(counts, settings.least_part)
+        picture, silhouette = self._compose(numbers, drawn, scene)
         proxy = make_drawn_proxy(
-            Observation(keypoints, silhouette, picture), self.proxy, crop.borders
+            Observation(
+                keypoints=torch.cat([scene.damage.places, seen[..., None].float()], -1),
+                mask=silhouette,
+                picture=picture,
+            ),
+            self.proxy,
+            crop.borders,
         )
-        made = {"rgb": picture, "silhouette": proxy.silhouette, "joint_visibility": wrong.seen}
+        made = {"silhouette": proxy.silhouette, "joint_visibility": seen}
+        if "rgb" in settings.channels:
+            made["rgb"] = picture * inside[:, None]
         return Batch(
             proxy=proxy,
             target=Target(parameters=crop.parameters, keypoints=proxy.box.to_square(crop.truth)),
@@ -364,41 +398,44 @@ class HierprobRecipe:
         scale = chance.uniform("box/scale", low=least, high=most)
         return Box(centre=(low + high) / 2 + shift, side=(high - low).amax(1) * scale)
 
-    def _render(self, chance: Chance, crop: Crop) -> Rendering:
+    def _render(self, scene: Scene) -> Rendering:
         settings, looks = self.settings, self.looks
         wanted = {name for name in settings.channels if name in OUTPUTS}
         return render(
-            crop.pixels,
-            crop.vertices,
+            scene.crop.pixels,
+            scene.crop.vertices,
             self.assets.template.faces,
             looks.chart,
             (settings.size, settings.size),
             outputs=wanted | {"rgb", "silhouette", "part24"},
             textures=looks.mipmaps,
-            texture=self._draw_texture(chance),
-            lights=draw_lights(chance, settings.light),
-            eye=crop.eye,
+            texture=scene.texture,
+            lights=scene.lights,
+            eye=scene.crop.eye,
             supersample=settings.supersample,
             backend=self.backend,
         )
 
     def _compose(
-        self, chance: Chance, drawn: Rendering, wrong: Damage
+        self, numbers: Int[Tensor, " batch"], drawn: Rendering, scene: Scene
     ) -> tuple[Float[Tensor, "batch 3 size size"], Float[Tensor, "batch size size"]]:
         """Puts what is left of the person before a background; gives that and the silhouette."""
         assert drawn.part24 is not None and drawn.rgb is not None and drawn.silhouette is not None
-        settings, size = self.settings, self.settings.size
-        half = torch.full_like(wrong.square, settings.occluder / 2)
-        kept = keep_labels(drawn.part24, wrong.removed) & inside_borders(wrong.body, size)
+        wrong, size = scene.damage, self.settings.size
+        half = torch.full_like(wrong.square, self.settings.occluder / 2)
+        kept = keep_labels(drawn.part24, wrong.removed)
+        if self.settings.supersample > 1:
+            # Pixels that a part only touches have no label, and go with the part beside them.
+            beside = max_pool2d((~kept).float()[:, None], 3, 1, 1)[:, 0] > 0
+            kept = kept & ~(beside & (drawn.part24 == 0))
+        kept = kept & inside_borders(wrong.body, size)
         kept = kept & ~rectangles(wrong.square, half, (size, size))
         lit = inside_borders(wrong.picture, size)
-        background = self.looks.backgrounds.draw(chance, (size, size))
-        low, high = settings.gain
-        gain = chance.uniform("gain", 3, 1, 1, low=low, high=high)
+        background = self.looks.backgrounds.draw(Chance(self.seed, numbers), (size, size))
         cover = drawn.silhouette * kept
         picture = drawn.rgb * kept[:, None]
         picture.addcmul_(background.to(picture.dtype), (1 - cover[:, None]) / 255)
-        picture.mul_(gain).clamp_(max=1).mul_(lit[:, None])
+        picture.mul_(scene.gain).clamp_(max=1).mul_(lit[:, None])
         return picture, cover * lit
 
 

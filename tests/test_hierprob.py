@@ -18,6 +18,7 @@ from plausibody.models.skeleton import COCO17
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import PART14_OF_24, load_chart
+from plausibody.synth.garments import GarmentSettings
 from plausibody.synth.hierprob import (
     FOREARMS,
     LEGS,
@@ -44,8 +45,9 @@ from plausibody.synth.removal import (
 )
 from plausibody.synth.scene import CameraSettings, draw_camera
 from plausibody.synth.stores import SynthAssets
-from plausibody.synth.textures import TextureBank
+from plausibody.synth.textures import SEMANTICS, TextureBank, draw_texture
 from plausibody.synth.views import VIEWPOINTS
+from plausibody.synth.wardrobe import UPPER
 
 COUNT = 10_000
 SIZE = 96
@@ -396,20 +398,21 @@ def test_the_picture_shows_the_person_before_the_background(
 ) -> None:
     batch = make(assets, looks, grey=0.0)
     picture, person = batch.channels["rgb"], batch.channels["part24"] > 0
+    inside = picture.any(1)
+    beyond = ~inside
+    assert beyond.any() and (batch.proxy.silhouette[beyond] == 0).all(), "black"
     blue = torch.tensor([0.0, 0, 1])[:, None, None]
-    assert (picture.permute(0, 2, 3, 1)[~person] == blue[:, 0, 0]).all()
-    red, green, _ = picture.permute(0, 2, 3, 1)[person].unbind(-1)
+    assert (picture.permute(0, 2, 3, 1)[~person & inside] == blue[:, 0, 0]).all()
+    red, green, _ = picture.permute(0, 2, 3, 1)[person & inside].unbind(-1)
     assert (red > 0.39).all() and red.max() <= 1 and (green <= 0.51).all(), "but for highlights"
-    inside = batch.proxy.silhouette.bool()
-    assert (inside <= person).all() and 0.05 < inside.double().mean() < 0.6
+    shown = batch.proxy.silhouette.bool()
+    assert torch.equal(shown, person & inside) and 0.05 < shown.double().mean() < 0.6
 
 
 def test_grey_textures_are_one_in_twenty(assets: SynthAssets, looks: Looks) -> None:
     batch = make(assets, looks, 8, grey=1.0)
     picture = batch.channels["rgb"].permute(0, 2, 3, 1)[batch.channels["part24"] > 0]
     torch.testing.assert_close(picture[:, 0], picture[:, 2])
-    from plausibody.synth.textures import draw_texture
-
     assert HierprobSettings().grey == 0.05
     assert close(looks.textures.grey[draw_texture(chance(), looks.textures, 0.05)], 0.05)
 
@@ -422,7 +425,8 @@ def test_the_background_shows_where_parts_or_halves_or_squares_are_missing(
     labels = batch.channels["part24"]
     legs = torch.isin(labels, torch.tensor(LEGS, dtype=torch.uint8))
     assert legs.any() and (batch.proxy.silhouette[legs] == 0).all()
-    assert (batch.channels["rgb"][:, 2][legs] == 1).all()
+    legs = legs & batch.channels["rgb"].any(1)  # within the picture
+    assert legs.any() and (batch.channels["rgb"][:, 2][legs] == 1).all()
 
     batch = make(assets, looks, halves=HalvesSettings(0.0, 1.0, 0.0, row_range=4))
     assert (batch.proxy.silhouette[:, :44] == 0).all() and batch.proxy.silhouette[:, 52:].any()
@@ -432,6 +436,42 @@ def test_the_background_shows_where_parts_or_halves_or_squares_are_missing(
     missing = (whole.proxy.silhouette - batch.proxy.silhouette) > 0
     rows, columns = missing.any(2).sum(1), missing.any(1).sum(1)
     assert rows.max() == 18 and columns.max() == 18 and (rows > 0).double().mean() > 0.9
+
+
+def test_smooth_outlines_go_with_their_parts(assets: SynthAssets, looks: Looks) -> None:
+    everything = make(assets, looks, 8, part_removed=(1.0,) * 24, supersample=2)
+    whole = make(assets, looks, 8, supersample=2)
+    # Fingertips that no pixel's centre sees have no label within reach.
+    assert everything.proxy.silhouette.sum() < 2e-4 * whole.proxy.silhouette.sum()
+    soft = (whole.proxy.silhouette > 0) & (whole.proxy.silhouette < 1)
+    assert soft.any() and (whole.channels["part24"][soft] == 0).any()
+
+
+def test_clothes_stand_off_the_body_and_the_target_stays(assets: SynthAssets, looks: Looks) -> None:
+    bank = looks.textures
+    dressed = dataclasses.replace(
+        bank,
+        semantics=torch.full(bank.images.shape[:3], SEMANTICS.index("upper"), dtype=torch.uint8),
+        garments=torch.tensor([[UPPER.index("jacket"), 0, 0, 0]] * 2, dtype=torch.uint8),
+    )
+    wardrobe = Looks.of(looks.chart, dressed, looks.backgrounds)
+    far = CameraSettings(focal=(12000.0, 12000.0), place=(0.0, -0.3), depth=(90.0, 110.0))
+    changes = {"camera": far, "box_scale": (1.2, 1.2), "box_shift": 0.0}
+    naked = make(assets, wardrobe, 16, **changes)
+    clothed = make(assets, wardrobe, 16, garments=GarmentSettings(), **changes)
+    assert torch.equal(
+        naked.target.parameters.rotations, clothed.target.parameters.rotations
+    ) and torch.equal(naked.target.parameters.shape, clothed.target.parameters.shape)
+
+    def size(batch: Batch) -> Tensor:
+        """Area of the silhouette over that of the key points."""
+        spread = batch.target.keypoints.std(1).norm(dim=-1)
+        return batch.proxy.silhouette.sum((1, 2)) / spread.square()
+
+    growth = size(clothed) / size(naked)
+    assert growth.min() > 1.0 and 1.05 < growth.mean() < 2
+    with pytest.raises(ValueError, match="wanted textures with labels"):
+        make(assets, looks, 1, garments=GarmentSettings())
 
 
 def test_colours_are_scaled_one_by_one(assets: SynthAssets, looks: Looks) -> None:
