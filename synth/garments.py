@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from plausibody.models.body import BodyTemplate
+from plausibody.models.body import BodyTemplate, vertex_normals
 from plausibody.models.records import to_device
 from plausibody.models.skeleton import SMPL24
 from plausibody.synth.canvas import SEMANTICS, label_number
@@ -34,6 +34,8 @@ GARMENTS = ("hair", "upper", "lower", "shoes", "socks", "glove", "hat")
 _BODY = ("background", "skin", "eye", "lip", "brow")
 _WAVES = 8
 _SMOOTHING = 2
+_SPAN = 40
+"""Rounds of averaging with neighbours: over some 10 cm."""
 
 Range = tuple[float, float]
 
@@ -104,6 +106,8 @@ class Wardrobe:
     and where it rests on the body, nothing on skin."""
     garments: UInt8[Tensor, "T 4"]
     """Kinds in `wardrobe.UPPER`, `LOWER`, `HAIR` and `SHOES`."""
+    hollow: Float[Tensor, " V"]
+    """How deep a vertex lies between its surroundings [m]: cloth spans what skin follows."""
     waves: Float[Tensor, "W V"]
     """Smooth functions on the body that folds are mixed of."""
     leg: Float[Tensor, " V"]
@@ -120,6 +124,7 @@ class Wardrobe:
             labels=self.labels[:, vertices],
             cover=self.cover[..., vertices],
             garments=self.garments,
+            hollow=self.hollow[vertices],
             waves=self.waves[:, vertices],
             leg=self.leg[vertices],
             side=self.side[vertices],
@@ -205,6 +210,7 @@ def build_wardrobe(bank: TextureBank, template: BodyTemplate, chart: Chart) -> W
         labels=labels,
         cover=cover,
         garments=bank.garments,
+        hollow=_hollow(place, template.faces),
         waves=_waves(place),
         leg=leg,
         side=torch.where(on_leg, place[:, 0].sign(), 0.0),
@@ -254,6 +260,8 @@ def _thickness(
     tightest, loosest = _ranges(wardrobe.garments[texture].long(), settings).unbind(-1)
     full = (tightest + loose * (loosest - tightest)) * worn[:, None] / 255
     thickness = torch.einsum("bg,bgv->bv", full, wardrobe.cover[texture].float())
+    # The looser the cloth, the deeper the hollows that it spans.
+    thickness = thickness + torch.minimum(wardrobe.hollow, thickness)
     mixture = chance.normal("garments/folds", _WAVES, std=settings.folds / _WAVES**0.5)
     return thickness * (1 + mixture @ wardrobe.waves).clamp(min=0.2)
 
@@ -347,6 +355,15 @@ def _averaged(values: Float[Tensor, "C V"], faces: Int[Tensor, "F 3"]) -> Float[
     total = total.index_add(1, b, values[:, a] + values[:, c])
     total = total.index_add(1, c, values[:, a] + values[:, b])
     return total / (1 + 2 * torch.bincount(faces.flatten(), minlength=values.shape[1]))
+
+
+def _hollow(place: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"]) -> Float[Tensor, " V"]:
+    """Measures how far a smoothed body rises above the body itself [m]."""
+    smooth = place.T
+    for _ in range(_SPAN):
+        smooth = _averaged(smooth, faces)
+    depth = ((smooth.T - place) * vertex_normals(place, faces)).sum(1).clamp(min=0)
+    return _averaged(depth[None], faces)[0]
 
 
 def _waves(place: Float[Tensor, "V 3"]) -> Float[Tensor, "W V"]:
