@@ -45,6 +45,7 @@ from plausibody.synth.corrupt import rectangles, swap_pairs
 from plausibody.synth.garments import GarmentSettings, build_wardrobe, dress
 from plausibody.synth.looks import Looks
 from plausibody.synth.mass import MassIndex
+from plausibody.synth.occluders import BorderSettings, draw_borders, within
 from plausibody.synth.removal import (
     HalvesSettings,
     count_parts,
@@ -65,6 +66,7 @@ from plausibody.synth.scene import (
     draw_pose,
     draw_shape,
     draw_view,
+    stand_back,
 )
 from plausibody.synth.shading import OUTPUTS, Lights
 from plausibody.synth.stores import SynthAssets
@@ -79,8 +81,6 @@ FOREARMS = (3, 4, 19, 20, 21, 22)
 _RARE, _OFTEN = 0.05, 0.1
 CHUNK = 8
 """People drawn at a time on a CPU: their pictures then stay in its cache."""
-_NEAR = 0.05
-"""What is nearer to the camera than this is not drawn [m]."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,8 @@ class HierprobSettings:
     """Ours: clothes stand off the body with probability `worn`; the release paints them on."""
     supersample: int = 1
     """2 draws smooth outlines: ours."""
+    border: BorderSettings = field(default_factory=lambda: BorderSettings(truncated=0.0))
+    """Ours: how often the picture ends within the person, besides where it ends by itself."""
     extreme_crop: float = 0.1
     """Probability that the box leaves out legs, or legs and forearms, half of the time each."""
     box_scale: tuple[float, float] = (0.9, 1.4)
@@ -282,8 +284,8 @@ class HierprobRecipe:
     def draw_scene(self, chance: Chance) -> Scene:
         """Draws everything but the background, before anything is rendered."""
         crop, settings = self.draw_crop(chance), self.settings
-        whole = crop.truth.new_tensor([[0.0, 0.0, 1.0, 1.0]]) * settings.size
-        inside = _within(crop.truth, crop.borders) & _within(crop.truth, whole)
+        inside = within(crop.truth, crop.borders)
+        inside = inside & ((crop.truth >= 0) & (crop.truth < settings.size)).all(-1)
         low, high = settings.gain
         return Scene(
             crop=crop,
@@ -334,12 +336,12 @@ class HierprobRecipe:
         )
         posed = pose_body(assets.template, parameters.shape, parameters.rotations)
         joints = regress(assets.regressors.coco17, posed.vertices)
-        camera = draw_camera(chance, settings.camera)
         vertices = self._dress(chance, posed)
+        camera = stand_back(draw_camera(chance, settings.camera), vertices)
         surface = camera.project(vertices)
-        box = self._draw_box(chance, surface)
-        frame = surface.new_tensor([[0.0, 0.0], [1.0, 1.0]]) * settings.camera.size
-        borders = (box.to_square(frame.expand(len(surface), 2, 2)) + 1) * (settings.size / 2)
+        picture = self._draw_picture(chance, surface)
+        box = self._draw_box(chance, surface, picture)
+        borders = (box.to_square(picture.unflatten(1, (2, 2))) + 1) * (settings.size / 2)
         return Crop(
             parameters=parameters,
             vertices=vertices,
@@ -368,7 +370,28 @@ class HierprobRecipe:
     def _draw_texture(self, chance: Chance) -> Int[Tensor, " batch"]:
         return draw_texture(chance, self.looks.textures, self.settings.grey)
 
-    def _draw_box(self, chance: Chance, surface: Float[Tensor, "batch V 3"]) -> Box:
+    def _draw_picture(
+        self, chance: Chance, surface: Float[Tensor, "batch V 3"]
+    ) -> Float[Tensor, "batch 4"]:
+        """Draws where the picture ends: left, top, right, bottom [px]."""
+        frame = surface.new_tensor([0.0, 0.0, 1.0, 1.0]) * self.settings.camera.size
+        frame = frame.expand(len(surface), 4)
+        if self.settings.border.truncated == 0:
+            return frame
+        low = torch.maximum(surface[..., :2].amin(1), frame[:, :2])
+        high = torch.minimum(surface[..., :2].amax(1), frame[:, 2:])
+        borders = draw_borders(chance, low, high, self.settings.border)
+        return torch.cat(
+            [
+                torch.maximum(borders[:, :2], frame[:, :2]),
+                torch.minimum(borders[:, 2:], frame[:, 2:]),
+            ],
+            1,
+        )
+
+    def _draw_box(
+        self, chance: Chance, surface: Float[Tensor, "batch V 3"], picture: Float[Tensor, "batch 4"]
+    ) -> Box:
         """Puts a square round what the picture shows of the person, at times without the limbs."""
         settings = self.settings
         extreme = chance.chance("crop", settings.extreme_crop)
@@ -376,8 +399,7 @@ class HierprobRecipe:
         left_out = torch.stack([torch.zeros_like(extreme), forearms, extreme], 1)
 
         flat = surface[..., :2]
-        seen = _within(flat, flat.new_tensor([[0.0, 0.0, 1.0, 1.0]]) * settings.camera.size)
-        seen = (seen & (surface[..., 2] > _NEAR))[..., None]
+        seen = within(flat, picture)[..., None]
         low, high = torch.where(seen, flat, torch.inf), torch.where(seen, flat, -torch.inf)
         lows = torch.stack([low[:, group].amin(1) for group in self._groups], 1)
         highs = torch.stack([high[:, group].amax(1) for group in self._groups], 1)
@@ -390,8 +412,8 @@ class HierprobRecipe:
             torch.where(nothing, highs.amax(1), high),
         )
         nothing = (high - low).amax(1, keepdim=True) < 1
-        low = torch.where(nothing, 0.0, low)
-        high = torch.where(nothing, float(settings.camera.size), high)
+        low = torch.where(nothing, picture[:, :2], low)
+        high = torch.where(nothing, picture[:, 2:], high)
 
         least, most = settings.box_scale
         shift = chance.uniform("box/shift", 2, low=-settings.box_shift, high=settings.box_shift)
@@ -443,16 +465,12 @@ def draw_lights(chance: Chance, settings: LightSettings) -> Lights:
     """Draws a white point light for each person, anywhere round the body's origin."""
     direction = chance.normal("light/direction", 3)
     direction = direction / direction.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-
-    def draw(name: str, bounds: tuple[float, float]) -> Float[Tensor, "batch 3"]:
-        low, high = bounds
-        return chance.uniform(f"light/{name}", 1, low=low, high=high).expand(-1, 3)
-
+    ranges = (settings.ambient, settings.diffuse, settings.specular, settings.distance)
+    low, high = torch.tensor(ranges, device=direction.device).unbind(1)
+    drawn = low + (high - low) * chance.uniform("light", 4)
+    ambient, diffuse, specular, distance = (one.expand(-1, 3) for one in drawn.split(1, 1))
     return Lights(
-        ambient=draw("ambient", settings.ambient),
-        diffuse=draw("diffuse", settings.diffuse),
-        specular=draw("specular", settings.specular),
-        position=direction * draw("distance", settings.distance),
+        ambient=ambient, diffuse=diffuse, specular=specular, position=direction * distance
     )
 
 
@@ -466,9 +484,3 @@ def _groups(chart: Chart) -> list[Int[Tensor, " N"]]:
     kind = torch.zeros(25, dtype=torch.long, device=parts.device)
     kind[list(FOREARMS)], kind[list(LEGS)] = 1, 2
     return [chart.faces[kind[parts] == number].unique() for number in range(3)]
-
-
-def _within(
-    points: Float[Tensor, "batch N 2"], borders: Float[Tensor, "#batch 4"]
-) -> Bool[Tensor, "batch N"]:
-    return ((points >= borders[:, None, :2]) & (points < borders[:, None, 2:])).all(-1)

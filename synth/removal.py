@@ -78,13 +78,16 @@ def count_parts(
         labels: DensePose's parts.
         inside: Pixels that count; all if None.
     """
-    batch = len(labels)
     if inside is not None:
         labels = labels * inside
-    first = 25 * torch.arange(batch, dtype=torch.int32, device=labels.device)
-    counts = torch.bincount((labels.int() + first[:, None, None]).flatten(), minlength=25 * batch)
-    coarser = torch.tensor(PART14_OF_24, device=labels.device)
-    joined = torch.zeros(batch, 15, dtype=counts.dtype, device=labels.device)
+    batch, flat, device = len(labels), labels.flatten(1), labels.device
+    if labels.is_cuda:  # counting bins would wait for the GPU
+        counts = (flat[:, None] == torch.arange(25, device=device)[:, None]).sum(-1)
+    else:
+        first = 25 * torch.arange(batch, dtype=torch.int32)[:, None]
+        counts = torch.bincount((flat.int() + first).flatten(), minlength=25 * batch)
+    joined = torch.zeros(batch, 15, dtype=counts.dtype, device=device)
+    coarser = torch.tensor(PART14_OF_24, device=device)
     return joined.index_add(1, coarser, counts.reshape(batch, 25))
 
 
@@ -106,21 +109,24 @@ def draw_halves(
         size: Side of the picture [px].
     """
 
-    def line(which: str, reach: int) -> Float[Tensor, " batch"]:
-        return size // 2 - reach + chance.integer(f"{name}/{which}/at", 2 * reach).float()
+    # One draw for all: whether, where, and on which side.
+    bottom, top, side, at_bottom, at_top, at_side, which = chance.uniform(name, 7).unbind(1)
 
-    bottom = torch.where(
-        chance.chance(f"{name}/bottom", settings.bottom), line("bottom", settings.row_range), size
+    def line(at: Float[Tensor, " batch"], reach: int) -> Float[Tensor, " batch"]:
+        return size // 2 - reach + (2 * reach * at).floor()
+
+    column = line(at_side, settings.column_range)
+    left = (side < settings.side) & (which < 0.5)
+    right = (side < settings.side) & (which >= 0.5)
+    return torch.stack(
+        [
+            torch.where(left, column, 0.0),
+            torch.where(top < settings.top, line(at_top, settings.row_range), 0.0),
+            torch.where(right, column, size),
+            torch.where(bottom < settings.bottom, line(at_bottom, settings.row_range), size),
+        ],
+        1,
     )
-    top = torch.where(
-        chance.chance(f"{name}/top", settings.top), line("top", settings.row_range), 0.0
-    )
-    column = line("side", settings.column_range)
-    cut = chance.chance(f"{name}/side", settings.side)
-    left_goes = chance.chance(f"{name}/side/left", 0.5)
-    left = torch.where(cut & left_goes, column, 0.0)
-    right = torch.where(cut & ~left_goes, column, size)
-    return torch.stack([left, top, right, bottom], 1)
 
 
 def inside_borders(borders: Float[Tensor, "batch 4"], size: int) -> Bool[Tensor, "batch size size"]:

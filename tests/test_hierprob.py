@@ -31,6 +31,7 @@ from plausibody.synth.hierprob import (
 )
 from plausibody.synth.looks import Looks
 from plausibody.synth.mass import MassIndex, mass_index
+from plausibody.synth.occluders import BorderSettings
 from plausibody.synth.removal import (
     GOES_WITH,
     SHOWN_BY,
@@ -46,7 +47,7 @@ from plausibody.synth.removal import (
 from plausibody.synth.scene import CameraSettings, draw_camera
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.textures import SEMANTICS, TextureBank, draw_texture
-from plausibody.synth.views import VIEWPOINTS
+from plausibody.synth.views import VIEWPOINTS, seen_from
 from plausibody.synth.wardrobe import UPPER
 
 COUNT = 10_000
@@ -272,10 +273,15 @@ def ball(count: int, centre: tuple[float, float], radius: float, vertices: int) 
     return torch.cat([torch.tensor(centre) + radius * flat, torch.full_like(flat[..., :1], 2)], -1)
 
 
+def whole(count: int) -> Tensor:
+    """Borders of a picture."""
+    return torch.tensor([0.0, 0.0, 256.0, 256.0]).expand(count, 4)
+
+
 def test_boxes_are_as_published(assets: SynthAssets, looks: Looks) -> None:
     boxes = recipe(assets, looks, dataclasses.replace(HierprobSettings(), extreme_crop=0.0))
     boxes._groups = [torch.arange(12), torch.arange(12), torch.arange(12)]
-    box = boxes._draw_box(chance(), ball(COUNT, (120.0, 130.0), 50.0, 12))
+    box = boxes._draw_box(chance(), ball(COUNT, (120.0, 130.0), 50.0, 12), whole(COUNT))
     scale = box.side / 100
     assert scale.min() >= 0.9 - 1e-5 and scale.max() <= 1.4 + 1e-5
     assert scale.mean().item() == pytest.approx(1.15, abs=0.006)
@@ -290,7 +296,7 @@ def test_one_box_in_ten_leaves_limbs_out(assets: SynthAssets, looks: Looks) -> N
         HierprobSettings(), box_scale=(1.0, 1.0), box_shift=0.0))  # fmt: skip
     surface = torch.cat([ball(COUNT, (128.0, 128.0), r, 4) for r in (20.0, 40.0, 60.0)], 1)
     boxes._groups = [torch.arange(4), torch.arange(4, 8), torch.arange(8, 12)]
-    side = boxes._draw_box(chance(), surface).side.round()
+    side = boxes._draw_box(chance(), surface, whole(COUNT)).side.round()
     assert set(side.unique().tolist()) == {40.0, 80.0, 120.0}
     assert close(side == 80, 0.05) and close(side == 40, 0.05)
 
@@ -313,13 +319,12 @@ def test_the_box_is_round_what_the_picture_shows(assets: SynthAssets, looks: Loo
     boxes._groups = [torch.arange(3), torch.arange(3, 4), torch.arange(4, 5)]
     places = [[10.0, 20], [50, 40], [-300, 30], [60, 500], [30, 30]]
     surface = torch.cat([torch.tensor(places), torch.full((5, 1), 2.0)], 1)
-    surface[4, 2] = 0.01  # too near to be drawn
-    box = boxes._draw_box(chance(3), surface.expand(3, 5, 3))
+    box = boxes._draw_box(chance(3), surface.expand(3, 5, 3), whole(3))
     torch.testing.assert_close(box.centre, torch.tensor([[30.0, 30.0]]).expand(3, 2))
     torch.testing.assert_close(box.side, torch.full((3,), 40.0))
     nowhere = surface + torch.tensor([1000.0, 0, 0])
     torch.testing.assert_close(
-        boxes._draw_box(chance(1), nowhere[None]).side, torch.tensor([256.0])
+        boxes._draw_box(chance(1), nowhere[None], whole(1)).side, torch.tensor([256.0])
     )
 
 
@@ -517,13 +522,33 @@ def test_samples_are_the_same_however_many_are_made_at_once(
 
 
 def test_close_ups_from_all_sides_are_drawn_too(assets: SynthAssets, looks: Looks) -> None:
-    wide = VIEWPOINTS["wide"]
-    batch = make(assets, looks, 64, view=wide.view, camera=wide.camera, supersample=2)
+    settings = dataclasses.replace(CALM, channels=("rgb",), supersample=2)
+    settings = seen_from(settings, "wide")
+    assert settings.camera == VIEWPOINTS["wide"].camera and settings.border.truncated == 0.2
+    proxy = ProxySettings(size=SIZE, least_confidence=0.0)
+    batch = HierprobRecipe(settings, proxy, 0, assets, looks)(torch.arange(64))
     area = batch.proxy.silhouette.mean((1, 2))
     assert area.min() > 0 and area.max() > 0.3 and batch.channels["rgb"].isfinite().all()
     cut = (batch.target.keypoints.abs() > 1).any(-1).any(1)
     assert 0.1 < cut.double().mean() < 0.95, "some people are truncated"
     assert batch.proxy.keypoints.isfinite().all() and batch.target.keypoints.isfinite().all()
+
+
+def test_borders_cut_people_on_demand(assets: SynthAssets, looks: Looks) -> None:
+    border = BorderSettings(truncated=1.0, most=0.5, bottom=1.0)
+    batch = make(assets, looks, 32, border=border, box_scale=(1.5, 1.5), box_shift=0.0)
+    hidden = batch.proxy.silhouette < (batch.channels["part24"] > 0)
+    assert hidden.flatten(1).any(1).double().mean() > 0.8
+    rows = torch.arange(SIZE)[:, None]
+    lowest = torch.where(batch.proxy.silhouette > 0, rows, -1).amax((1, 2))
+    beyond = hidden & (rows > lowest[:, None, None])
+    assert torch.equal(beyond, hidden), "all that is hidden is below the border"
+    edges = batch.proxy.edges
+    assert edges is not None and (edges[hidden] == 0).all()
+    # The box is round what is left: 1 / 1.5 of the side, in the middle.
+    shown = batch.proxy.silhouette > 0
+    longest = torch.maximum(shown.any(2).sum(1), shown.any(1).sum(1)) / SIZE
+    assert (longest - 1 / 1.5).abs().max() < 0.06
 
 
 def test_channels_are_kept_on_demand(assets: SynthAssets, looks: Looks) -> None:
