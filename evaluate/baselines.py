@@ -33,6 +33,8 @@ POSES = 500
 YAWS = 12
 """From how many sides each is seen, level."""
 TABLE_SEED = 500
+SPREAD = 200_000
+"""Poses from which the mean body of a larger bank is taken."""
 USUAL_SCALE = 0.9
 """Of a camera that nothing seen can fit [half-squares per metre]."""
 
@@ -56,7 +58,7 @@ class MeanBody:
         bank: Training poses.
         assets: The body; its own bank is not used.
         """
-        rotations = mean_rotation(rotvec_to_rotmat(bank.rotvecs))
+        rotations = mean_rotation(rotvec_to_rotmat(bank.spread(SPREAD)))
         rotations[0] = torch.eye(3, device=rotations.device)
         body = BodyParameters(shape=rotations.new_zeros(SHAPE_COUNT), rotations=rotations)
         return cls(body=body, joints=_coco_joints(body, assets))
@@ -94,7 +96,7 @@ class NearestPose:
         """
         zero = torch.zeros(1, dtype=torch.int64)
         chosen = Chance(TABLE_SEED, zero).bits("table", len(bank))[0].argsort()[:POSES]
-        rotations = rotvec_to_rotmat(bank.rotvecs[chosen.to(bank.rotvecs.device)])
+        rotations = rotvec_to_rotmat(bank.pick(chosen.to(bank.stored.device)))
         yaw = torch.arange(YAWS, device=rotations.device) * (2 * math.pi / YAWS)
         roots = axis_rotation(1, yaw)[:, None] @ rotations[:, 0]
         seen = rotations.repeat(YAWS, 1, 1, 1)

@@ -288,9 +288,9 @@ def _poses(
     assets: SynthAssets, images: int
 ) -> tuple[Float[Tensor, "B S"], Float[Tensor, "B 24 3 3"]]:
     """Takes poses evenly from the bank, and shapes without extremes."""
-    spread = torch.linspace(0, len(assets.bank.rotvecs) - 1, images).long()
+    spread = torch.linspace(0, len(assets.bank) - 1, images).long()
     shape = torch.randn(images, 10, generator=torch.Generator().manual_seed(0))
-    return shape, rotvec_to_rotmat(assets.bank.rotvecs[spread])
+    return shape, rotvec_to_rotmat(assets.bank.pick(spread))
 
 
 def _camera(images: int, size: int) -> PerspectiveCamera:

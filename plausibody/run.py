@@ -90,15 +90,23 @@ def _same_or_refuse(before: RunConfig, now: RunConfig) -> None:
         )  # fmt: skip
 
 
-def open_assets(config: RunConfig, split: str, looks: Looks | None = None) -> SynthAssets:
+def open_assets(
+    config: RunConfig,
+    split: str,
+    looks: Looks | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> SynthAssets:
     """Opens what the stream of a run draws from.
 
     Args:
         split: Of the poses.
         looks: Textures and backgrounds, where they are open already.
+        progress: Is told how many textures of how many are made, the first time they are needed.
     """
     coloured = config.stream.recipe in COLOURED and looks is None
-    assets = load_assets(split, config.gender, sources=config.sources, coloured=coloured)
+    assets = load_assets(
+        split, config.gender, sources=config.sources, coloured=coloured, progress=progress
+    )
     return assets if looks is None else dataclasses.replace(assets, looks=looks)
 
 
@@ -127,7 +135,11 @@ def train_run(
     """
     from torch.utils.tensorboard import SummaryWriter  # slow to import, needed only here
 
-    assets = open_assets(config, "train")
+    def made(done: int, total: int) -> None:
+        if done % 16 == 0 and done < total:
+            say(f"textures, made once: {done} of {total}")
+
+    assets = open_assets(config, "train", progress=made)
     trainer = Trainer(config, assets, device)
     checkpoints = out / "checkpoints"
     figures: dict[str, float] = {}
@@ -180,6 +192,8 @@ def train_run(
 
         stream = prefetch(batches, trainer.step, config.train.steps, finish=trainer.pose_targets)
         fit(trainer, stream, checkpoints, state, log, validate)
+    for name, reason in [] if assets.looks is None else assets.looks.backgrounds.skipped.items():
+        say(f"background skipped: {name}: {reason}")
     weights = out / "weights.safetensors"
     export(trainer, weights, {**record, "figures": figures})
     return weights

@@ -48,9 +48,13 @@ class Progress:
     """Parts of the loss, smoothed."""
 
 
+SPREAD = 200_000
+"""Poses from which the mean body of a larger bank is taken."""
+
+
 def build_model(config: RunConfig, assets: SynthAssets) -> Regressor:
     """Makes the regressor of a run, starting from the mean body of the training poses."""
-    mean = mean_rotation(rotvec_to_rotmat(assets.bank.rotvecs))
+    mean = mean_rotation(rotvec_to_rotmat(assets.bank.spread(SPREAD)))
     with torch.random.fork_rng(devices=[]):  # layers draw their start from the global generator
         torch.manual_seed(config.train.seed)
         return build_regressor(config.method, config.regressor, config.proxy, mean)

@@ -22,11 +22,13 @@ from torch import Tensor
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.records import concatenate, take
 from plausibody.synth.batch import Batch
+from plausibody.synth.chance import Chance
 from plausibody.synth.hierprob import CHANNELS, HierprobRecipe, HierprobSettings
 from plausibody.synth.lasor import LasorRecipe, LasorSettings
 from plausibody.synth.lite import LiteRecipe, LiteSettings
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import StrapsRecipe, StrapsSettings
+from plausibody.synth.views import seen_from
 
 BLOCK = 64
 """Samples made at once on a CPU. Part of the stream's definition: another value gives other last
@@ -55,6 +57,8 @@ class StreamSettings:
     """lite, straps, hierprob or lasor: where poses, shapes and cameras come from, and what goes
     wrong."""
     seed: int = 0
+    viewpoint: str = ""
+    """Where people are seen from: straps, hierprob, lasor or wide; the recipe's own if empty."""
     lite: LiteSettings = field(default_factory=LiteSettings)
     straps: StrapsSettings = field(default_factory=StrapsSettings)
     hierprob: HierprobSettings = field(default_factory=HierprobSettings)
@@ -109,6 +113,8 @@ class BatchGenerator:
         self._recipe = _build_recipe(
             config.stream, config.proxy, assets.to(self.device), config.renderer.backend
         )
+        self._backgrounds = None if assets.looks is None else assets.looks.backgrounds
+        self._seed = config.stream.seed
         self._blocks: OrderedDict[int, Batch] = OrderedDict()
 
     @classmethod
@@ -150,12 +156,16 @@ class BatchGenerator:
     @torch.no_grad()
     def _block(self, number: int) -> Batch:
         if number not in self._blocks:
-            first = number * self._block_length
-            numbers = torch.arange(first, first + self._block_length, device=self.device)
-            self._blocks[number] = self._recipe(numbers)
+            if self._backgrounds is not None:  # decoded while this block is made
+                self._backgrounds.expect(Chance(self._seed, self._numbers(number + 1)))
+            self._blocks[number] = self._recipe(self._numbers(number))
             if len(self._blocks) > 2:
                 self._blocks.popitem(last=False)
         return self._blocks[number]
+
+    def _numbers(self, block: int) -> Int[Tensor, " length"]:
+        first = block * self._block_length
+        return torch.arange(first, first + self._block_length, device=self.device)
 
 
 @dataclass(frozen=True)
@@ -181,22 +191,25 @@ class _Pieces:
 def _build_recipe(
     stream: StreamSettings, proxy: ProxySettings, assets: SynthAssets, backend: str
 ) -> Recipe:
+    if stream.recipe not in RECIPES:
+        raise ValueError(f"recipe: wanted one of {', '.join(RECIPES)}, got {stream.recipe!r}")
+    if stream.viewpoint:
+        own = getattr(stream, stream.recipe)
+        stream = dataclasses.replace(stream, **{stream.recipe: seen_from(own, stream.viewpoint)})
     if stream.recipe == "lite":
         return LiteRecipe(
             stream.lite, proxy, stream.seed, assets.coarse, assets.bank, assets.limits, backend
         )
     if stream.recipe == "straps":
         return StrapsRecipe(stream.straps, proxy, stream.seed, assets, backend)
-    if stream.recipe == "hierprob":
-        if assets.looks is None:
-            raise ValueError(
-                "recipe hierprob: wanted assets with textures and backgrounds, got none; "
-                "do: load_assets(..., coloured=True)"
-            )
-        return HierprobRecipe(stream.hierprob, proxy, stream.seed, assets, assets.looks, backend)
     if stream.recipe == "lasor":
         return LasorRecipe(stream.lasor, proxy, stream.seed, assets, backend)
-    raise ValueError(f"recipe: wanted one of {', '.join(RECIPES)}, got {stream.recipe!r}")
+    if assets.looks is None:
+        raise ValueError(
+            f"recipe {stream.recipe}: wanted assets with textures and backgrounds, got none; "
+            "do: load_assets(..., coloured=True)"
+        )
+    return HierprobRecipe(stream.hierprob, proxy, stream.seed, assets, assets.looks, backend)
 
 
 def prefetch(

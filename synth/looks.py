@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,7 @@ def load_looks(
     textures: str | TextureSettings | None = None,
     backgrounds: str | Path | None = None,
     directories: Sequence[Path] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Looks:
     """Opens a body's chart, textures (making those that are missing) and backgrounds.
 
@@ -53,11 +54,14 @@ def load_looks(
         textures: How many are made of what size; or a file of published textures, or a store of
             them (at half size, which is enough for pictures of 256 px).
         backgrounds: As of `load_backgrounds`.
+        progress: Is told how many textures of how many are ready, while they are made.
     """
     if isinstance(textures, str):
         bank = load_published(Path(textures), half=True)
     else:
-        bank = load_textures(textures, template=template, directories=directories)
+        bank = load_textures(
+            textures, template=template, directories=directories, progress=progress
+        )
     return Looks.of(
         load_chart(template, directories=directories),
         bank,

@@ -26,9 +26,13 @@ LAST = 3 * BLOCK
 
 
 def stream(
-    assets: SynthAssets, batch_size: int = 32, recipe: str = "lite", seed: int = 0
+    assets: SynthAssets,
+    batch_size: int = 32,
+    recipe: str = "lite",
+    seed: int = 0,
+    viewpoint: str = "",
 ) -> BatchGenerator:
-    settings = dataclasses.replace(SETTINGS, recipe=recipe, seed=seed)
+    settings = dataclasses.replace(SETTINGS, recipe=recipe, seed=seed, viewpoint=viewpoint)
     return BatchGenerator.of(settings, PROXY, assets, batch_size)
 
 
@@ -173,3 +177,18 @@ def test_a_consumer_that_fails_stops_the_thread(whole: Batch) -> None:
         for _ in prefetch(Troubled(whole), 0, 10**9):
             raise RuntimeError("consumer")
     assert not synthesising()
+
+
+def test_people_can_be_seen_from_another_recipes_viewpoint(assets: SynthAssets) -> None:
+    own, wide = stream(assets), stream(assets, viewpoint="wide")
+    first, second = own.samples(0, 16).target, wide.samples(0, 16).target
+    assert torch.equal(first.parameters.shape, second.parameters.shape)
+    assert not torch.equal(first.parameters.rotations[:, 0], second.parameters.rotations[:, 0])
+    assert torch.equal(first.parameters.rotations[:, 1:], second.parameters.rotations[:, 1:])
+    with pytest.raises(ValueError, match="viewpoint: wanted one of .*wide.*, got 'moon'"):
+        stream(assets, viewpoint="moon")
+
+
+def test_recipes_with_colours_ask_for_them(assets: SynthAssets) -> None:
+    with pytest.raises(ValueError, match="wanted assets with textures"):
+        stream(assets, recipe="hierprob")

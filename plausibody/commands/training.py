@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from plausibody.commands.terminal import (
+    counting,
     helpful_errors,
     prepare_cpu,
     tell,
@@ -137,7 +138,8 @@ def preview_command(
             if not card:
                 config = dataclasses.replace(config, stream=keep_channels(config.stream))
         prepare_cpu(0)
-        assets = open_assets(config, "train")
+        with counting("textures", quiet=False) as made:
+            assets = open_assets(config, "train", progress=made)
         generator = BatchGenerator(config, assets)
         first = step * config.train.batch_size
         if card:
