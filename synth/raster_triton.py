@@ -28,8 +28,9 @@ from torch import Tensor
 
 from plausibody.synth.raster_settings import GUARD_BAND, SUBPIXEL_BITS, RasterSettings
 
-LARGE = 512
-"""Faces whose bounding box has more pixels than this are shared by many lanes, not left to one."""
+LARGE = 128
+"""Faces whose bounding box has more pixels than this are shared by many lanes, not left to one. Of
+a body that fills 256 px hardly any has."""
 
 IMAGES_AT_ONCE = 65535
 """The second axis of a CUDA grid has no more."""

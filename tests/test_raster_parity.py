@@ -16,10 +16,11 @@ from torch import Tensor
 from plausibody.synth import raster_torch
 from plausibody.synth.raster import Fragments, rasterize, rasterize_labels
 
-COMPILED = ["numba"]
-if os.environ.get("TRITON_INTERPRET") == "1":
-    COMPILED = ["triton"]  # test_raster_triton.py asks for it
-SIZE = (29, 37)
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+"""test_raster_triton.py runs this file again, for kernels in Triton's slow interpreter."""
+COMPILED = ["triton"] if INTERPRETED else ["numba"]
+SIZE = (13, 17) if INTERPRETED else (29, 37)
+SEEDS = (1, 2) if INTERPRETED else (0, 1, 2)
 GOLDEN = Path(__file__).parent / "data" / "pytorch3d_golden.npz"
 """Two posed open bodies of different shape, drawn by PyTorch3D 0.7.9 (CPU, perspective-correct,
 96 px; its x and y turned round), with the vertices in our pixel space that went in."""
@@ -116,10 +117,12 @@ def assert_same(one: Fragments, other: Fragments) -> None:
 
 @pytest.mark.parametrize("backend", COMPILED)
 @pytest.mark.parametrize("perspective", [True, False], ids=["perspective", "orthographic"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("make", FUZZ, ids=NAMES)
 def test_all_is_as_torch_on_triangle_soups(make, seed, perspective, backend):
     vertices = make(torch.Generator().manual_seed(seed))
+    if INTERPRETED:
+        vertices = vertices[:, :90]
     faces = torch.arange(vertices.shape[1]).view(-1, 3)
     cull = ("none", "back", "front")[seed]
     options = {"perspective": perspective, "cull": cull}
