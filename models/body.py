@@ -238,14 +238,18 @@ def vertex_normals(
     vertices: Float[Tensor, "*batch V 3"], faces: Int[Tensor, "F 3"]
 ) -> Float[Tensor, "*batch V 3"]:
     """Averages the normals of the faces round each vertex, by their area; unit length."""
-    # (3, V, batch): gathering and adding then move whole rows.
-    rows = vertices.reshape(-1, *vertices.shape[-2:]).permute(2, 1, 0).contiguous()
-    a, b, c = (rows.index_select(1, faces[:, corner]) for corner in range(3))
-    normal = torch.linalg.cross(b - a, c - a, dim=0)
-    total = torch.zeros_like(rows)
+    # (V, 3, batch): gathering and adding then move whole rows.
+    rows = vertices.reshape(-1, *vertices.shape[-2:]).permute(1, 2, 0)
+    count, _, batch = rows.shape
+    flat = rows.reshape(count, 3 * batch)
+    shape = (len(faces), 3, batch)
+    a, b, c = (flat.index_select(0, faces[:, corner]).view(shape) for corner in range(3))
+    (x1, y1, z1), (x2, y2, z2) = (b - a).unbind(1), (c - a).unbind(1)
+    normal = torch.stack([y1 * z2 - z1 * y2, z1 * x2 - x1 * z2, x1 * y2 - y1 * x2], 1)
+    total = torch.zeros_like(flat)
     for corner in range(3):
-        total = total.index_add(1, faces[:, corner], normal)
-    x, y, z = total
-    length = (x * x + y * y + z * z).sqrt().clamp(min=1e-12)  # a norm over axis 0 is far slower
-    total = total / length
-    return total.permute(2, 1, 0).reshape(vertices.shape)
+        total = total.index_add(0, faces[:, corner], normal.flatten(1))
+    x, y, z = total.view(count, 3, batch).unbind(1)
+    length = (x * x + y * y + z * z).sqrt().clamp(min=1e-12)
+    total = total.view(count, 3, batch) / length[:, None]
+    return total.permute(2, 0, 1).reshape(vertices.shape)

@@ -128,6 +128,7 @@ def _shade(
     last = levels.shape[0] - 1
     at_vertices = np.empty((world.shape[1], 3), np.float32)
     for n in range(face.shape[0]):
+        image = texels[texture[n]]  # not in the loop: each view of an array is counted
         if bent:
             _normals_of_vertices(world[n], faces, at_vertices)
         for i in range(face.shape[1]):
@@ -190,7 +191,6 @@ def _shade(
                 share = area[t] * np.float32(levels[0, 1] * levels[0, 2])
                 level = half * math.log2(max(share, tiny) / max(screen, tiny))
                 level = min(max(level, zero), np.float32(last))
-                image = texels[texture[n]]
                 if semantics.shape[0] > 0:
                     near = np.int64(level + half)
                     height, width = levels[near, 1], levels[near, 2]
