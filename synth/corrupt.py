@@ -25,7 +25,9 @@ def swap_pairs(
     order = torch.arange(17, device=points.device).expand(len(points), -1).clone()
     for left, right in PAIRS:
         kind = COCO17[left].removeprefix("left_")
-        swapped = chance.chance(f"{name}/{kind}", probability.get(kind, 0.0))
+        if not probability.get(kind):  # a draw costs more than the swap
+            continue
+        swapped = chance.chance(f"{name}/{kind}", probability[kind])
         order[:, left] = torch.where(swapped, right, left)
         order[:, right] = torch.where(swapped, left, right)
     return points.gather(1, order[..., None].expand_as(points))

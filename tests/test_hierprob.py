@@ -414,6 +414,43 @@ def test_the_picture_shows_the_person_before_the_background(
     assert torch.equal(shown, person & inside) and 0.05 < shown.double().mean() < 0.6
 
 
+def test_only_joints_in_the_picture_and_the_crop_are_seen(
+    assets: SynthAssets, looks: Looks
+) -> None:
+    batch = make(assets, looks, 64, box_scale=(0.7, 0.7))
+    seen, flat = batch.proxy.keypoints[..., 2] > 0, batch.target.keypoints
+    assert (flat[seen].abs() <= 1).all() and not seen.all() and seen.double().mean() > 0.5
+    places = ((flat.clamp(-1, 1) + 1) * SIZE / 2).long().clamp(max=SIZE - 1)
+    shown = batch.channels["rgb"].any(1)[torch.arange(64)[:, None], places[..., 1], places[..., 0]]
+    assert shown[seen].all(), "black is beyond the picture"
+    hidden = make(assets, looks, 64, box_scale=(0.7, 0.7), least_part=10**6).proxy.keypoints
+    others = [joint for joint in range(17) if joint not in LIMBS]
+    assert (hidden[:, LIMBS] == 0).all() and torch.equal(hidden[:, others, 2] > 0, seen[:, others])
+
+
+def test_arms_behind_the_back_are_not_seen(assets: SynthAssets, looks: Looks) -> None:
+    """Hidden limbs are those whose parts hardly show, by the labels themselves."""
+    batch = make(assets, looks, 64, least_part=50)
+    seen, labels = batch.proxy.keypoints[..., 2] > 0, batch.channels["part24"]
+    inside = batch.channels["rgb"].any(1)
+    for joint, parts in (("left_wrist", (4,)), ("right_knee", (11, 13)), ("left_elbow", (19, 21))):
+        member = torch.isin(labels, torch.tensor(parts, dtype=torch.uint8)) & inside
+        few = member.sum((1, 2)) <= 50
+        assert few.any() and not seen[few, COCO17.index(joint)].any()
+
+
+def test_torch_and_numba_make_the_same_of_a_scene(assets: SynthAssets, looks: Looks) -> None:
+    settings = dataclasses.replace(HierprobSettings(size=SIZE, occluder=18), channels=("rgb",))
+    proxy = ProxySettings(size=SIZE, least_confidence=0.0, channel="edges")
+    one, other = (
+        HierprobRecipe(settings, proxy, 3, assets, looks, backend)(torch.arange(4))
+        for backend in ("torch", "numba")
+    )
+    assert torch.equal(one.proxy.keypoints, other.proxy.keypoints)
+    assert torch.equal(one.proxy.silhouette, other.proxy.silhouette)
+    assert (one.channels["rgb"] - other.channels["rgb"]).abs().max() < 1e-3
+
+
 def test_grey_textures_are_one_in_twenty(assets: SynthAssets, looks: Looks) -> None:
     batch = make(assets, looks, 8, grey=1.0)
     picture = batch.channels["rgb"].permute(0, 2, 3, 1)[batch.channels["part24"] > 0]
