@@ -12,6 +12,7 @@ outside it, and the true mask.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -51,8 +52,17 @@ class Gap:
     """`distance`: of key points from the truth, by kind and state; `confidence`; `reported`: how
     many are, and swapped sides; `person`: each person's mean distance, and how many of their key
     points are missing; `mask`: overlap, outline, softness, patches, lost parts and claims."""
-    interval: tuple[float, float] = (float("nan"), float("nan"))
-    """95 % of bootstrap samples over people."""
+    samples: tuple[float, ...] = ()
+    """Totals of bootstrap samples over people, the same people for the same seed. Repeated people
+    look like lumps, so these lie a little above the total."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The range of 95 % of the samples; not a number without samples."""
+        if not self.samples:
+            return math.nan, math.nan
+        low, high = torch.tensor(self.samples).quantile(torch.tensor([0.025, 0.975])).tolist()
+        return low, high
 
 
 def measure(sightings: Sightings) -> Measured:
@@ -92,8 +102,7 @@ def proxy_gap(
     for _ in range(bootstrap):
         chosen = torch.randint(count, (count,), generator=generator)
         totals.append(_gap(*(_some(m, chosen, count) for m in (real, synthetic, without))).total)
-    low, high = torch.tensor(totals).quantile(torch.tensor([0.025, 0.975])).tolist()
-    return Gap(gap.total, gap.groups, (low, high))
+    return Gap(gap.total, gap.groups, tuple(totals))
 
 
 def _some(measured: Measured, chosen: Int[Tensor, " n"], count: int) -> Measured:

@@ -18,6 +18,7 @@ from plausibody.models.camera import PerspectiveCamera
 from plausibody.models.losses import Target
 from plausibody.models.markers import JointRegressors
 from plausibody.models.proxy import Observation, ProxySettings, make_proxy
+from plausibody.models.records import to_device
 from plausibody.models.skeleton import COCO17, SMPL24
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
@@ -28,6 +29,8 @@ from plausibody.synth.corrupt import (
     swap_pairs,
     swap_sides,
 )
+from plausibody.synth.measured import MeasuredModel, Truth, check_errors, corrupt
+from plausibody.synth.measured_file import choose_measured
 from plausibody.synth.poses import PoseBank
 from plausibody.synth.raster import rasterize_labels
 from plausibody.synth.scene import (
@@ -98,6 +101,12 @@ class LiteSettings:
     view: ViewSettings = field(default_factory=ViewSettings)
     shape: ShapeSettings = field(default_factory=ShapeSettings)
     corruption: LiteCorruption = field(default_factory=LiteCorruption)
+    errors: str = "published"
+    """published: those of `corruption`. measured: those of the fitted model of the front end;
+    clothes, borders and boxes before the person stay those of `corruption`."""
+
+    def __post_init__(self) -> None:
+        check_errors("lite.errors", self.errors)
 
 
 @dataclass(frozen=True)
@@ -185,8 +194,13 @@ class LiteRecipe:
         bank: PoseBank,
         limits: JointLimits,
         backend: str = "auto",
+        measured: MeasuredModel | None = None,
     ):
+        """Args:
+        measured: With measured errors, which; those of the embedded front end if None.
+        """
         self.settings, self.proxy, self.seed = settings, proxy, seed
+        self.measured = choose_measured(settings.errors, measured)
         self.body, self.bank, self.limits, self.backend = body, bank, limits, backend
 
     def __call__(self, numbers: Int[Tensor, " batch"]) -> Batch:
@@ -220,8 +234,12 @@ class LiteRecipe:
         labels = rasterize_labels(
             pixels, self.body.faces, self.body.part24, (size, size), backend=self.backend
         )
-        away = _face_away(marks)
-        observation = observe(chance, labels, truth, away, borders, wrong)
+        if self.measured is None:
+            observation = observe(chance, labels, truth, _face_away(marks), borders, wrong)
+        else:
+            in_frame = torch.cat([truth, marks[..., 2:]], -1)
+            seen = look(chance, labels, in_frame, borders, wrong)
+            observation = corrupt(chance, seen, to_device(self.measured, numbers.device))
         proxy = make_proxy(observation, self.proxy)
         return Batch(
             proxy=proxy,
@@ -261,23 +279,52 @@ def observe(
     face = torch.tensor(["eye" in n or "nose" in n for n in COCO17], device=sight.device)
     sight = sight & ~(away[:, None] & face)
     for number, probability in enumerate((*wrong.box, wrong.attached)):
-        name = f"box/{number}"
-        half = size * chance.uniform(f"{name}/half", 2, low=0.03, high=0.16)
-        half = torch.where(chance.chance(name, probability, 1), half, -1.0)
-        centre = size * chance.uniform(f"{name}/centre", 2, low=0.15, high=0.85)
+        centre, half = _draw_box(chance, number, probability, size)
         block = rectangles(centre, half, (size, size))
         if number < len(wrong.box):
             mask = mask * ~block
             sight = sight & ~((truth - centre[:, None]).abs() < half[:, None]).all(-1)
         else:
             mask = torch.maximum(mask, block.to(mask.dtype))
-    picture = rectangles(
-        (borders[:, :2].clamp(-9 * size, 9 * size) + borders[:, 2:].clamp(-9 * size, 9 * size)) / 2,
-        (borders[:, 2:].clamp(-9 * size, 9 * size) - borders[:, :2].clamp(-9 * size, 9 * size)) / 2,
-        (size, size),
-    )
-    mask = mask * (picture & ~chance.chance("mask/none", wrong.no_mask, 1, 1))
+    mask = mask * (_picture(borders, size) & ~chance.chance("mask/none", wrong.no_mask, 1, 1))
     return Observation(keypoints=_report(chance, truth, sight, borders, size, wrong), mask=mask)
+
+
+def look(
+    chance: Chance,
+    labels: UInt8[Tensor, "batch size size"],
+    marks: Float[Tensor, "batch 17 3"],
+    borders: Float[Tensor, "batch 4"],
+    wrong: LiteCorruption,
+) -> Truth:
+    """Puts boxes before a person, the same as `observe`, and says what there is to see.
+
+    Args:
+        labels: As of `observe`, and so the borders.
+        marks: Key points in the frame [px], and their depth [m].
+    """
+    size = labels.shape[-1]
+    whole = labels * _picture(borders, size)
+    seen = whole
+    for number, probability in enumerate(wrong.box):
+        seen = seen * ~rectangles(*_draw_box(chance, number, probability, size), (size, size))
+    return Truth.of(marks, seen, whole, borders, torch.full_like(borders[:, 0], size / MARGIN))
+
+
+def _draw_box(
+    chance: Chance, number: int, probability: float, size: int
+) -> tuple[Float[Tensor, "batch 2"], Float[Tensor, "batch 2"]]:
+    """Draws the centre and half the sides of a box [px]; negative for none."""
+    name = f"box/{number}"
+    half = size * chance.uniform(f"{name}/half", 2, low=0.03, high=0.16)
+    half = torch.where(chance.chance(name, probability, 1), half, -1.0)
+    return size * chance.uniform(f"{name}/centre", 2, low=0.15, high=0.85), half
+
+
+def _picture(borders: Float[Tensor, "batch 4"], size: int) -> Bool[Tensor, "batch {size} {size}"]:
+    """Marks what of the frame is in the picture."""
+    low, high = borders.clamp(-9 * size, 9 * size).split(2, 1)
+    return rectangles((low + high) / 2, (high - low) / 2, (size, size))
 
 
 def _report(

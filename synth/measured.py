@@ -33,6 +33,8 @@ SCORES = torch.linspace(-3.0, 3.0, 25)
 BLUR = 0.012
 """Standard deviation of the blur by which outlines are moved, over the person's side; they move by
 up to three of it."""
+ERRORS = ("published", "measured")
+"""What recipes may do to what is true: as published, or as measured."""
 _MIRROR = mirror(COCO17)
 _SIDE = [1.0 if n.startswith("left") else -1.0 if n.startswith("right") else 0.0 for n in COCO17]
 
@@ -94,9 +96,9 @@ class KeypointErrors:
     """Correlation between what is common to a person's distances and to their confidences."""
     own_tie: float
     """The same of the rest, key point by key point."""
-    swap: Float[Tensor, " 9"]
+    swap: tuple[float, ...]
     """Probability by kind that left and right change places."""
-    sides: Float[Tensor, " 2"]
+    sides: tuple[float, float]
     """Probability that all of left and right change places, for who faces us and who does not."""
 
 
@@ -139,6 +141,16 @@ class MeasuredModel:
     """Whence the numbers: front end and its digest, pictures, count."""
 
 
+def check_errors(name: str, errors: str) -> None:
+    """Refuses what is no kind of errors that recipes know.
+
+    Raises:
+        ValueError: Naming the setting.
+    """
+    if errors not in ERRORS:
+        raise ValueError(f"{name}: wanted one of {', '.join(ERRORS)}, got {errors!r}")
+
+
 def corrupt(chance: Chance, truth: Truth, model: MeasuredModel) -> Observation:
     """Sees people as the front end does, in the pixels of the truth's frames.
 
@@ -172,9 +184,7 @@ def corrupt_keypoints(
     places = truth.keypoints.maximum(low).minimum(high) + truth.side[:, None, None] * offset
     inside = ((places >= low) & (places <= high)).all(-1)
     points = torch.cat([places, (sure * inside)[..., None]], -1)
-    points = swap_pairs(
-        chance, points, dict(zip(KINDS, errors.swap.tolist(), strict=True)), "measured/swap"
-    )
+    points = swap_pairs(chance, points, dict(zip(KINDS, errors.swap, strict=True)), "measured/swap")
     odds = torch.where(facing(truth.keypoints), errors.sides[0], errors.sides[1])
     swapped = chance.uniform("measured/sides") < odds
     return torch.where(swapped[:, None, None], points[:, _MIRROR], points)

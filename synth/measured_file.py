@@ -32,6 +32,8 @@ _SHAPES = {
     "sides": (2,), "offset": (_Q,), "lost": (25,), "soft": (_Q,),
     "spill_radius": (_Q,), "cut_radius": (_Q,),
 }  # fmt: skip
+_ODDS = {"swap", "sides"}
+"""Plain numbers, which draws compare with; all else that has a shape is a tensor."""
 _QUANTILES = {"soft", "distance", "confidence", "offset", "spill_radius", "cut_radius"}
 _RANGES = {
     "distance": (0.0, 10.0), "bias": (-1.0, 1.0), "offset": (-1.0, 1.0), "soft": (1e-6, 1.0),
@@ -50,6 +52,13 @@ def load_measured(directories: Sequence[Path] | None = None, name: str = EMBEDDE
         name: Below one of them.
     """
     return read_measured(find_asset(name, directories))
+
+
+def choose_measured(errors: str, model: MeasuredModel | None) -> MeasuredModel | None:
+    """Gives a recipe with measured errors its model, the shipped one unless given; others none."""
+    if errors != "measured":
+        return None
+    return model or load_measured()
 
 
 def read_measured(path: Path) -> MeasuredModel:
@@ -112,7 +121,7 @@ def _plain(errors: KeypointErrors | MaskErrors) -> dict[str, Any]:
 def _rounded(value: Any) -> Any:
     if isinstance(value, Tensor):
         return _rounded(value.tolist())
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_rounded(one) for one in value]
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
@@ -123,7 +132,9 @@ def _errors(kind: type[_Errors], entries: Mapping[str, Any]) -> _Errors:
     for field in fields(kind):
         value = entries[field.name]
         _check(field.name, value)
-        if field.name in _SHAPES:
+        if field.name in _ODDS:
+            found[field.name] = tuple(float(one) for one in value)
+        elif field.name in _SHAPES:
             found[field.name] = torch.tensor(value, dtype=torch.float32)
         else:
             found[field.name] = int(value) if field.name == "cells" else float(value)

@@ -26,7 +26,7 @@ from plausibody.synth.measured import (
     trunk_directions,
 )
 from plausibody.synth.sight import STATES
-from plausibody.synth.sightings import LEAST_PATCH, Mistakes, Sightings, mistakes
+from plausibody.synth.sightings import LEAST_PATCH, Mistakes, Sightings, corrupted, mistakes
 
 LEAST_PEOPLE = 40
 """People found from which a fit is made at all."""
@@ -77,15 +77,7 @@ def fit(
 
 def simulate(model: MeasuredModel, people: Sightings, seed: int = 0, repeats: int = 1) -> Sightings:
     """Sees people through a model instead of a front end, those that the front end found."""
-    truth = take(people.truth, people.found)
-    truth = take(truth, torch.arange(len(truth.side)).repeat(repeats))
-    numbers = torch.arange(len(truth.side))
-    parts = [corrupt(Chance(seed, some), take(truth, some), model) for some in numbers.split(64)]
-    seen = Observation(
-        keypoints=torch.cat([part.keypoints for part in parts]),
-        mask=torch.cat([part.mask for part in parts]),
-    )
-    return Sightings(truth, seen, torch.ones(len(numbers), dtype=torch.bool))
+    return corrupted(lambda chance, truth: corrupt(chance, truth, model), people, seed, repeats)
 
 
 def quantiles(values: Float[Tensor, " n"]) -> Float[Tensor, " Q"]:
@@ -133,9 +125,7 @@ def _fit_keypoints(
     own = _bounded((whole - tie * math.sqrt(shared_distance * shared_sure)) / rest)
 
     both = wrong.separable & wrong.reported & wrong.reported[:, _MIRROR]
-    swap = torch.stack(
-        [_rate(wrong.swapped[kind == k], both[kind == k]) for k in range(len(KINDS))]
-    )
+    swap = [_rate(wrong.swapped[kind == k], both[kind == k]) for k in range(len(KINDS))]
     return KeypointErrors(
         distance=distances,
         confidence=confidences,
@@ -144,8 +134,8 @@ def _fit_keypoints(
         confidence_shared=shared_sure,
         shared_tie=tie,
         own_tie=own,
-        swap=swap,
-        sides=torch.stack([_rate(wrong.sides, wrong.facing), _rate(wrong.sides, ~wrong.facing)]),
+        swap=tuple(swap),
+        sides=(_rate(wrong.sides, wrong.facing), _rate(wrong.sides, ~wrong.facing)),
     )
 
 
@@ -187,9 +177,9 @@ def _bounded(correlation: float) -> float:
     return min(max(correlation, -0.95), 0.95)
 
 
-def _rate(cases: Tensor, among: Tensor) -> Tensor:
+def _rate(cases: Tensor, among: Tensor) -> float:
     """Gives how many of some are cases; 0 of none."""
-    return (cases & among).sum() / among.sum().clamp(min=1)
+    return int((cases & among).sum()) / max(int(among.sum()), 1)
 
 
 def _fit_masks(wrong: Mistakes, side: Float[Tensor, " n"]) -> MaskErrors:
@@ -204,7 +194,7 @@ def _fit_masks(wrong: Mistakes, side: Float[Tensor, " n"]) -> MaskErrors:
         cells=CELLS,
         # A logistic curve climbs from 0.1 to 0.9 over 4.394 of its scale.
         soft=(quantiles(wrong.soft[~wrong.empty]) / 4.394).clamp(min=1e-3),
-        claimed=float(_rate(wrong.claimed, wrong.hidden)),
+        claimed=_rate(wrong.claimed, wrong.hidden),
         lost=_lost(wrong),
         spill=float((wrong.spill > 0).float().mean()),
         spill_radius=_radii(wrong.spill),

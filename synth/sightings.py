@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import scipy.ndimage
 import torch
@@ -12,7 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from plausibody.models.proxy import Observation
+from plausibody.models.records import concatenate, take
 from plausibody.models.skeleton import COCO17, mirror
+from plausibody.synth.chance import Chance
 from plausibody.synth.measured import Truth, facing
 from plausibody.synth.sight import OUTSIDE
 
@@ -31,6 +35,9 @@ LEAST_HIDDEN = 0.002
 LEAST_PATCH = 0.02
 """Radius, over the side, from which a patch too much or missing counts."""
 _MIRROR = mirror(COCO17)
+
+Corruption: TypeAlias = Callable[[Chance, Truth], Observation]
+"""Makes of what is true what a front end might say."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,17 @@ class Mistakes:
     cut: Float[Tensor, " batch"]
     """The same of what is missing besides lost parts."""
     empty: Bool[Tensor, " batch"]
+
+
+def corrupted(
+    corruption: Corruption, people: Sightings, seed: int = 0, repeats: int = 1
+) -> Sightings:
+    """Sees people through a corruption instead of a front end, those that the front end found."""
+    truth = take(people.truth, people.found)
+    truth = take(truth, torch.arange(len(truth.side)).repeat(repeats))
+    numbers = torch.arange(len(truth.side))
+    parts = [corruption(Chance(seed, some), take(truth, some)) for some in numbers.split(64)]
+    return Sightings(truth, concatenate(parts), torch.ones(len(numbers), dtype=torch.bool))
 
 
 def mistakes(sightings: Sightings) -> Mistakes:

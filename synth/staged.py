@@ -8,22 +8,23 @@ the person, the frame that the `lite` recipe draws.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from plausibody.models.body import pose_body, regress
+from plausibody.models.body import PosedBody, pose_body, regress, vertex_normals
 from plausibody.models.camera import PerspectiveCamera, world_to_camera
 from plausibody.models.proxy import Box
 from plausibody.synth.chance import Chance
 from plausibody.synth.corrupt import rectangles
+from plausibody.synth.garments import GarmentSettings, Wardrobe, build_wardrobe, dress
 from plausibody.synth.lite import (
     MARGIN,
     CoarseBody,
-    LiteCorruption,
-    clothe,
     coarse_body,
     frame_round,
 )
@@ -38,6 +39,9 @@ from plausibody.synth.scene import PoseSettings, ShapeSettings, ViewSettings, dr
 from plausibody.synth.shading import Lights
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.textures import draw_texture
+
+Dresser: TypeAlias = Callable[[Chance, PosedBody], Tensor]
+"""Gives the vertices (batch, V, 3) of posed people, dressed [m]."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,7 @@ class StageSettings:
     """Probability that the picture's border cuts the person."""
     things: ObjectSettings = field(default_factory=ObjectSettings)
     """What stands before the person."""
-    clothes: LiteCorruption = field(default_factory=LiteCorruption)
-    """Of which only the clothes count."""
+    garments: GarmentSettings = field(default_factory=GarmentSettings)
     pose: PoseSettings = field(default_factory=PoseSettings)
     view: ViewSettings = field(default_factory=ViewSettings)
     shape: ShapeSettings = field(default_factory=ShapeSettings)
@@ -68,8 +71,25 @@ class Stage:
 
     assets: SynthAssets
     body: CoarseBody
-    """The whole mesh, in the form that dressing wants."""
+    """The whole mesh."""
     looks: Looks
+    wardrobe: Wardrobe
+    """Of the looks' textures."""
+
+    def texture(self, chance: Chance) -> Int[Tensor, " batch"]:
+        """Draws what people wear."""
+        return draw_texture(chance, self.looks.textures)
+
+    def dresser(self, settings: GarmentSettings) -> Dresser:
+        """Gives what dresses people in what their textures show."""
+
+        def dress_all(chance: Chance, posed: PosedBody) -> Float[Tensor, "batch V 3"]:
+            vertices = posed.vertices[:, : self.body.drawn]
+            normals = vertex_normals(vertices, self.body.faces)
+            texture = self.texture(chance)
+            return dress(chance, vertices, normals, posed.joints, self.wardrobe, texture, settings)
+
+        return dress_all
 
 
 @dataclass(frozen=True)
@@ -94,7 +114,8 @@ def build_stage(assets: SynthAssets, looks: Looks) -> Stage:
     template = assets.template
     every = torch.arange(len(template.vertices))
     body = coarse_body(template, every, template.faces, assets.part24, assets.regressors)
-    return Stage(assets=assets, body=body, looks=looks)
+    wardrobe = build_wardrobe(looks.textures, template, looks.chart)
+    return Stage(assets=assets, body=body, looks=looks, wardrobe=wardrobe)
 
 
 @dataclass(frozen=True)
@@ -117,14 +138,18 @@ class Scene:
 
 @torch.no_grad()
 def draw_scene(
-    chance: Chance, assets: SynthAssets, body: CoarseBody, settings: StageSettings
+    chance: Chance,
+    assets: SynthAssets,
+    body: CoarseBody,
+    settings: StageSettings,
+    dresser: Dresser,
 ) -> Scene:
     """Draws people, dresses them, puts things before them and chooses what the picture shows."""
     parameters = draw_body(
         chance, assets.bank, assets.limits, settings.pose, settings.view, settings.shape
     )
-    posed = pose_body(body.skin, parameters.shape, parameters.rotations).vertices
-    clothed = clothe(chance, posed[:, : body.drawn], body, settings.clothes)
+    posed = pose_body(body.skin, parameters.shape, parameters.rotations)
+    clothed = dresser(chance, posed)
     place = draw_place(chance, settings.view)
     unit = PerspectiveCamera(
         focal=torch.ones_like(place[:, 0]),
@@ -138,7 +163,7 @@ def draw_scene(
     return Scene(
         clothed=clothed,
         surface=surface,
-        marks=unit.project(regress(body.coco17, posed)),
+        marks=unit.project(regress(body.coco17, posed.vertices)),
         place=place,
         picture=Box(centre=window[:, :2], side=window[:, 2]),
         frame=Box(centre=centre, side=frame[:, 2]),
@@ -148,7 +173,8 @@ def draw_scene(
 
 def stage_people(chance: Chance, stage: Stage, settings: StageSettings) -> StagedPeople:
     """Draws people and takes their pictures."""
-    scene = draw_scene(chance, stage.assets, stage.body, settings)
+    dresser = stage.dresser(settings.garments)
+    scene = draw_scene(chance, stage.assets, stage.body, settings, dresser)
     picture, frame = scene.picture, scene.frame
     corner = picture.to_square((frame.centre - frame.side[:, None] / 2)[:, None])[:, 0]
     return StagedPeople(
@@ -172,7 +198,7 @@ def photograph(
         (size, size),
         outputs=("rgb", "silhouette"),
         textures=stage.looks.mipmaps,
-        texture=draw_texture(chance, stage.looks.textures),
+        texture=stage.texture(chance),
         lights=draw_lights(chance),
         eye=world_to_camera(-scene.place),
         supersample=2,

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from plausibody.models.body import pose_body, regress
@@ -24,11 +24,14 @@ from plausibody.models.camera import PerspectiveCamera
 from plausibody.models.losses import Target
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import Box, Observation, ProxySettings, make_drawn_proxy
+from plausibody.models.records import to_device
 from plausibody.models.rotations import rotvec_to_rotmat
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import PART6_OF_24
 from plausibody.synth.corrupt import rectangles, remove_labels
+from plausibody.synth.measured import MeasuredModel, Truth, check_errors, corrupt
+from plausibody.synth.measured_file import choose_measured
 from plausibody.synth.raster import rasterize_labels
 from plausibody.synth.scene import CameraSettings, ViewSettings, draw_camera, draw_view, stand_back
 from plausibody.synth.stores import SynthAssets
@@ -60,6 +63,12 @@ class StrapsSettings:
     joint_noise: float = 8.0
     """Half range [px]."""
     view: ViewSettings = field(default_factory=lambda: VIEWPOINTS["straps"].view)
+    errors: str = "published"
+    """published; or measured: instead of removed parts and the joints' noise, those of the fitted
+    model of the front end."""
+
+    def __post_init__(self) -> None:
+        check_errors("straps.errors", self.errors)
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,11 @@ class StrapsRecipe:
         seed: int,
         assets: SynthAssets,
         backend: str = "auto",
+        measured: MeasuredModel | None = None,
     ):
+        """Args:
+        measured: With measured errors, which; those of the embedded front end if None.
+        """
         if proxy.size != settings.size:
             raise ValueError(
                 f"the straps recipe renders {settings.size} px, the proxy wants {proxy.size}: "
@@ -94,6 +107,7 @@ class StrapsRecipe:
             )
         self.settings, self.proxy, self.seed = settings, proxy, seed
         self.assets, self.backend = assets, backend
+        self.measured = choose_measured(settings.errors, measured)
         labels = torch.tensor(PART6_OF_24, dtype=torch.uint8, device=assets.part24.device)
         self.part6 = labels[assets.part24.long()]
 
@@ -102,10 +116,34 @@ class StrapsRecipe:
         figure = self.draw_figure(chance)
         flat = figure.surface[..., :2]
         box = self.draw_box(chance, flat.amin(1), flat.amax(1))
+        if self.measured is not None:
+            return self._measured(chance, figure, box, to_device(self.measured, numbers.device))
         labels = self.draw_parts(into_crop(figure.surface, box, size))
         truth = into_crop(figure.marks, box, size)[..., :2]
         keypoints = self.corrupt_keypoints(chance, truth)
         return self.hand_over(figure, truth, keypoints, self.corrupt_mask(chance, labels))
+
+    def _measured(self, chance: Chance, figure: Figure, box: Box, model: MeasuredModel) -> Batch:
+        """Sees people, and the square before them, as the front end does."""
+        size = self.settings.size
+        surface, marks = (into_crop(points, box, size) for points in (figure.surface, figure.marks))
+        whole = rasterize_labels(
+            surface, self.assets.template.faces, self.assets.part24, (size, size),
+            backend=self.backend,
+        )  # fmt: skip
+        far = torch.full_like(marks[:, 0, 0], torch.inf)
+        extent = surface[..., :2].amax(1) - surface[..., :2].amin(1)
+        truth = Truth.of(
+            marks,
+            labels=whole * ~self.draw_square(chance),
+            whole=whole,
+            borders=torch.stack([-far, -far, far, far], 1),
+            side=extent.amax(1),
+        )
+        seen = corrupt(chance, truth, model)
+        drawn = self._is_drawn(seen.keypoints[..., :2])
+        keypoints = torch.cat([seen.keypoints[..., :2], seen.keypoints[..., 2:] * drawn], -1)
+        return self.hand_over(figure, marks[..., :2], keypoints, seen.mask)
 
     def draw_figure(self, chance: Chance) -> Figure:
         """Draws who stands how before which camera."""
@@ -150,14 +188,19 @@ class StrapsRecipe:
         self, chance: Chance, labels: UInt8[Tensor, "batch size size"]
     ) -> Float[Tensor, "batch size size"]:
         """Removes parts and a square; gives the silhouette of the rest."""
-        settings, size = self.settings, self.settings.size
+        settings = self.settings
         odds = torch.tensor((0.0, *settings.part_removed), device=labels.device)
         mask = remove_labels(labels, chance.uniform("part", len(odds)) < odds)
+        return mask * ~self.draw_square(chance)
+
+    def draw_square(self, chance: Chance) -> Bool[Tensor, "batch size size"]:
+        """Marks the square before some of the people."""
+        settings, size = self.settings, self.settings.size
         low, high = settings.occluder_range
         centre = size * chance.uniform("occluder/centre", 2, low=low, high=high)
         present = chance.chance("occluder", settings.occluded, 1)
         half = torch.where(present, settings.occluder / 2, -1.0).expand(-1, 2)
-        return mask * ~rectangles(centre, half, (size, size))
+        return rectangles(centre, half, (size, size))
 
     def corrupt_keypoints(
         self, chance: Chance, truth: Float[Tensor, "batch 17 2"], doubt: Tensor | float = 1.0
@@ -168,10 +211,12 @@ class StrapsRecipe:
             truth: In the crop [px].
             doubt: How many times larger than published the noise is; broadcasts to (batch, 17, 1).
         """
-        half, size = self.settings.joint_noise, self.settings.size
+        half = self.settings.joint_noise
         places = truth + doubt * chance.uniform("joint_noise", 17, 2, low=-half, high=half)
-        drawn = ((places > -8) & (places < size + 7)).all(-1, keepdim=True)
-        return torch.cat([places, drawn.float()], -1)
+        return torch.cat([places, self._is_drawn(places).float()], -1)
+
+    def _is_drawn(self, places: Float[Tensor, "batch 17 2"]) -> Bool[Tensor, "batch 17 1"]:
+        return ((places > -8) & (places < self.settings.size + 7)).all(-1, keepdim=True)
 
     def hand_over(
         self,

@@ -13,9 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from plausibody.models.body import PosedBody
+from plausibody.models.proxy import ProxySettings
 from plausibody.models.records import take
 from plausibody.models.skeleton import COCO17, mirror
+from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
+from plausibody.synth.lite import LiteCorruption, LiteRecipe, LiteSettings, clothe
 from plausibody.synth.measured import (
     KIND,
     KINDS,
@@ -44,6 +48,7 @@ from plausibody.synth.sight import (
 from plausibody.synth.sightings import Sightings, mistakes
 from plausibody.synth.staged import StageSettings, draw_scene, truth_of
 from plausibody.synth.stores import SynthAssets
+from plausibody.synth.straps import StrapsRecipe, StrapsSettings
 
 NONE = torch.full((len(SCORES),), 0.05)
 CALM = MeasuredModel(
@@ -55,8 +60,8 @@ CALM = MeasuredModel(
         confidence_shared=0.0,
         shared_tie=0.0,
         own_tie=0.0,
-        swap=torch.zeros(9),
-        sides=torch.zeros(2),
+        swap=(0.0,) * 9,
+        sides=(0.0, 0.0),
     ),
     masks=MaskErrors(
         offset=torch.zeros(len(SCORES)),
@@ -93,7 +98,13 @@ def table(low: float, high: float) -> Tensor:
 @pytest.fixture(scope="module")
 def truth(assets: SynthAssets) -> Truth:
     """Of 192 people; do not change it."""
-    scene = draw_scene(Chance(3, torch.arange(192)), assets, assets.coarse, StageSettings())
+    body = assets.coarse
+
+    def dresser(chance: Chance, posed: PosedBody) -> Tensor:
+        return clothe(chance, posed.vertices[:, : body.drawn], body, LiteCorruption())
+
+    people = Chance(3, torch.arange(192))
+    scene = draw_scene(people, assets, body, StageSettings(), dresser)
     return truth_of(scene, assets.coarse, 112)
 
 
@@ -172,13 +183,12 @@ def test_distances_confidences_and_ties_are_the_models() -> None:
 
 def test_swaps_happen_as_often_as_the_model_says() -> None:
     count = 10_000
-    swap = torch.zeros(9)
-    swap[KINDS.index("knee")] = 0.2
+    swap = tuple(0.2 if kind == "knee" else 0.0 for kind in KINDS)
     people = upright(count)
     behind = replace(people, keypoints=people.keypoints * torch.tensor([-1.0, 1.0]) + 64)
     assert facing(people.keypoints).all() and not facing(behind.keypoints).any()
     for truth, rate in ((people, 0.05), (behind, 0.15)):
-        errors = keypoint_errors(swap=swap, sides=torch.tensor([0.05, 0.15]))
+        errors = keypoint_errors(swap=swap, sides=(0.05, 0.15))
         seen = corrupt_keypoints(chance(count), truth, errors)[..., :2]
         crossed = (seen - truth.keypoints[:, _MIRROR]).norm(dim=-1) < 1e-3
         hip, knee = crossed[:, COCO17.index("left_hip")], crossed[:, COCO17.index("left_knee")]
@@ -281,6 +291,62 @@ def test_a_person_is_corrupted_alike_in_any_company(truth: Truth) -> None:
     torch.testing.assert_close(few.mask, every.mask[some], rtol=0, atol=1e-4)
 
 
+# In recipes.
+
+
+def lite_batch(assets: SynthAssets, model: MeasuredModel, **settings: Any) -> Batch:
+    wrong = replace(LiteCorruption(), truncated=0.0, box=(0.0, 0.0), clothed=0.0)
+    recipe = LiteRecipe(
+        LiteSettings(errors="measured", corruption=wrong, **settings), ProxySettings(), 5,
+        assets.coarse, assets.bank, assets.limits, measured=model,
+    )  # fmt: skip
+    return recipe(torch.arange(64))
+
+
+def straps_batch(assets: SynthAssets, model: MeasuredModel, **settings: Any) -> Batch:
+    recipe = StrapsRecipe(
+        StrapsSettings(errors="measured", size=96, occluder=18, vertex_noise=0.0, **settings),
+        ProxySettings(size=96, least_confidence=0.0), 5, assets, measured=model,
+    )  # fmt: skip
+    return recipe(torch.arange(64))
+
+
+@pytest.mark.parametrize("make", [lite_batch, straps_batch])
+def test_recipes_see_people_through_the_model(
+    assets: SynthAssets, make: Callable[..., Batch]
+) -> None:
+    calm = make(assets, CALM)
+    seen = calm.proxy.keypoints[..., 2] > 0
+    assert seen.double().mean() > 0.98
+    torch.testing.assert_close(
+        calm.proxy.keypoints[..., :2][seen], calm.target.keypoints[seen], rtol=0, atol=1e-4
+    )
+    filled = (calm.proxy.silhouette > 0.5).double().mean((1, 2))
+    assert filled.min() > 0.02
+    empty = make(assets, replace(CALM, masks=mask_errors(empty=1.0)))
+    assert (empty.proxy.silhouette == 0).all()
+    doubt = torch.full((9, 3, 25), 0.3)
+    doubt[:, HIDDEN] = 0.1
+    unsure = make(assets, replace(CALM, keypoints=keypoint_errors(confidence=doubt)))
+    told = unsure.proxy.keypoints[..., 2]
+    assert 0.1 < (told < 0.2).double().mean() < 0.6, "the hidden ones"
+
+
+def test_things_before_people_hide_key_points_and_the_mask(assets: SynthAssets) -> None:
+    free = straps_batch(assets, CALM, occluded=0.0)
+    behind = straps_batch(assets, CALM, occluded=1.0)
+    left = behind.proxy.silhouette.sum((1, 2)) / free.proxy.silhouette.sum((1, 2))
+    assert left.max() < 1.001 and (left < 0.98).double().mean() > 0.9
+    claimed = straps_batch(assets, replace(CALM, masks=mask_errors(claimed=1.0)), occluded=1.0)
+    torch.testing.assert_close(claimed.proxy.silhouette, free.proxy.silhouette)
+
+
+@pytest.mark.parametrize("settings", [LiteSettings, StrapsSettings])
+def test_unknown_errors_are_refused(settings: type) -> None:
+    with pytest.raises(ValueError, match="errors: wanted one of published, measured, got 'my'"):
+        settings(errors="my")
+
+
 # Sight.
 
 
@@ -329,8 +395,7 @@ def known_model() -> MeasuredModel:
         sure[kind, OUTSIDE] = table(0.0, 0.3)
     bias = torch.zeros(9, 3, 2)
     bias[KINDS.index("hip"), IN_SIGHT] = torch.tensor([0.02, 0.01])
-    swap = torch.zeros(9)
-    swap[KINDS.index("knee")] = 0.1
+    swap = tuple(0.1 if kind == "knee" else 0.0 for kind in KINDS)
     lost = torch.zeros(25)
     lost[[3, 4]] = 0.2
     return MeasuredModel(
@@ -380,8 +445,8 @@ def test_fits_find_the_key_points_errors_again(
     assert found.confidence_shared == pytest.approx(0.3, abs=0.1)
     assert found.shared_tie == pytest.approx(-0.7, abs=0.2)
     assert found.own_tie == pytest.approx(-0.3, abs=0.15)
-    assert found.swap[KINDS.index("knee")].item() == pytest.approx(0.1, abs=0.04)
-    assert found.swap[KINDS.index("shoulder")] < 0.02 and found.sides.max() < 0.02
+    assert found.swap[KINDS.index("knee")] == pytest.approx(0.1, abs=0.04)
+    assert found.swap[KINDS.index("shoulder")] < 0.02 and max(found.sides) < 0.02
 
 
 def test_fits_find_the_masks_errors_again(
