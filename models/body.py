@@ -248,8 +248,17 @@ def vertex_normals(
     normal = torch.stack([y1 * z2 - z1 * y2, z1 * x2 - x1 * z2, x1 * y2 - y1 * x2], 1)
     total = torch.zeros_like(flat)
     for corner in range(3):
-        total = total.index_add(0, faces[:, corner], normal.flatten(1))
+        total = _add_rows(total, faces[:, corner], normal.flatten(1))
     x, y, z = total.view(count, 3, batch).unbind(1)
     length = (x * x + y * y + z * z).sqrt().clamp(min=1e-12)
     total = total.view(count, 3, batch) / length[:, None]
     return total.permute(2, 0, 1).reshape(vertices.shape)
+
+
+def _add_rows(
+    total: Float[Tensor, "V C"], index: Int[Tensor, " F"], rows: Float[Tensor, "F C"]
+) -> Float[Tensor, "V C"]:
+    """Adds rows in one order on every run: on CUDA, `index_add` takes any, `index_put` sorts."""
+    if total.is_cuda:
+        return total.index_put((index,), rows, accumulate=True)
+    return total.index_add(0, index, rows)
