@@ -63,7 +63,7 @@ def build_model(config: RunConfig, assets: SynthAssets) -> Regressor:
 def build_criterion(config: RunConfig, assets: SynthAssets) -> LiteLoss | StrapsLoss:
     """Makes the objective of a run."""
     if config.method == "straps":
-        every = torch.arange(len(assets.template.vertices))
+        every = torch.arange(len(assets.template.vertices), device=assets.template.faces.device)
         return StrapsLoss(Markers.of(assets.template, assets.regressors, every))
     markers = Markers.of(assets.template, assets.regressors, assets.supervised)
     return LiteLoss(markers, assets.template, config.regressor.shape_count, config.loss)
