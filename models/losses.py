@@ -92,9 +92,18 @@ class LiteLoss(nn.Module):
         template: BodyTemplate,
         shape_count: int,
         weights: LiteWeights | None = None,
+        shares: Float[Tensor, " N"] | None = None,
     ):
+        """Args:
+        markers: The vertices and joints to learn.
+        template: Their body.
+        shares: Of the surface, for each chosen vertex; of sum 1. All the same if None.
+        """
         super().__init__()
         self.markers = markers
+        count = markers.chosen
+        uniform = template.vertices.new_full((count,), 1 / count)
+        self.shares = (uniform if shares is None else shares)[:, None] / 3  # of x, y and z
         self.shape_error = ShapeError(template, shape_count)
         self.weights = weights or LiteWeights()
 
@@ -111,13 +120,14 @@ class LiteLoss(nn.Module):
         near = (target.keypoints.abs().amax(-1) < 3).float()[..., None]
         plain = self.shape_error.plain(mode.shape, truth.shape).mean()
         scaled = self.shape_error.scale_corrected(mode.shape, truth.shape).mean()
+        gap_vertices = ((points.vertices - true_points.vertices).abs() * self.shares).sum((1, 2))
         gap_joints = (points.h36m - true_points.h36m).abs().mean()
         gap_joints = gap_joints + (points.joints - true_points.joints).abs().mean()
         parts = {
             "root": weights.root * turn[:, 0].mean(),
             "rotations": weights.rotations * turn[:, 1:].mean(),
             "joints": weights.joints * gap_joints,
-            "vertices": weights.vertices * (points.vertices - true_points.vertices).abs().mean(),
+            "vertices": weights.vertices * gap_vertices.mean(),
             "keypoints": weights.keypoints * ((flat - target.keypoints).abs() * near).mean(),
             "shape": weights.shape * plain,
             "scaled_shape": weights.scaled_shape * scaled,

@@ -20,6 +20,35 @@ class JointRegressors:
     h36m17: Float[Tensor, "17 V"]
 
 
+def supervised_vertices(
+    regressors: JointRegressors, spread: Int[Tensor, " M"], count: int
+) -> Int[Tensor, " N"]:
+    """Picks vertices to learn: all that the image joints need anyway, and well spread others.
+
+    Each vertex costs posing, so those that the joints have paid for are learnt as well.
+
+    Args:
+        spread: Vertices of which any first few are spread over the body.
+        count: How many in all; more if the joints need more.
+    """
+    needed = (torch.cat([regressors.coco17, regressors.h36m17]) != 0).any(0)
+    others = spread[~needed[spread]]
+    needed = needed.nonzero()[:, 0]
+    return torch.cat([needed, others[: max(count - len(needed), 0)]])
+
+
+def area_shares(template: BodyTemplate, vertices: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
+    """Gives the share of the rest body's surface that is nearest to each of some vertices.
+
+    A mean with these weights is one over the surface, however unevenly the vertices lie.
+    """
+    corners = template.vertices[template.faces]
+    sides = corners[:, 1:] - corners[:, :1]
+    areas = torch.linalg.cross(sides[:, 0], sides[:, 1]).norm(dim=-1)
+    nearest = torch.cdist(corners.mean(1), template.vertices[vertices]).argmin(1)
+    return torch.zeros_like(areas[: len(vertices)]).index_add(0, nearest, areas) / areas.sum()
+
+
 @dataclass(frozen=True)
 class BodyPoints:
     """Points of posed bodies in the world [m]."""

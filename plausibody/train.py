@@ -28,7 +28,7 @@ from plausibody.models.checkpoint import (
     save_weights,
 )
 from plausibody.models.losses import LiteLoss, StrapsLoss
-from plausibody.models.markers import Markers
+from plausibody.models.markers import Markers, area_shares, supervised_vertices
 from plausibody.models.records import to_device
 from plausibody.models.regressor import Regressor, build_regressor
 from plausibody.models.rotations import mean_rotation, rotvec_to_rotmat
@@ -48,6 +48,8 @@ class Progress:
     """Parts of the loss, smoothed."""
 
 
+SUPERVISED = 700
+"""Vertices that small networks learn."""
 SPREAD = 200_000
 """Poses from which the mean body of a larger bank is taken."""
 
@@ -65,8 +67,11 @@ def build_criterion(config: RunConfig, assets: SynthAssets) -> LiteLoss | Straps
     if config.method == "straps":
         every = torch.arange(len(assets.template.vertices), device=assets.template.faces.device)
         return StrapsLoss(Markers.of(assets.template, assets.regressors, every))
-    markers = Markers.of(assets.template, assets.regressors, assets.supervised)
-    return LiteLoss(markers, assets.template, config.regressor.shape_count, config.loss)
+    vertices = supervised_vertices(assets.regressors, assets.supervised, SUPERVISED)
+    markers = Markers.of(assets.template, assets.regressors, vertices)
+    shares = area_shares(assets.template, vertices)
+    shapes = config.regressor.shape_count
+    return LiteLoss(markers, assets.template, shapes, config.loss, shares)
 
 
 def build_optimiser(modules: Iterable[nn.Module], settings: TrainSettings) -> torch.optim.AdamW:

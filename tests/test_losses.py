@@ -18,9 +18,15 @@ from plausibody.models.losses import (
     StrapsLoss,
     Target,
 )
-from plausibody.models.markers import JointRegressors, Markers
+from plausibody.models.markers import (
+    JointRegressors,
+    Markers,
+    area_shares,
+    supervised_vertices,
+)
 from plausibody.models.prediction import BodyParameters, PointPrediction
 from plausibody.models.rotations import rotvec_to_rotmat
+from plausibody.synth.stores import load_assets
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -205,3 +211,30 @@ def test_markers_are_the_chosen_vertices_and_joints(doll: BodyTemplate) -> None:
     torch.testing.assert_close(points.coco[:, 0], whole.vertices[:, 3])
     torch.testing.assert_close(points.h36m[:, 16], whole.vertices[:, 5])
     torch.testing.assert_close(points.joints, whole.joints)
+
+
+def test_areas_make_a_mean_over_vertices_one_over_the_surface() -> None:
+    """A wavy field over the body has the same mean whether its vertices are many or clustered."""
+    assets = load_assets("val")
+    vertices = supervised_vertices(assets.regressors, assets.supervised, 700)
+    shares = area_shares(assets.template, vertices)
+    assert len(vertices.unique()) == 700 and shares.sum().item() == pytest.approx(1)
+
+    def field(points: Tensor) -> Tensor:
+        return (points @ torch.tensor([[3.0, 1.0], [1.0, 2.0], [2.0, 1.0]])).sin()
+
+    rest, faces = assets.template.vertices, assets.template.faces
+    corners = rest[faces]
+    areas = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    areas = areas.norm(dim=-1)[:, None]
+    true = (field(corners.mean(1)) * areas).sum(0) / areas.sum()
+    some = field(rest[vertices])
+    weighted, plain = (some * shares[:, None]).sum(0), some.mean(0)
+    assert (weighted - true).abs().max() < 0.02 < 0.1 < (plain - true).abs().max()
+
+
+def test_the_joints_need_no_more_vertices_than_are_learnt() -> None:
+    assets = load_assets("val")
+    vertices = supervised_vertices(assets.regressors, assets.supervised, 700)
+    markers = Markers.of(assets.template, assets.regressors, vertices)
+    assert markers.chosen == len(markers.skin.vertices) == 700
