@@ -129,13 +129,6 @@ def draw_halves(
     )
 
 
-def inside_borders(borders: Float[Tensor, "batch 4"], size: int) -> Bool[Tensor, "batch size size"]:
-    """Marks the pixels whose centres lie within left, top, right, bottom [px]; may be infinite."""
-    place = torch.arange(size, device=borders.device) + 0.5
-    inside = (place > borders[:, :2, None]) & (place < borders[:, 2:, None])
-    return inside[:, 1, :, None] & inside[:, 0, None, :]
-
-
 def keep_labels(
     labels: UInt8[Tensor, "batch H W"], removed: Bool[Tensor, "batch L"]
 ) -> Bool[Tensor, "batch H W"]:

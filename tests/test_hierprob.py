@@ -13,19 +13,20 @@ from torch import Tensor
 
 from plausibody.models.body import pose_body, regress
 from plausibody.models.camera import fit_weak_perspective
+from plausibody.models.crop import inside_borders
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.skeleton import COCO17
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import PART14_OF_24, load_chart
 from plausibody.synth.garments import GarmentSettings
-from plausibody.synth.hierprob import (
+from plausibody.synth.hierprob import HierprobRecipe, HierprobSettings
+from plausibody.synth.hierprob_scene import (
     FOREARMS,
     LEGS,
     Damage,
-    HierprobRecipe,
-    HierprobSettings,
     LightSettings,
+    Scenes,
     damage,
     draw_lights,
 )
@@ -39,7 +40,6 @@ from plausibody.synth.removal import (
     count_parts,
     draw_halves,
     draw_removed,
-    inside_borders,
     keep_labels,
     lose_joints,
     too_little_seen,
@@ -255,12 +255,8 @@ def test_lights_are_as_published_and_each_person_has_one() -> None:
     assert (lights.position / distance[:, None]).mean(0).abs().max() < 0.03, "from anywhere"
 
 
-def recipe(assets: SynthAssets, looks: Looks, settings: HierprobSettings) -> HierprobRecipe:
-    return HierprobRecipe(settings, ProxySettings(size=settings.size), 0, assets, looks)
-
-
 def test_shapes_are_normal_as_published(assets: SynthAssets, looks: Looks) -> None:
-    shape = recipe(assets, looks, HierprobSettings())._draw_shape(chance())
+    shape = Scenes(HierprobSettings(), assets, looks).draw_shape(chance())
     assert shape.shape == (COUNT, 10) and shape.mean(0).abs().max() < 0.06
     torch.testing.assert_close(shape.std(0), torch.full((10,), 1.25), rtol=0.03, atol=0)
 
@@ -279,9 +275,9 @@ def whole(count: int) -> Tensor:
 
 
 def test_boxes_are_as_published(assets: SynthAssets, looks: Looks) -> None:
-    boxes = recipe(assets, looks, dataclasses.replace(HierprobSettings(), extreme_crop=0.0))
-    boxes._groups = [torch.arange(12), torch.arange(12), torch.arange(12)]
-    box = boxes._draw_box(chance(), ball(COUNT, (120.0, 130.0), 50.0, 12), whole(COUNT))
+    boxes = Scenes(HierprobSettings(extreme_crop=0.0), assets, looks)
+    boxes.groups = [torch.arange(12), torch.arange(12), torch.arange(12)]
+    box = boxes.draw_box(chance(), ball(COUNT, (120.0, 130.0), 50.0, 12), whole(COUNT))
     scale = box.side / 100
     assert scale.min() >= 0.9 - 1e-5 and scale.max() <= 1.4 + 1e-5
     assert scale.mean().item() == pytest.approx(1.15, abs=0.006)
@@ -292,17 +288,16 @@ def test_boxes_are_as_published(assets: SynthAssets, looks: Looks) -> None:
 
 def test_one_box_in_ten_leaves_limbs_out(assets: SynthAssets, looks: Looks) -> None:
     """Trunk, forearms and legs lie round one place, each wider than the one before."""
-    boxes = recipe(assets, looks, dataclasses.replace(
-        HierprobSettings(), box_scale=(1.0, 1.0), box_shift=0.0))  # fmt: skip
+    boxes = Scenes(HierprobSettings(box_scale=(1.0, 1.0), box_shift=0.0), assets, looks)
     surface = torch.cat([ball(COUNT, (128.0, 128.0), r, 4) for r in (20.0, 40.0, 60.0)], 1)
-    boxes._groups = [torch.arange(4), torch.arange(4, 8), torch.arange(8, 12)]
-    side = boxes._draw_box(chance(), surface, whole(COUNT)).side.round()
+    boxes.groups = [torch.arange(4), torch.arange(4, 8), torch.arange(8, 12)]
+    side = boxes.draw_box(chance(), surface, whole(COUNT)).side.round()
     assert set(side.unique().tolist()) == {40.0, 80.0, 120.0}
     assert close(side == 80, 0.05) and close(side == 40, 0.05)
 
 
 def test_the_groups_of_vertices_are_those_of_the_parts(assets: SynthAssets, looks: Looks) -> None:
-    groups = recipe(assets, looks, HierprobSettings())._groups
+    groups = Scenes(HierprobSettings(), assets, looks).groups
     chart = looks.chart
     for number, parts in ((1, FOREARMS), (2, LEGS)):
         member = torch.isin(chart.face_part, torch.tensor(parts, dtype=torch.uint8))
@@ -314,17 +309,17 @@ def test_the_groups_of_vertices_are_those_of_the_parts(assets: SynthAssets, look
 
 
 def test_the_box_is_round_what_the_picture_shows(assets: SynthAssets, looks: Looks) -> None:
-    boxes = recipe(assets, looks, dataclasses.replace(
-        HierprobSettings(), extreme_crop=0.0, box_scale=(1.0, 1.0), box_shift=0.0))  # fmt: skip
-    boxes._groups = [torch.arange(3), torch.arange(3, 4), torch.arange(4, 5)]
+    settings = HierprobSettings(extreme_crop=0.0, box_scale=(1.0, 1.0), box_shift=0.0)
+    boxes = Scenes(settings, assets, looks)
+    boxes.groups = [torch.arange(3), torch.arange(3, 4), torch.arange(4, 5)]
     places = [[10.0, 20], [50, 40], [-300, 30], [60, 500], [30, 30]]
     surface = torch.cat([torch.tensor(places), torch.full((5, 1), 2.0)], 1)
-    box = boxes._draw_box(chance(3), surface.expand(3, 5, 3), whole(3))
+    box = boxes.draw_box(chance(3), surface.expand(3, 5, 3), whole(3))
     torch.testing.assert_close(box.centre, torch.tensor([[30.0, 30.0]]).expand(3, 2))
     torch.testing.assert_close(box.side, torch.full((3,), 40.0))
     nowhere = surface + torch.tensor([1000.0, 0, 0])
     torch.testing.assert_close(
-        boxes._draw_box(chance(1), nowhere[None], whole(1)).side, torch.tensor([256.0])
+        boxes.draw_box(chance(1), nowhere[None], whole(1)).side, torch.tensor([256.0])
     )
 
 
@@ -624,7 +619,7 @@ def test_the_mass_index_is_predicted_by_the_coefficients(assets: SynthAssets) ->
 
 def test_mass_indices_are_uniform_and_the_rest_is_normal(assets: SynthAssets, looks: Looks) -> None:
     settings = dataclasses.replace(HierprobSettings(), mass_index=(17.0, 38.0))
-    shape = recipe(assets, looks, settings)._draw_shape(chance(2000))
+    shape = Scenes(settings, assets, looks).draw_shape(chance(2000))
     index = mass_index(assets.template, shape)
     quantiles = torch.quantile(index, torch.linspace(0.1, 0.9, 9))
     torch.testing.assert_close(quantiles, torch.linspace(19.1, 35.9, 9), rtol=0.04, atol=0)
