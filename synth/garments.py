@@ -174,9 +174,13 @@ def vertex_labels(bank: TextureBank, template: BodyTemplate, chart: Chart) -> UI
 def build_wardrobe(bank: TextureBank, template: BodyTemplate, chart: Chart) -> Wardrobe:
     """Prepares the clothes of a bank for a body; once, some milliseconds a texture.
 
+    Made on the CPU wherever the bank is, so that everybody wears the same to the last bit.
+
     Raises:
         ValueError: If the bank has no labels.
     """
+    device = template.vertices.device
+    bank, template, chart = bank.to("cpu"), template.to("cpu"), chart.to("cpu")
     labels = vertex_labels(bank, template, chart)
     assert bank.garments is not None
     numbers = torch.tensor([label_number(name) for name in GARMENTS])
@@ -214,7 +218,7 @@ def build_wardrobe(bank: TextureBank, template: BodyTemplate, chart: Chart) -> W
         waves=_waves(place),
         leg=leg,
         side=torch.where(on_leg, place[:, 0].sign(), 0.0),
-    )
+    ).to(device)
 
 
 def dress(

@@ -39,8 +39,12 @@ class MassIndex:
 
     @classmethod
     def of(cls, template: BodyTemplate, count: int = 10, spread: float = 1.5) -> MassIndex:
-        """Takes differences over `spread` to both sides of the mean shape, in every pair."""
-        step = spread * torch.eye(count, device=template.vertices.device)
+        """Takes differences over `spread` to both sides of the mean shape, in every pair.
+
+        On the CPU wherever the template is: the index is the same to the last bit.
+        """
+        device, template = template.vertices.device, template.to("cpu")
+        step = spread * torch.eye(count)
         pairs = step[:, None] + step
         shapes = torch.cat([torch.zeros_like(step[:1]), step, -step, pairs.reshape(-1, count)])
         value = mass_index(template, shapes).log()
@@ -48,7 +52,8 @@ class MassIndex:
         curvature = (both.reshape(count, count) - plus[:, None] - plus + centre) / spread**2
         straight = (plus + minus - 2 * centre) / spread**2
         curvature = curvature - curvature.diag().diag() + straight.diag()
-        return cls(constant=centre[0], slope=(plus - minus) / (2 * spread), curvature=curvature)
+        slope = (plus - minus) / (2 * spread)
+        return cls(constant=centre[0], slope=slope, curvature=curvature).to(device)
 
     def __call__(self, shape: Float[Tensor, "*batch S"]) -> Float[Tensor, "*batch"]:
         """Gives the index [kg/m^2]."""
