@@ -16,7 +16,7 @@ from plausibody.models.proxy import Observation, ProxySettings
 from plausibody.models.skeleton import COCO17
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import PART6_OF_24, coarser_parts
-from plausibody.synth.hierprob import HierprobSettings, damage
+from plausibody.synth.hierprob_scene import HierprobSettings, damage
 from plausibody.synth.lite import LiteCorruption, observe
 from plausibody.synth.measured import Truth
 from plausibody.synth.removal import HalvesSettings, count_parts, keep_labels, too_little_seen
