@@ -22,6 +22,7 @@ from plausibody.synth.backgrounds import PUBLISHED as BACKGROUNDS
 from plausibody.synth.backgrounds import open_reader
 from plausibody.synth.charts import DENSEPOSE
 from plausibody.synth.pose_sources import NOT_AMASS
+from plausibody.synth.published_joints import H36M, read_regressor
 from plausibody.synth.textures_published import PUBLISHED as TEXTURES
 
 State = Literal["as published", "other counts", "unusable", "missing"]
@@ -145,13 +146,7 @@ def _count_pictures(path: Path) -> Counts:
 
 def _count_joints(path: Path) -> Counts:
     """Reads a joint regressor; its rows are weights of SMPL's vertices."""
-    regressor = np.load(path, mmap_mode="r", allow_pickle=False)
-    if regressor.ndim != 2 or regressor.shape[1] != 6890 or regressor.dtype.kind != "f":
-        raise ValueError(f"wanted floats (K, 6890), came {regressor.dtype} {regressor.shape}")
-    error = np.abs(regressor.sum(axis=1, dtype=np.float64) - 1).max()
-    if not error < 0.1:
-        raise ValueError(f"wanted rows that sum to one, came {error:.3g} off")
-    return {"joints": len(regressor)}
+    return {"joints": len(read_regressor(path, 6890))}
 
 
 def _count_chart(path: Path) -> Counts:
@@ -174,7 +169,7 @@ ORIGINALS = (
         {"bodies": 3},
         _count_bodies,
         "smpl.is.tue.mpg.de, unpacked into train_files/smpl",
-        'load_template("smpl", gender)',
+        "--set sources.body=smpl, with UV_Processed.mat and J_regressor_h36m.npy",
     ),
     Original(
         "smpl_train_poses.npz",
@@ -236,12 +231,12 @@ ORIGINALS = (
         for split in ("train", "val")
     ),
     Original(
-        "J_regressor_h36m.npy",
+        H36M,
         "joints of Human3.6M",
         {"joints": 17},
         _count_joints,
         _SPIN,
-        _REGRESSOR,
+        "used with sources.body=smpl",
     ),  # fmt: skip
     Original(
         "J_regressor_extra.npy", "joints of SPIN", {"joints": 9}, _count_joints, _SPIN, _REGRESSOR
@@ -260,7 +255,7 @@ ORIGINALS = (
         {"faces": 13_774, "vertices": 7_829},
         _count_chart,
         "DensePose (github.com/facebookresearch/DensePose), and with HierProb3D",
-        "found by load_chart for SMPL",
+        "used with sources.body=smpl",
     ),
 )
 """Everything published that has a place here."""

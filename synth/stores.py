@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
 
 from plausibody.assets.catalog import find_asset
 from plausibody.assets.contents import read_arrays
@@ -16,17 +18,28 @@ from plausibody.models.body import BodyTemplate
 from plausibody.models.markers import JointRegressors
 from plausibody.models.records import to_device
 from plausibody.models.templates import load_template
+from plausibody.synth.charts import load_chart
+from plausibody.synth.coarse import (
+    SUPERVISED_COUNT,
+    cluster_mesh,
+    labels_nearby,
+    spread_vertices,
+)
 from plausibody.synth.lite import CoarseBody, coarse_body
 from plausibody.synth.looks import Looks, load_looks
 from plausibody.synth.poses import PoseBank, load_poses
+from plausibody.synth.published_joints import published_regressors
 from plausibody.synth.scene import JointLimits
 from plausibody.synth.texture_cache import TextureSettings
 
 
 @dataclass(frozen=True)
 class SourceSettings:
-    """Where a stream's poses, textures and backgrounds come from: what ships, or a user's."""
+    """Where a stream's body, poses, textures and backgrounds come from: what ships, or a user's."""
 
+    body: str = "open"
+    """open, or SMPL's file or the folder of its genders, as `load_template` finds it: smpl for
+    train_files/smpl. SMPL needs UV_Processed.mat and J_regressor_h36m.npy too."""
     poses: str = "poses/cmu.h5"
     """A pose store: a path, or a name below one of the asset folders."""
     textures: str = "procedural"
@@ -45,10 +58,10 @@ class SynthAssets:
 
     template: BodyTemplate
     regressors: JointRegressors
-    part24: torch.Tensor
+    part24: UInt8[Tensor, " F"]
     """DensePose's part of each face of the template, 1..24."""
     coarse: CoarseBody
-    supervised: torch.Tensor
+    supervised: Int[Tensor, " M"]
     """Vertices whose places are learnt by small networks, spread over the body."""
     bank: PoseBank
     limits: JointLimits
@@ -70,21 +83,35 @@ def load_assets(
     coloured: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> SynthAssets:
-    """Opens the open body and a split of the pose store.
+    """Opens a body, all that hangs on its mesh, and a split of the pose store.
+
+    What ships belongs to the open body's mesh, and is used for bodies that have it. For SMPL's,
+    parts come from `UV_Processed.mat`, Human3.6M's joints from `J_regressor_h36m.npy`, both as
+    published; COCO's joints and the coarse mesh are made here, which takes two seconds.
 
     Args:
         split: train, val or test.
+        gender: Of the body; a file of another gender is refused.
         directories: Where assets are looked for, instead of the usual places.
         sources: What to draw from; what ships if None.
         coloured: Whether to open textures and backgrounds too. The first time textures are made,
             which takes half a minute.
         progress: Is told how many of them are made.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If one is damaged, or belongs to another mesh than the body.
     """
     sources = sources or SourceSettings()
-    template = load_template("open", gender, directories)
+    template = load_template(sources.body, gender, directories)
+    if template.gender != gender:
+        raise ValueError(
+            f"sources.body: wanted a {gender} body, came a {template.gender} one, {sources.body}; "
+            f"do: set gender={template.gender}, or name a folder with all genders"
+        )
+    part24 = load_chart(template, directories=directories).face_part
     regressors = load_regressors(template, directories)
-    coarse = _topology_checked(find_asset("body/coarse.npz", directories), template)
-    charts = _topology_checked(find_asset("body/charts.npz", directories), template)
+    thinned = _load_thinned(template, part24, directories)
     poses = Path(sources.poses)
     poses = poses if poses.is_file() else find_asset(sources.poses, directories)
     bank = load_poses(poses, split)
@@ -92,15 +119,9 @@ def load_assets(
     return SynthAssets(
         template=template,
         regressors=regressors,
-        part24=torch.from_numpy(charts["part24"].astype(np.uint8)),
-        coarse=coarse_body(
-            template,
-            torch.from_numpy(coarse["vertices"].astype(np.int64)),
-            torch.from_numpy(coarse["faces"].astype(np.int64)),
-            torch.from_numpy(coarse["part24"].astype(np.uint8)),
-            regressors,
-        ),
-        supervised=torch.from_numpy(coarse["supervised"].astype(np.int64)),
+        part24=part24,
+        coarse=coarse_body(template, thinned.vertices, thinned.faces, thinned.part24, regressors),
+        supervised=thinned.supervised,
         bank=bank,
         limits=limits,
         looks=_load_looks(template, sources, directories, progress) if coloured else None,
@@ -122,21 +143,53 @@ def _load_looks(
 def load_regressors(
     template: BodyTemplate, directories: Sequence[Path] | None = None
 ) -> JointRegressors:
-    """Opens the image joints of the open body."""
-    data = _topology_checked(find_asset("body/regressors.npz", directories), template)
+    """Opens the image joints of a body: those that ship with the open body's mesh, or SMPL's.
+
+    Arguments and errors as of `published_regressors`.
+    """
+    data = _of_mesh(find_asset("body/regressors.npz", directories), template)
+    if data is None:
+        return published_regressors(template, directories)
     return JointRegressors(
         coco17=torch.from_numpy(data["coco17"]).float(),
         h36m17=torch.from_numpy(data["h36m17"]).float(),
     )
 
 
-def _topology_checked(path: Path, template: BodyTemplate) -> dict[str, np.ndarray]:
-    """Reads an npz whose vertex indices count in the template's mesh, or refuses it."""
+@dataclass(frozen=True)
+class _Thinned:
+    """A coarse mesh over some vertices of a body, and the vertices to supervise."""
+
+    vertices: Int[Tensor, " N"]
+    faces: Int[Tensor, "G 3"]
+    part24: UInt8[Tensor, " G"]
+    supervised: Int[Tensor, " M"]
+
+
+def _load_thinned(
+    template: BodyTemplate, part24: UInt8[Tensor, " F"], directories: Sequence[Path] | None
+) -> _Thinned:
+    """Opens the coarse mesh that ships with the open body's, or makes one."""
+    data = _of_mesh(find_asset("body/coarse.npz", directories), template)
+    if data is None:
+        vertices, faces = template.vertices.double().numpy(), template.faces.numpy()
+        clusters = cluster_mesh(vertices, faces)
+        coarse = clusters.kept[clusters.faces]
+        data = {
+            "vertices": clusters.kept,
+            "faces": clusters.faces,
+            "part24": labels_nearby(vertices, faces, part24.numpy(), coarse),
+            "supervised": spread_vertices(vertices, SUPERVISED_COUNT),
+        }
+    return _Thinned(
+        vertices=torch.from_numpy(data["vertices"].astype(np.int64)),
+        faces=torch.from_numpy(data["faces"].astype(np.int64)),
+        part24=torch.from_numpy(data["part24"].astype(np.uint8)),
+        supervised=torch.from_numpy(data["supervised"].astype(np.int64)),
+    )
+
+
+def _of_mesh(path: Path, template: BodyTemplate) -> dict[str, np.ndarray] | None:
+    """Reads an npz whose vertex indices count in the template's mesh; none if in another."""
     data = read_arrays(path)
-    topology = str(data.get("topology", "none"))
-    if topology != template.topology:
-        raise ValueError(
-            f"{path}: wanted a file for the mesh {template.topology}, got one for {topology}; "
-            "files of different bodies have equal shapes but do not fit each other"
-        )
-    return data
+    return data if str(data.get("topology")) == template.topology else None

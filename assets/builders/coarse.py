@@ -16,12 +16,12 @@ from scipy.spatial import cKDTree
 
 from plausibody.assets.builders.decimate import decimate
 from plausibody.assets.builders.turning import MIRROR
+from plausibody.synth.coarse import SUPERVISED_COUNT, labels_nearby, spread_vertices
 
 log = logging.getLogger(__name__)
 
 BODY = Path(__file__).resolve().parents[1] / "body"
 VERTEX_COUNT = 1200
-SUPERVISED_COUNT = 700
 EVENNESS = 0.05
 """Four times that of the fine mesh: evenly sized triangles rasterise and sample better."""
 
@@ -35,15 +35,13 @@ def build(folder: Path) -> None:
     vertices = (vertices + vertices[mirror] * MIRROR) / 2
     thinned = decimate(vertices, faces, mirror, VERTEX_COUNT, EVENNESS)
     supervised = spread_vertices(vertices, SUPERVISED_COUNT)
-    centres = vertices[thinned.kept][thinned.faces].mean(axis=1)
-    nearest = np.asarray(cKDTree(vertices[faces].mean(axis=1)).query(centres)[1])
     log.info("coarse mesh: %d vertices, %d faces", len(thinned.kept), len(thinned.faces))
     np.savez_compressed(
         folder / "coarse.npz",
         vertices=thinned.kept.astype(np.int64),
         faces=thinned.faces.astype(np.int64),
         supervised=supervised.astype(np.int64),
-        part24=part[nearest],
+        part24=labels_nearby(vertices, faces, part, thinned.kept[thinned.faces]),
         topology=topology,
     )
 
@@ -58,17 +56,6 @@ def mirror_vertices(vertices: Float[ndarray, "V 3"]) -> Int[ndarray, " V"]:
     if np.max(distances) > 1e-4:
         raise ValueError(f"wanted a symmetric mesh, but it is off by {np.max(distances):.4f} m")
     return np.asarray(mirror)
-
-
-def spread_vertices(vertices: Float[ndarray, "V 3"], count: int) -> Int[ndarray, " n"]:
-    """Picks vertices far from each other: always the one farthest from those picked before."""
-    picked = [int(np.argmax(vertices[:, 1]))]
-    distances = np.linalg.norm(vertices - vertices[picked[0]], axis=1)
-    while len(picked) < count:
-        picked.append(int(np.argmax(distances)))
-        step = np.linalg.norm(vertices - vertices[picked[-1]], axis=1)
-        distances = np.minimum(distances, step)
-    return np.sort(picked)
 
 
 def main() -> None:
