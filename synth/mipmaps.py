@@ -20,6 +20,7 @@ from torch import Tensor
 
 from plausibody.models.records import to_device
 from plausibody.synth.charts import COLUMNS, ROWS, Chart
+from plausibody.synth.memory import require_memory
 from plausibody.synth.raster import rasterize
 
 SMALLEST_CELL = 6
@@ -84,7 +85,7 @@ class MipMaps:
                 that; otherwise the colour between them would creep in.
 
         Raises:
-            ValueError: If a picture's sides cannot be divided into cells.
+            ValueError: If a picture's sides cannot be divided into cells, or memory is too small.
         """
         height, width = images.shape[1:3]
         if height % ROWS or width % COLUMNS or not height or not width:
@@ -94,6 +95,9 @@ class MipMaps:
             )
         levels = _levels(height // ROWS, width // COLUMNS)
         count = levels[-1].start + ROWS * COLUMNS * levels[-1].height * levels[-1].width
+        require_memory(
+            4 * len(images) * count, "textures", "take fewer, or at half size: 600 x 400 px"
+        )
         # Memory by numpy comes in large pages, which halves what it costs to read at random.
         memory = np.empty((len(images), count, 4), np.uint8)
         texels = torch.from_numpy(memory).to(images.device)

@@ -121,6 +121,12 @@ def test_pictures_that_cannot_be_divided_are_refused() -> None:
         MipMaps.of(torch.zeros(1, 100, 80, 3, dtype=torch.uint8))
 
 
+def test_textures_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plausibody.synth.memory.free_memory", lambda: 1000)
+    with pytest.raises(ValueError, match="textures: wanted .* do: take fewer, or at half size"):
+        MipMaps.of(cells())
+
+
 def test_textures_move_as_one() -> None:
     mipmaps = MipMaps.of(cells())
     assert mipmaps.to("cpu") == replace(mipmaps, texels=mipmaps.texels) and len(mipmaps) == 1
