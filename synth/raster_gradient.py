@@ -119,7 +119,7 @@ def _to_vertices(
     faces: Int[Tensor, "F 3"],
     labels: Integer[Tensor, "B H W"] | Bool[Tensor, "B H W"],
 ) -> Float[Tensor, "B V 3"]:
-    out = torch.zeros_like(vertices)
+    out = vertices.new_zeros(vertices.shape)
     flat = out.view(-1, 3)
     for edges in _micro_edges(face, depth, labels):
         # If the side moves by a pixel, the front's colour replaces the rear's in a pixel; the

@@ -232,6 +232,17 @@ def test_each_picture_of_a_batch_has_its_own_gradient():
     torch.testing.assert_close(both.grad, torch.cat(alone))
 
 
+def test_strides_and_types_of_the_vertices_do_not_matter():
+    vertices, faces = square(2.0, 6.0)
+    fragments = rasterize(vertices, faces, (8, 8))
+    mask = fragments.mask
+    changed = vertices.detach().double().mT.contiguous().mT.requires_grad_()
+    for points in (vertices, changed):
+        edge_grad(mask.float()[:, None], points, fragments, faces.int(), mask).sum().backward()
+    assert changed.grad.dtype == torch.float64
+    torch.testing.assert_close(changed.grad.float(), vertices.grad)
+
+
 def test_sizes_that_do_not_belong_together_are_refused():
     vertices, faces = square(2.0, 6.0)
     fragments = rasterize(vertices, faces, (8, 8))

@@ -169,6 +169,19 @@ def test_chunks_of_pairs_do_not_matter(golden, monkeypatch):
     assert_same(tiny, rasterize(soup, triangles, SIZE, backend="numba"))
 
 
+@pytest.mark.skipif(not INTERPRETED, reason="test_raster_triton.py asks for it")
+@pytest.mark.parametrize(("large", "at_once"), [(0, 1), (10, 2), (1 << 20, 1)])
+def test_shares_of_triton_do_not_matter(monkeypatch, large, at_once):
+    from plausibody.synth import raster_triton
+
+    vertices = scatter(torch.Generator().manual_seed(0), 20)
+    faces = torch.arange(60).view(-1, 3)
+    monkeypatch.setattr(raster_triton, "LARGE", large)
+    monkeypatch.setattr(raster_triton, "IMAGES_AT_ONCE", at_once)
+    expected = rasterize(vertices, faces, SIZE, backend="torch")
+    assert_same(rasterize(vertices, faces, SIZE, backend="triton"), expected)
+
+
 def exact(vertices: Tensor, faces: Tensor, size: tuple[int, int]) -> list[list[list[Fraction]]]:
     """Depths of every face at every pixel in rational arithmetic; zero where it does not cover.
 
