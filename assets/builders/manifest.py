@@ -112,6 +112,16 @@ Converted by `builders/front_end.py`, weights unchanged; compared with `pose_lan
 of npm @mediapipe/pose 0.5.1675469404 (Google, Apache-2.0): landmarks agree within 0.06 pixels.""",
     ),
     Origin(
+        title="Front end: its errors",
+        patterns=("corruption/*.json",),
+        source=(
+            "fitted by plausibody.fit_corruption to what the front end above makes of synthetic "
+            "pictures of the open body"
+        ),
+        licence="Apache-2.0",
+        attribution="plausibody; the open body, pose store, backgrounds and fabrics of this list",
+    ),
+    Origin(
         title="Photo of a skier",
         patterns=("photos/skier.jpg",),
         source=(
