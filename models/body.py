@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from plausibody.models.constants import constant
 from plausibody.models.records import to_device
 
 
@@ -97,15 +98,42 @@ class Skin:
         return self.pose_directions.permute(2, 1, 0).flatten(1).contiguous()
 
     @cached_property
-    def levels(self) -> tuple[list[int], ...]:
+    def tree(self) -> Tree:
         """Joints by their distance from the root, so that each level is one product."""
         depth = [0] * len(self.parents)
         for joint, parent in enumerate(self.parents[1:], start=1):
             depth[joint] = depth[parent] + 1
-        return tuple(
-            [joint for joint, at in enumerate(depth) if at == level]
-            for level in range(1, max(depth) + 1)
-        )
+        levels, above, reached = [], [0], [0]
+        for distance in range(1, max(depth) + 1):
+            joints = [joint for joint, at in enumerate(depth) if at == distance]
+            parents = [self.parents[joint] for joint in joints]
+            places = [above.index(parent) for parent in parents]  # all of them one level above
+            levels.append(Level(*(self._index(some) for some in (joints, parents, places))))
+            above, reached = joints, reached + joints
+        order = [reached.index(joint) for joint in range(len(self.parents))]
+        return Tree(tuple(levels), self._index(order))
+
+    def _index(self, joints: list[int]) -> Int[Tensor, " N"]:
+        return constant(tuple(joints), torch.long, self.joints.device)
+
+
+@dataclass(frozen=True)
+class Level:
+    """The joints at one distance from the root."""
+
+    joints: Int[Tensor, " N"]
+    parents: Int[Tensor, " N"]
+    places: Int[Tensor, " N"]
+    """Of the parents, in the level above."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A skin's joints as indices on its device, level by level."""
+
+    levels: tuple[Level, ...]
+    order: Int[Tensor, " J"]
+    """Place of each joint in the root and all levels, one after the other."""
 
 
 @dataclass(frozen=True)
@@ -203,18 +231,16 @@ def _walk(
 ) -> tuple[Float[Tensor, "*batch J 3 3"], Float[Tensor, "*batch J 3"]]:
     """Composes each joint's transform with its parent's, one level of the tree at a time."""
     orientation, position = rotations[..., :1, :, :], joints[..., :1, :]
-    orientations, positions, above, reached = [orientation], [position], [0], [0]
-    for level in skin.levels:
-        parents = [skin.parents[joint] for joint in level]
-        places = [above.index(parent) for parent in parents]  # all of them one level above
-        bone = joints[..., level, :] - joints[..., parents, :]
-        origin, turned = position[..., places, :], orientation[..., places, :, :]
+    orientations, positions = [orientation], [position]
+    for level in skin.tree.levels:
+        bone = joints[..., level.joints, :] - joints[..., level.parents, :]
+        origin = position[..., level.places, :]
+        turned = orientation[..., level.places, :, :]
         position = origin + _rotate(turned, bone)
-        orientation = turned @ rotations[..., level, :, :]
+        orientation = turned @ rotations[..., level.joints, :, :]
         orientations.append(orientation)
         positions.append(position)
-        above, reached = level, reached + level
-    order = [reached.index(joint) for joint in range(len(skin.parents))]
+    order = skin.tree.order
     return torch.cat(orientations, -3)[..., order, :, :], torch.cat(positions, -2)[..., order, :]
 
 

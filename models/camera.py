@@ -14,15 +14,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from plausibody.models.constants import constant
+
 
 def world_to_camera(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
     """Turns directions or points half around the x axis; it is its own inverse."""
-    return points * points.new_tensor([1.0, -1.0, -1.0])
+    return points * constant((1.0, -1.0, -1.0), points.dtype, points.device)
 
 
 def rotmat_to_camera(rotmat: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
     """Premultiplies an orientation in the world by the half turn; it is its own inverse."""
-    return rotmat * rotmat.new_tensor([[1.0], [-1.0], [-1.0]])
+    return rotmat * constant(((1.0,), (-1.0,), (-1.0,)), rotmat.dtype, rotmat.device)
 
 
 @dataclass(frozen=True)

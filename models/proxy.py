@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from plausibody.models.constants import constant
 from plausibody.models.crop import Box, extend_picture, inside_borders, resample_square
 from plausibody.models.edges import PADDINGS, canny
 
@@ -107,7 +108,7 @@ def make_proxy(observation: Observation, settings: ProxySettings, box: Box | Non
         crop = resample_square(picture, batched, settings.size, replicate)
         height, width = picture.shape[-2:]
         low = box.centre - box.side[..., None] / 2
-        end = low.new_tensor([width, height])
+        end = constant((width, height), low.dtype, low.device)
         zoom = (settings.size / box.side)[..., None]
         borders = torch.cat([-low * zoom, (end - low) * zoom], -1)
         edges = _edges(crop, borders, settings)
@@ -205,11 +206,11 @@ def person_box(observation: Observation, seen: Bool[Tensor, "*batch 17"], scale:
     low = torch.stack([low_x, low_y], -1)
     high = torch.stack([high_x, high_y], -1)
 
-    points, far = observation.keypoints[..., :2], observation.keypoints.new_tensor(torch.inf)
-    low = torch.minimum(low, torch.where(seen[..., None], points, far).amin(-2))
-    high = torch.maximum(high, torch.where(seen[..., None], points, -far).amax(-2))
+    points, there = observation.keypoints[..., :2], seen[..., None]
+    low = torch.minimum(low, torch.where(there, points, torch.inf).amin(-2))
+    high = torch.maximum(high, torch.where(there, points, -torch.inf).amax(-2))
 
-    size = low.new_tensor([width, height])
+    size = constant((width, height), low.dtype, low.device)
     nothing = low > high
     low, high = torch.where(nothing, 0 * size, low), torch.where(nothing, size, high)
     side = (high - low).amax(-1).clamp(min=1.0) * scale

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import zlib
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,8 +23,10 @@ _MASK = 0xFFFFFFFF
 _WEYL = 0x9E3779B9 >> 1
 _TABLE_BITS = 16
 
+Number = TypeVar("Number", Tensor, int)
 
-def _mix(value: Tensor) -> Tensor:
+
+def _mix(value: Number) -> Number:
     """Scrambles 32-bit numbers held in int64; the factors are below 2**31: no overflow."""
     value = value ^ (value >> 16)
     value = (value * 0x21F0AAAD) & _MASK
@@ -50,8 +53,7 @@ class Chance:
         seed: Of the stream; any integer.
         numbers: Which samples of the stream, not negative.
         """
-        start = _mix(torch.tensor(seed & _MASK, dtype=torch.int64, device=numbers.device))
-        start = _mix(start ^ ((seed >> 32) & _MASK))
+        start = _mix(_mix(seed & _MASK) ^ ((seed >> 32) & _MASK))
         # Two keys of 32 bits, made in different ways: were there one, the streams of two seeds
         # would be the same stream, shifted.
         low, high = numbers & _MASK, numbers >> 32

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from plausibody.models.constants import constant
 from plausibody.models.skeleton import COCO17, mirror
 from plausibody.synth.chance import Chance
 
@@ -38,7 +39,8 @@ def swap_sides(
 ) -> Float[Tensor, "batch 17 C"]:
     """Lets the whole left and right sides change places, as for a person seen from behind."""
     swapped = chance.chance("swap/sides", probability)[:, None, None]
-    return torch.where(swapped, points[:, _MIRROR], points)
+    mirrored = points[:, constant(tuple(_MIRROR), torch.long, points.device)]
+    return torch.where(swapped, mirrored, points)
 
 
 def rectangles(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from plausibody.models.body import BodyTemplate, Skin, pose_body, regress, vertex_normals
 from plausibody.models.camera import PerspectiveCamera
+from plausibody.models.constants import constant
 from plausibody.models.losses import Target
 from plausibody.models.markers import JointRegressors
 from plausibody.models.proxy import Observation, ProxySettings, make_proxy
@@ -164,22 +165,24 @@ def clothe(
     One looseness per person and one share per joint, blended by the skinning weights so that
     cloth has no steps. Hands stay bare.
     """
-    most = torch.tensor(
-        [0.0 if "hand" in name or "wrist" in name else settings.looseness for name in SMPL24]
-    )
-    for name in ("head", "neck"):
-        most[SMPL24.index(name)] = settings.hair
-    for name in SMPL24:
-        if name.endswith(("foot", "ankle")):
-            most[SMPL24.index(name)] = settings.looseness / 2
+    device = vertices.device
+    most = constant(tuple(_loosest(name, settings) for name in SMPL24), torch.float32, device)
     person = chance.uniform("cloth/person", 1) * chance.chance("cloth", settings.clothed, 1)
     share = chance.uniform("cloth/joint", 24)
     # Left and right of a garment are cut alike; one leg rarely hangs looser than the other.
-    pairs = [SMPL24.index(n.replace("right_", "left_")) for n in SMPL24]
-    outward = (person * share[:, pairs] * most.to(share.device)) @ body.skin.skinning_weights[
-        : body.drawn
-    ].T
+    pairs = tuple(SMPL24.index(n.replace("right_", "left_")) for n in SMPL24)
+    share = share[:, constant(pairs, torch.long, device)]
+    outward = (person * share * most) @ body.skin.skinning_weights[: body.drawn].T
     return vertices + outward[..., None] * vertex_normals(vertices, body.faces)
+
+
+def _loosest(joint: str, settings: LiteCorruption) -> float:
+    """Gives the largest outward move of what follows a joint [m]."""
+    if "hand" in joint or "wrist" in joint:
+        return 0.0
+    if joint in ("head", "neck"):
+        return settings.hair
+    return settings.looseness / 2 if joint.endswith(("foot", "ankle")) else settings.looseness
 
 
 class LiteRecipe:
@@ -249,8 +252,9 @@ class LiteRecipe:
 
 def _face_away(marks: Float[Tensor, "batch 17 3"]) -> Bool[Tensor, " batch"]:
     """Tells whether the nose is farther from the camera than the ears, by 3 cm or more."""
-    ears = [COCO17.index("left_ear"), COCO17.index("right_ear")]
-    return marks[:, COCO17.index("nose"), 2] - marks[:, ears, 2].mean(1) > 0.03
+    nose, left, right = (COCO17.index(name) for name in ("nose", "left_ear", "right_ear"))
+    depth = marks[..., 2]
+    return depth[:, nose] - (depth[:, left] + depth[:, right]) / 2 > 0.03
 
 
 def observe(
@@ -276,7 +280,8 @@ def observe(
     mask = ragged_edge(chance, mask, 0.2, wrong.ragged)
 
     sight = joints_in_sight(labels, truth)
-    face = torch.tensor(["eye" in n or "nose" in n for n in COCO17], device=sight.device)
+    face = tuple("eye" in name or "nose" in name for name in COCO17)
+    face = constant(face, torch.bool, sight.device)
     sight = sight & ~(away[:, None] & face)
     for number, probability in enumerate((*wrong.box, wrong.attached)):
         centre, half = _draw_box(chance, number, probability, size)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from plausibody.models.constants import constant
 from plausibody.models.proxy import Box
 from plausibody.synth.chance import Chance
 from plausibody.synth.raster import rasterize_labels
@@ -112,8 +114,7 @@ def draw_objects(
     there = chance.chance("object", settings.present, 1) & (
         torch.arange(most, device=low.device) <= chance.integer("object/count", most, 1)
     )
-    weights = torch.tensor([settings.kinds[name] for name in KINDS], device=low.device)
-    steps = (weights / weights.sum()).cumsum(0)[:-1]
+    steps = _steps(tuple(settings.kinds[name] for name in KINDS), low.device)
     kind = torch.searchsorted(steps, chance.uniform("object/kind", most), right=True)
     form = chance.uniform("object/form", most, _NUMBERS)
     centre, extent = _place(chance, low, high, kind, settings)
@@ -133,6 +134,12 @@ def draw_objects(
         there=there, kind=kind, extent=extent, vertices=vertices.flatten(1, 2),
         faces=faces, number=number,
     )  # fmt: skip
+
+
+def _steps(weights: tuple[float, ...], device: torch.device) -> Float[Tensor, " kinds"]:
+    """Gives where each kind but the last ends if all share 0..1 out by weight."""
+    share = torch.tensor(weights)
+    return constant(tuple((share / share.sum()).cumsum(0)[:-1].tolist()), torch.float32, device)
 
 
 def _place(
@@ -265,6 +272,7 @@ def _chair(*form: Tensor) -> list[Tensor]:
     ]
 
 
+@lru_cache(maxsize=16)
 def _faces(most: int, device: torch.device) -> tuple[Int[Tensor, "F 3"], UInt8[Tensor, " F"]]:
     """Triangles over the vertices of `most` things: quadrilaterals, then a fan."""
     quad = 4 * torch.arange(_QUADS)[:, None, None] + torch.tensor([[0, 1, 2], [0, 2, 3]])

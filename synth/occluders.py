@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from plausibody.models.constants import constant
 from plausibody.models.skeleton import COCO17
 from plausibody.synth.chance import Chance
 from plausibody.synth.corrupt import rectangles
@@ -241,6 +242,7 @@ def facing(
         depth: Of the person alone [m], -1 for nothing.
         tolerance: How much deeper than usual a key point in sight may lie [m].
     """
-    under = [UNDER_SKIN[name.split("_")[-1]] for name in COCO17]
-    skin = torch.cat([joints[..., :2], joints[..., 2:] - joints.new_tensor(under)[:, None]], -1)
+    under = tuple((UNDER_SKIN[name.split("_")[-1]],) for name in COCO17)
+    under_skin = constant(under, joints.dtype, joints.device)
+    skin = torch.cat([joints[..., :2], joints[..., 2:] - under_skin], -1)
     return joint_visibility(skin, depth, tolerance)[1]

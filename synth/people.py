@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from plausibody.models.body import Skin, pose_body
 from plausibody.models.camera import PerspectiveCamera
@@ -130,7 +131,21 @@ def draw_depth(
     # Who is not there stands behind the camera, where nothing is drawn.
     gone = ~people.there.repeat_interleave(count, 1)[..., None]
     depth = torch.where(gone, -1.0, seen[..., 2:])
-    both = (faces + count * torch.arange(most, device=faces.device)[:, None, None]).flatten(0, 1)
     return rasterize(
-        torch.cat([flat, depth], -1), both, (size, size), barycentrics=False, backend=backend
-    ).depth
+        torch.cat([flat, depth], -1), _repeated(faces, count, most), (size, size),
+        barycentrics=False, backend=backend,
+    ).depth  # fmt: skip
+
+
+_known_faces = WeakIdKeyDictionary()
+"""Faces of one -> (number of vertices of one, people, faces of all). The rasteriser looks at new
+faces, which is to wait for a GPU."""
+
+
+def _repeated(faces: Int[Tensor, "F 3"], count: int, most: int) -> Int[Tensor, "F2 3"]:
+    """Gives the faces of `most` people, whose vertices follow each other."""
+    known = _known_faces.get(faces, (0, 0, faces))
+    if known[:2] != (count, most):
+        first = count * torch.arange(most, device=faces.device)[:, None, None]
+        known = _known_faces[faces] = count, most, (faces + first).flatten(0, 1)
+    return known[2]

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from plausibody.models.camera import PerspectiveCamera
+from plausibody.models.constants import constant
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.rotations import axis_rotation, rotvec_to_rotmat
 from plausibody.models.skeleton import SMPL24, indices, mirror
@@ -125,7 +126,8 @@ class JointLimits:
 
 def mirror_pose(rotvecs: Float[Tensor, "*batch 24 3"]) -> Float[Tensor, "*batch 24 3"]:
     """Reflects poses in the plane between left and right."""
-    return rotvecs[..., _MIRROR, :] * rotvecs.new_tensor([1.0, -1.0, -1.0])
+    order = constant(tuple(_MIRROR), torch.long, rotvecs.device)
+    return rotvecs[..., order, :] * constant((1.0, -1.0, -1.0), rotvecs.dtype, rotvecs.device)
 
 
 def draw_pose(
@@ -134,11 +136,10 @@ def draw_pose(
     """Draws poses as rotation vectors; the root keeps the bank's own orientation."""
     pose = bank.pick(chance.integer("pose", len(bank)))
     other = bank.pick(chance.integer("pose/upper", len(bank)))
-    recombined = pose.clone()
-    recombined[:, UPPER_BODY] = other[:, UPPER_BODY]
-    pose = torch.where(
-        chance.chance("pose/recombined", settings.recombined)[:, None, None], recombined, pose
-    )
+    upper = tuple(joint in UPPER_BODY for joint in range(len(SMPL24)))
+    replaced = chance.chance("pose/recombined", settings.recombined, 1)
+    replaced = replaced & constant(upper, torch.bool, pose.device)
+    pose = torch.where(replaced[..., None], other, pose)
     noise = chance.normal("pose/jitter", 24, 3, std=settings.jitter)
     noise = noise * chance.chance("pose/jittered", settings.jittered)[:, None, None]
     jittered = torch.minimum(torch.maximum(pose + noise, limits.low), limits.high)
@@ -181,7 +182,8 @@ def draw_camera(chance: Chance, settings: CameraSettings) -> PerspectiveCamera:
         fill = little * torch.exp(chance.uniform("fill") * math.log(much / little))
         focal = (settings.size * fill * depth[:, 0] / 1.7).clamp(short, long)
     spread = settings.place_std + settings.off_axis * depth * settings.size / focal[:, None]
-    place = chance.normal("translation", 2) * spread + depth.new_tensor(settings.place)
+    middle = constant(settings.place, depth.dtype, depth.device)
+    place = chance.normal("translation", 2) * spread + middle
     return PerspectiveCamera(
         focal=focal,
         principal=torch.full_like(place, settings.size / 2),

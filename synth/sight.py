@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from plausibody.models.constants import constant
 from plausibody.models.skeleton import COCO17
 
 STATES = ("in_sight", "hidden", "outside")
@@ -50,8 +51,8 @@ def joints_in_sight(
     inside = ((pixel >= 0) & (pixel < size)).all(-1)
     pixel = pixel.clamp(0, size - 1)
     found = labels.flatten(1).gather(1, pixel[..., 1] * size + pixel[..., 0]).int()
-    allowed = torch.tensor([_allowed_bits(name) for name in COCO17], dtype=torch.int32)
-    return inside & (((allowed.to(found.device) >> found) & 1) == 1)
+    bits = tuple(_allowed_bits(name) for name in COCO17)
+    return inside & (((constant(bits, torch.int32, found.device) >> found) & 1) == 1)
 
 
 def _allowed_bits(keypoint: str) -> int:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from plausibody.models.body import pose_body, regress
 from plausibody.models.camera import PerspectiveCamera
+from plausibody.models.constants import constant
 from plausibody.models.losses import Target
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import Box, Observation, ProxySettings, make_drawn_proxy
@@ -189,7 +190,7 @@ class StrapsRecipe:
     ) -> Float[Tensor, "batch size size"]:
         """Removes parts and a square; gives the silhouette of the rest."""
         settings = self.settings
-        odds = torch.tensor((0.0, *settings.part_removed), device=labels.device)
+        odds = constant((0.0, *settings.part_removed), torch.float32, labels.device)
         mask = remove_labels(labels, chance.uniform("part", len(odds)) < odds)
         return mask * ~self.draw_square(chance)
 
