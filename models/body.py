@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.profiler import record_function
 
 from plausibody.models.constants import constant
 from plausibody.models.records import to_device
@@ -144,6 +145,7 @@ class PosedBody:
     joints: Float[Tensor, "*batch J 3"]
 
 
+@record_function("stage: bodies")
 def pose_body(
     template: BodyTemplate | Skin,
     shape: Float[Tensor, "*#batch S"],

@@ -27,6 +27,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
+from torch.profiler import record_function
 
 BACKENDS = ("auto", "torch", "numba", "triton")
 PADDINGS = ("replicate", "zero")
@@ -39,6 +40,7 @@ THIRD = 1 / 3
 
 
 @torch.no_grad()
+@record_function("stage: edges")
 def canny(
     images: Float[Tensor, "*batch 3 H W"],
     *,

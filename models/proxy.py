@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.profiler import record_function
 
 from plausibody.models.constants import constant
 from plausibody.models.crop import Box, extend_picture, inside_borders, resample_square
@@ -88,6 +89,7 @@ class ProxySettings:
             )
 
 
+@record_function("stage: proxy")
 def make_proxy(observation: Observation, settings: ProxySettings, box: Box | None = None) -> Proxy:
     """Boxes what was seen, unless a box is given, and resamples it.
 
@@ -120,6 +122,7 @@ def make_proxy(observation: Observation, settings: ProxySettings, box: Box | Non
     )
 
 
+@record_function("stage: proxy")
 def make_drawn_proxy(
     observation: Observation,
     settings: ProxySettings,
@@ -227,6 +230,7 @@ def _extent(
     return low, high
 
 
+@record_function("stage: heatmaps")
 def gaussian_heatmaps(
     keypoints: Float[Tensor, "*batch K 3"],
     size: int,

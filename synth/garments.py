@@ -18,6 +18,7 @@ from functools import cached_property
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
+from torch.profiler import record_function
 
 from plausibody.models.body import BodyTemplate, vertex_normals
 from plausibody.models.records import to_device
@@ -221,6 +222,7 @@ def build_wardrobe(bank: TextureBank, template: BodyTemplate, chart: Chart) -> W
     ).to(device)
 
 
+@record_function("stage: garments")
 def dress(
     chance: Chance,
     vertices: Float[Tensor, "batch V 3"],

@@ -25,6 +25,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import max_pool2d
+from torch.profiler import record_function
 
 from plausibody.models.crop import inside_borders
 from plausibody.models.losses import Target
@@ -138,7 +139,8 @@ class HierprobRecipe:
         kept = kept & inside_borders(wrong.body, size)
         kept = kept & ~rectangles(wrong.square, half, (size, size))
         lit = inside_borders(wrong.picture, size)
-        background = self.looks.backgrounds.draw(Chance(self.seed, numbers), (size, size))
+        with record_function("stage: backgrounds"):
+            background = self.looks.backgrounds.draw(Chance(self.seed, numbers), (size, size))
         cover = drawn.silhouette * kept
         picture = drawn.rgb * kept[:, None]
         picture.addcmul_(background.to(picture.dtype), (1 - cover[:, None]) / 255)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.profiler import record_function
 
 from plausibody.models.body import PosedBody, pose_body, regress, vertex_normals
 from plausibody.models.camera import world_to_camera
@@ -179,6 +180,7 @@ class Scene:
     """Factors of red, green and blue."""
 
 
+@record_function("stage: corruption")
 def damage(
     chance: Chance,
     truth: Float[Tensor, "batch 17 2"],

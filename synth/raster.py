@@ -28,6 +28,7 @@ from types import ModuleType
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+from torch.profiler import record_function
 from torch.utils.weak import WeakIdKeyDictionary
 
 from plausibody.synth import raster_torch
@@ -86,6 +87,7 @@ def rasterize(
     return Fragments(face=face, depth=depth, barycentric=barycentric, dropped=dropped)
 
 
+@record_function("stage: rendering")
 def rasterize_labels(
     vertices: Float[Tensor, "B V 3"],
     faces: Int[Tensor, "F 3"],

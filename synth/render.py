@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
+from torch.profiler import record_function
 
 from plausibody.models.body import vertex_normals
 from plausibody.models.camera import PerspectiveCamera, world_to_camera
@@ -68,6 +69,7 @@ class Rendering:
         return None if self.part24 is None else coarser_parts(self.part24, PART6_OF_24)
 
 
+@record_function("stage: rendering")
 def render(
     pixels: Float[Tensor, "B V 3"],
     vertices: Float[Tensor, "B V 3"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,7 +12,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from plausibody.commands.imports import import_group
-from plausibody.commands.terminal import console, helpful_errors, tell
+from plausibody.commands.terminal import (
+    console,
+    counting,
+    helpful_errors,
+    pick_device,
+    prepare_cpu,
+    tell,
+    usage_errors,
+)
 
 MOST_SHAPES = 8
 """Arrays of a file that are told one by one; networks have hundreds."""
@@ -66,6 +75,44 @@ def assets_check(directory: Path | None) -> None:
             tell(f"{state:8} {name}: found {found or 'none'}, published {published}; {detail}")
         if not good:
             sys.exit(1)
+
+
+@assets_group.command("fit-corruption")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The model (.json).")
+@click.option("--count", type=int, default=1600, show_default=True, help="People to look at.")
+@click.option("--seed", type=int, default=7, show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option("--quiet", is_flag=True)
+def fit_corruption_command(out: Path, count: int, seed: int, device: str, quiet: bool) -> None:
+    """Show painted people to the front end and fit a model of its errors; goes on if stopped.
+
+    Prints how far each recipe's errors are from the front end's (the proxy gap), and plots them
+    beside the model.
+    """
+    with helpful_errors():
+        from plausibody.fit_corruption import FitSettings, fit_corruption
+        from plausibody.plots import draw_gap
+        from plausibody.predict.drawing import save_picture
+        from plausibody.predict.embedded import load_embedded
+
+        with usage_errors():
+            settings = FitSettings(count=count, seed=seed)
+        prepare_cpu(os.cpu_count() or 1)
+        front_end = load_embedded(device=pick_device(device))
+        with counting("people", quiet) as watch:
+            report = fit_corruption(
+                out, front_end, settings, lambda who, done, total: watch(done, total)
+            )
+        for line in report.lines():
+            tell(line)
+        picture = out.with_suffix(".gap.png")
+        save_picture(
+            draw_gap(
+                report, f"{out.name}: {report.fitted} people, gaps on {report.held_out} others"
+            ),
+            picture,
+        )
+        tell(f"{out}, {picture}; use it: synth-train --set stream.lite.errors=measured")
 
 
 def _mark(good: bool, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -152,11 +153,17 @@ def preview_command(
         tell(f"{out}: samples {first} to {first + count - 1}")
 
 
+def _told(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
 @click.command("bench")
 @click.argument("what", type=click.Choice(["render", "synth", "step"]))
 @click.option(
     "--method",
-    type=click.Choice(["straps", "lite"]),
+    type=click.Choice(RECIPES),
     default="lite",
     help="Whose stream and step (synth, step).",
 )
@@ -173,31 +180,35 @@ def bench_command(
     file: Path | None,
 ) -> None:
     """Measure speed here: of the rasteriser, of the stream, or of training."""
+    for notice in ("KINETO_LOG_LEVEL", "TORCH_CPP_LOG_LEVEL"):  # of the profiler's start and stop
+        os.environ.setdefault(notice, "6" if notice.startswith("KINETO") else "ERROR")
     with helpful_errors():
         from plausibody import bench, bench_training
-        from plausibody.config import preset
+        from plausibody.config import stream_config
         from plausibody.models.checkpoint import write_text
-        from plausibody.synth.stores import load_assets
+        from plausibody.run import open_assets
 
-        assets, config = load_assets(), preset(method)
+        config = stream_config(method)
+        with counting("textures", quiet=False) as made:
+            assets = open_assets(config, "train", progress=made)
         rows: list[Any] = []
         if what == "render":
             rows += bench.bench_render(assets, sizes=sizes, threads=threads)
         for count in threads if what != "render" else ():
             prepare_cpu(count)
             rows += (
-                [bench_training.bench_synth(config, assets)]
+                bench_training.bench_synth(config, assets)
                 if what == "synth"
                 else bench_training.bench_step(config, assets, device)
             )
         # The JSON file has the rest.
         shown = "output backend size threads images_per_second images_per_core_second"
-        shown += " part samples seconds samples_per_second"
+        shown += " part samples milliseconds megabytes samples_per_second memory_megabytes covered"
         names = [field.name for field in dataclasses.fields(rows[0]) if field.name in shown.split()]
         table = Table(*names)
         for row in rows:
             values = [getattr(row, name) for name in names]
-            table.add_row(*(f"{v:.1f}" if isinstance(v, float) else str(v) for v in values))
+            table.add_row(*(_told(value) for value in values))
         Console().print(table)
         if file is not None:
             record = bench.document(rows, " ".join(["plausibody", *sys.argv[1:]]))
