@@ -65,7 +65,8 @@ class TrainSettings:
 @dataclass(frozen=True)
 class RendererSettings:
     backend: str = "auto"
-    """auto, torch, numba (CPU), triton (CUDA) or pytorch3d."""
+    """auto (numba on a CPU, triton on CUDA, torch where these are missing), torch, numba (CPU),
+    triton (CUDA), or pytorch3d (to compare with; not bit for bit)."""
 
 
 @dataclass(frozen=True)

@@ -281,8 +281,7 @@ def observe(
 
     sight = joints_in_sight(labels, truth)
     face = tuple("eye" in name or "nose" in name for name in COCO17)
-    face = constant(face, torch.bool, sight.device)
-    sight = sight & ~(away[:, None] & face)
+    sight = sight & ~(away[:, None] & constant(face, torch.bool, sight.device))
     for number, probability in enumerate((*wrong.box, wrong.attached)):
         centre, half = _draw_box(chance, number, probability, size)
         block = rectangles(centre, half, (size, size))

@@ -106,12 +106,8 @@ def fit_corruption_command(out: Path, count: int, seed: int, device: str, quiet:
         for line in report.lines():
             tell(line)
         picture = out.with_suffix(".gap.png")
-        save_picture(
-            draw_gap(
-                report, f"{out.name}: {report.fitted} people, gaps on {report.held_out} others"
-            ),
-            picture,
-        )
+        title = f"{out.name}: {report.fitted} people, gaps on {report.held_out} others"
+        save_picture(draw_gap(report, title), picture)
         tell(f"{out}, {picture}; use it: synth-train --set stream.lite.errors=measured")
 
 
