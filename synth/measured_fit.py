@@ -64,6 +64,11 @@ def fit(
             f"{len(sightings)}; do: stage more pictures (--count)"
         )
     wrong = mistakes(sightings)
+    if not wrong.outline.isfinite().any():
+        raise ValueError(
+            f"wanted masks of the {count} people found, came none with an outline to measure; "
+            "do: take a front end that gives masks"
+        )
     truth = take(sightings.truth, sightings.found)
     model = MeasuredModel(
         keypoints=_fit_keypoints(wrong, truth.states, *trunk_directions(truth.keypoints)),

@@ -100,8 +100,17 @@ def corrupted(
 
 
 def mistakes(sightings: Sightings) -> Mistakes:
-    """Measures the people who were found; on the CPU."""
+    """Measures the people who were found; on the CPU.
+
+    Raises:
+        ValueError: If nobody was found.
+    """
     found = sightings.found
+    if not found.any():
+        raise ValueError(
+            f"wanted people whom the front end found, came none of {len(sightings)}; "
+            "do: show it more people, or larger ones"
+        )
     truth = Truth(
         **{name: getattr(sightings.truth, name)[found].cpu() for name in Truth.__annotations__}
     )
