@@ -62,7 +62,8 @@ def cluster_mesh(
     )
     corners = np.searchsorted(kept, nearest)[faces]
     apart = (corners != np.roll(corners, 1, axis=1)).all(axis=1)
-    corners = corners[apart]
+    reached = (nearest[faces] >= 0).all(axis=1)  # not so where a small piece is on its own
+    corners = corners[apart & reached]
     _, first = np.unique(np.sort(corners, axis=1), axis=0, return_index=True)
     return Clusters(kept, corners[np.sort(first)])
 

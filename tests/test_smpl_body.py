@@ -40,6 +40,7 @@ from plausibody.synth.raster import rasterize_labels
 from plausibody.synth.stores import SourceSettings, SynthAssets, load_assets, load_regressors
 from plausibody.synth.straps import StrapsSettings
 from plausibody.synth.texels import LANDMARKS
+from plausibody.train import Trainer
 
 COUNT, SIZE = 24, 96
 TEXTURES = "smpl_train_textures.npz"
@@ -240,11 +241,11 @@ def test_hierprob_draws_the_same_pictures(foreign: SynthAssets, ours: SynthAsset
     assert torch.equal(theirs.target.parameters.rotations, mine.target.parameters.rotations)
     assert torch.equal(theirs.target.parameters.shape, mine.target.parameters.shape)
     assert overlap(theirs.channels["silhouette"], mine.channels["silhouette"]).min() > 0.99
-    assert (theirs.channels["part24"] == mine.channels["part24"]).float().mean() > 0.999
-    assert (theirs.channels["rgb"] - mine.channels["rgb"]).abs().mean() < 2e-3
-    assert (theirs.channels["iuv"] - mine.channels["iuv"]).abs().mean() < 2e-2
-    away = (theirs.target.keypoints - mine.target.keypoints).norm(dim=-1)
-    assert away.median() < 0.05  # of a crop 2 wide: what is clicked is not the joint, by 2 to 3 cm
+    assert (theirs.channels["part24"] == mine.channels["part24"]).float().mean() > 0.9999
+    assert (theirs.channels["rgb"] - mine.channels["rgb"]).abs().mean() < 1e-5
+    assert (theirs.channels["iuv"] - mine.channels["iuv"]).abs().mean() < 1e-4
+    # Of a crop 2 wide: what is clicked of the open body is not the joint, by 2 to 3 cm.
+    assert (theirs.target.keypoints - mine.target.keypoints).norm(dim=-1).mean() < 0.03
 
 
 @pytest.mark.parametrize("recipe", ["straps", "lasor"])
@@ -265,7 +266,7 @@ def test_silhouettes_are_the_same(foreign: SynthAssets, ours: SynthAssets, recip
         assert overlap(theirs.proxy.silhouette, mine.proxy.silhouette).min() > 0.99
     else:
         # What covers people is sought with the coarse mesh; few boxes change by it.
-        assert overlap(theirs.channels["amodal"], mine.channels["amodal"]).median() > 0.99
+        assert overlap(theirs.channels["amodal"], mine.channels["amodal"]).mean() > 0.99
 
 
 def test_lite_sees_the_same_people(foreign: SynthAssets, ours: SynthAssets) -> None:
@@ -318,6 +319,23 @@ def test_a_file_of_the_open_mesh_uses_what_ships(ours: SynthAssets) -> None:
 def test_the_body_is_a_setting_of_a_run() -> None:
     config = override(preset("straps"), {"sources.body": "smpl"})
     assert preset("straps").sources.body == "open" and config.sources.body == "smpl"
+
+
+@pytest.mark.parametrize("method", ["lite", "straps"])
+def test_networks_train_on_it(foreign: SynthAssets, method: str) -> None:
+    config = override(
+        preset(method),
+        {
+            "train.precision": "32-true",
+            "train.batch_size": 4,
+            "proxy.size": 32,
+            f"stream.{method}.{'frame' if method == 'lite' else 'size'}": 32,
+        },
+    )
+    trainer = Trainer(config, foreign, "cpu")
+    batches = BatchGenerator(config, foreign)
+    parts = trainer.train_step(trainer.pose_targets(batches[0]))
+    assert all(value.isfinite().all() for value in parts.values())
 
 
 def load(smpl: Smpl, body: str = "smpl", gender: str = "neutral") -> SynthAssets:
@@ -418,3 +436,6 @@ def test_clusters_need_every_vertex_on_a_face() -> None:
         cluster_mesh(corners, faces, 3)
     whole = cluster_mesh(corners[:4], faces, 4)
     assert whole.kept.tolist() == [0, 1, 2, 3] and whole.faces.tolist() == faces.tolist()
+    crumb = np.concatenate([corners[:4], corners[:4] / 100 + [0, 0.95, 0]])  # within a patch
+    pieces = cluster_mesh(crumb, np.concatenate([faces, faces + 4]), 4)
+    assert pieces.kept.tolist() == [0, 1, 2, 3] and pieces.faces.tolist() == faces.tolist()
