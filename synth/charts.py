@@ -29,6 +29,7 @@ from torch import Tensor
 from plausibody.assets.catalog import find_asset
 from plausibody.assets.contents import DAMAGED, read_arrays
 from plausibody.models.body import BodyTemplate
+from plausibody.models.constants import constant
 from plausibody.models.records import to_device
 
 ROWS, COLUMNS = 6, 4
@@ -128,7 +129,7 @@ def coarser_parts(
         parts: 0 the background, 1..24.
         table: `PART14_OF_24` or `PART6_OF_24`.
     """
-    return torch.tensor(table, dtype=torch.uint8, device=parts.device)[parts.long()]
+    return constant(table, torch.uint8, parts.device)[parts.long()]
 
 
 def atlas_places(

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.profiler import record_function
 
 from plausibody.models.body import BodyTemplate, vertex_normals
+from plausibody.models.constants import constant
 from plausibody.models.records import to_device
 from plausibody.models.skeleton import SMPL24
 from plausibody.synth.canvas import SEMANTICS, label_number
@@ -246,14 +247,17 @@ def dress(
     settings = settings or GarmentSettings()
     dressed = vertices + _thickness(chance, wardrobe, texture, settings)[..., None] * normals
     skirts = wardrobe.skirts[texture] & chance.chance("garments/worn", settings.worn)
-    which = skirts.nonzero()[:, 0]
+    # To count skirts is to wait for a GPU: there, everybody's legs are moved or stay.
+    everybody = torch.arange(len(skirts), device=skirts.device)
+    which = everybody if skirts.is_cuda else skirts.nonzero()[:, 0]
     if not len(which):
         return dressed
     legs = (which[:, None], wardrobe.legs)
     shift = _span_legs(vertices[legs], joints[which], wardrobe, texture[which], settings)
     # Legs are not round: what would be drawn into one slides over it instead.
     inwards = (shift * normals[legs]).sum(-1, keepdim=True).clamp(max=0)
-    dressed[legs] += shift - inwards * normals[legs]
+    moved = shift - inwards * normals[legs]
+    dressed[legs] += torch.where(skirts[which][:, None, None], moved, 0.0)
     return dressed
 
 
@@ -286,7 +290,7 @@ def _ranges(kinds: Int[Tensor, "batch 4"], settings: GarmentSettings) -> Float[T
     }
     return torch.stack(
         [
-            torch.tensor(ranges, device=kinds.device)[kind]
+            constant(tuple(ranges), torch.float32, kinds.device)[kind]
             for ranges, kind in (by_kind[name] for name in GARMENTS)
         ],
         1,

@@ -14,6 +14,7 @@ from torch.profiler import record_function
 
 from plausibody.models.body import PosedBody, pose_body, regress, vertex_normals
 from plausibody.models.camera import world_to_camera
+from plausibody.models.constants import constant
 from plausibody.models.crop import Box
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.rotations import rotvec_to_rotmat
@@ -202,9 +203,9 @@ def damage(
     half = settings.joint_noise
     places = swap_pairs(chance, truth, settings.swaps)
     places = places + chance.uniform("joint_noise", 17, 2, low=-half, high=half)
-    limbs = [name.endswith(("elbow", "wrist", "knee", "ankle")) for name in COCO17]
+    limbs = tuple(name.endswith(("elbow", "wrist", "knee", "ankle")) for name in COCO17)
     dropped = chance.chance("joint/dropped", settings.dropped, 17)
-    visible = visible & ~(dropped & torch.tensor(limbs, device=dropped.device))
+    visible = visible & ~(dropped & constant(limbs, torch.bool, dropped.device))
     body = draw_halves(chance, "halves/body", size, settings.halves)
     picture = draw_halves(chance, "halves/picture", size, settings.halves)
     for left in (body, picture):
@@ -290,7 +291,8 @@ class Scenes:
         self, chance: Chance, surface: Float[Tensor, "batch V 3"]
     ) -> Float[Tensor, "batch 4"]:
         """Draws where the picture ends: left, top, right, bottom [px]."""
-        frame = surface.new_tensor([0.0, 0.0, 1.0, 1.0]) * self.settings.camera.size
+        side = self.settings.camera.size
+        frame = constant((0, 0, side, side), surface.dtype, surface.device)
         frame = frame.expand(len(surface), 4)
         if self.settings.border.truncated == 0:
             return frame
@@ -342,7 +344,7 @@ def draw_lights(chance: Chance, settings: LightSettings) -> Lights:
     direction = chance.normal("light/direction", 3)
     direction = direction / direction.norm(dim=-1, keepdim=True).clamp(min=1e-6)
     ranges = (settings.ambient, settings.diffuse, settings.specular, settings.distance)
-    low, high = torch.tensor(ranges, device=direction.device).unbind(1)
+    low, high = constant(ranges, torch.float32, direction.device).unbind(1)
     drawn = low + (high - low) * chance.uniform("light", 4)
     ambient, diffuse, specular, distance = (one.expand(-1, 3) for one in drawn.split(1, 1))
     return Lights(

@@ -203,7 +203,7 @@ class LiteRecipe:
         measured: With measured errors, which; those of the embedded front end if None.
         """
         self.settings, self.proxy, self.seed = settings, proxy, seed
-        self.measured = choose_measured(settings.errors, measured)
+        self.measured = to_device(choose_measured(settings.errors, measured), body.faces.device)
         self.body, self.bank, self.limits, self.backend = body, bank, limits, backend
 
     def __call__(self, numbers: Int[Tensor, " batch"]) -> Batch:
@@ -242,7 +242,7 @@ class LiteRecipe:
         else:
             in_frame = torch.cat([truth, marks[..., 2:]], -1)
             seen = look(chance, labels, in_frame, borders, wrong)
-            observation = corrupt(chance, seen, to_device(self.measured, numbers.device))
+            observation = corrupt(chance, seen, self.measured)
         proxy = make_proxy(observation, self.proxy)
         return Batch(
             proxy=proxy,

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from plausibody.models.constants import constant
 from plausibody.models.proxy import Observation
 from plausibody.models.skeleton import COCO17, mirror
 from plausibody.synth.chance import Chance
@@ -164,7 +166,7 @@ def corrupt_keypoints(
     chance: Chance, truth: Truth, errors: KeypointErrors
 ) -> Float[Tensor, "batch 17 3"]:
     """Places key points and says how sure they are."""
-    kind = torch.tensor(KIND, device=truth.states.device)
+    kind = constant(tuple(KIND), torch.long, truth.states.device)
     low, high = truth.borders[:, None, :2], truth.borders[:, None, 2:]
 
     shared = chance.normal("measured/person", 2, 1)
@@ -187,24 +189,26 @@ def corrupt_keypoints(
     points = swap_pairs(chance, points, dict(zip(KINDS, errors.swap, strict=True)), "measured/swap")
     odds = torch.where(facing(truth.keypoints), errors.sides[0], errors.sides[1])
     swapped = chance.uniform("measured/sides") < odds
-    return torch.where(swapped[:, None, None], points[:, _MIRROR], points)
+    mirrored = points[:, constant(tuple(_MIRROR), torch.long, points.device)]
+    return torch.where(swapped[:, None, None], mirrored, points)
 
 
 def facing(keypoints: Float[Tensor, "batch 17 2"]) -> Bool[Tensor, " batch"]:
     """Tells who shows us the front: their left is on the right of the picture."""
-    return (keypoints[..., 0] * keypoints.new_tensor(_TRUNK_SIDE)).sum(1) > 0
+    side = constant(_TRUNK_SIDE, keypoints.dtype, keypoints.device)
+    return (keypoints[..., 0] * side).sum(1) > 0
 
 
-_TRUNK_SIDE = [
+_TRUNK_SIDE = tuple(
     side if name.endswith(("shoulder", "hip")) else 0.0
     for side, name in zip(_SIDE, COCO17, strict=True)
-]
+)
 
 
 def expected_offset(truth: Truth, bias: Float[Tensor, "9 3 2"]) -> Float[Tensor, "batch 17 2"]:
     """Turns each key point's bias from the trunk's directions into the picture's; still over the
     side."""
-    own = bias[torch.tensor(KIND, device=truth.states.device), truth.states]
+    own = bias[constant(tuple(KIND), torch.long, truth.states.device), truth.states]
     along, across = trunk_directions(truth.keypoints)
     return own[..., :1] * along[:, None] + own[..., 1:] * across
 
@@ -222,10 +226,11 @@ def trunk_directions(
     hips = keypoints[:, at("left_hip")] + keypoints[:, at("right_hip")]
     along = shoulders - hips
     length = along.norm(dim=1, keepdim=True)
-    upright = along.new_tensor([0.0, -1.0]).expand_as(along)
+    upright = constant((0.0, -1.0), along.dtype, along.device)
     along = torch.where(length > 1e-3, along / length.clamp(min=1e-3), upright)
     right = torch.stack([-along[:, 1], along[:, 0]], 1)  # of the picture, for an upright trunk
-    apart = (keypoints - keypoints[:, _MIRROR]) @ right[..., None]
+    mirrored = keypoints[:, constant(tuple(_MIRROR), torch.long, keypoints.device)]
+    apart = (keypoints - mirrored) @ right[..., None]
     return along, apart.sign() * right[:, None]
 
 
@@ -246,7 +251,7 @@ def corrupt_mask(
     distance = blurred.logit() * (BLUR / 1.702)
 
     cells = chance.normal("measured/outline", errors.cells, errors.cells)
-    spread = _spread(truth.labels.shape[-1], errors.cells).to(cells)
+    spread = _spread(truth.labels.shape[-1], errors.cells, cells.device)
     shared = chance.normal("measured/outline/person", 1, 1)
     score = _mixed(shared, spread @ cells @ spread.mT, errors.offset_shared)
     soft = look_up(errors.soft, chance.normal("measured/soft", 1, 1))
@@ -320,8 +325,9 @@ def _blurs(
     return matrices[0], matrices[1]
 
 
-def _spread(size: int, cells: int) -> Float[Tensor, "{size} {cells}"]:
+@lru_cache(maxsize=8)
+def _spread(size: int, cells: int, device: torch.device) -> Float[Tensor, "{size} {cells}"]:
     """Gives linear interpolation from cells to pixels, scaled so that a pixel's variance is 1."""
     place = (torch.arange(size) + 0.5) * (cells / size) - 0.5
     weight = (1 - (place[:, None] - torch.arange(cells)).abs()).clamp(min=0)
-    return weight / weight.norm(dim=1, keepdim=True)
+    return (weight / weight.norm(dim=1, keepdim=True)).to(device)

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from plausibody.models.constants import constant
 from plausibody.models.skeleton import COCO17
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import PART14_OF_24
@@ -54,8 +55,7 @@ def draw_removed(chance: Chance, odds: tuple[float, ...]) -> Bool[Tensor, "batch
     Args:
         odds: Of the parts 1 to 24.
     """
-    device = chance.numbers.device
-    return chance.uniform("part", 25) < torch.tensor((0.0, *odds), device=device)
+    return chance.uniform("part", 25) < constant((0.0, *odds), torch.float32, chance.numbers.device)
 
 
 def lose_joints(
@@ -87,7 +87,7 @@ def count_parts(
         first = 25 * torch.arange(batch, dtype=torch.int32)[:, None]
         counts = torch.bincount((flat.int() + first).flatten(), minlength=25 * batch)
     joined = torch.zeros(batch, 15, dtype=counts.dtype, device=device)
-    coarser = torch.tensor(PART14_OF_24, device=device)
+    coarser = constant(PART14_OF_24, torch.long, device)
     return joined.index_add(1, coarser, counts.reshape(batch, 25))
 
 

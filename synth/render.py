@@ -19,6 +19,7 @@ from torch.profiler import record_function
 
 from plausibody.models.body import vertex_normals
 from plausibody.models.camera import PerspectiveCamera, world_to_camera
+from plausibody.models.constants import constant
 from plausibody.synth import shade_torch
 from plausibody.synth.charts import PART6_OF_24, PART14_OF_24, Chart, coarser_parts
 from plausibody.synth.mipmaps import MipMaps
@@ -140,7 +141,7 @@ def render(
     done = _draw(replace(job, outputs=job.outputs - means), backend)
     if means:
         large = replace(job.settings, size=(2 * int(height), 2 * int(width)))
-        zoomed = job.pixels * job.pixels.new_tensor([2.0, 2.0, 1.0])
+        zoomed = job.pixels * constant((2.0, 2.0, 1.0), torch.float32, job.pixels.device)
         samples = _draw(replace(job, pixels=zoomed, outputs=means, settings=large), backend)
         done |= {name: avg_pool2d(samples[name], 2) for name in means}
     return Rendering(**done)

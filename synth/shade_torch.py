@@ -13,6 +13,7 @@ from torch import Tensor
 
 from plausibody.models.body import vertex_normals
 from plausibody.models.camera import world_to_camera
+from plausibody.models.constants import constant
 from plausibody.synth.mipmaps import level_of_detail, sample, sample_semantics
 from plausibody.synth.raster import Fragments
 from plausibody.synth.shading import Job, Lights
@@ -125,7 +126,7 @@ def _light(
     light = _unit(lights.position[image] - place)
     cosine = (normal * light).sum(-1, keepdim=True)
     if eye is None:
-        view = place.new_tensor([0.0, 0.0, 1.0])
+        view = constant((0.0, 0.0, 1.0), place.dtype, place.device)
     else:
         view = _unit(eye[image] - place)
     mirrored = 2 * cosine * normal - light

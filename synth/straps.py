@@ -29,7 +29,7 @@ from plausibody.models.records import to_device
 from plausibody.models.rotations import rotvec_to_rotmat
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
-from plausibody.synth.charts import PART6_OF_24
+from plausibody.synth.charts import PART6_OF_24, coarser_parts
 from plausibody.synth.corrupt import rectangles, remove_labels
 from plausibody.synth.measured import MeasuredModel, Truth, check_errors, corrupt
 from plausibody.synth.measured_file import choose_measured
@@ -108,9 +108,8 @@ class StrapsRecipe:
             )
         self.settings, self.proxy, self.seed = settings, proxy, seed
         self.assets, self.backend = assets, backend
-        self.measured = choose_measured(settings.errors, measured)
-        labels = torch.tensor(PART6_OF_24, dtype=torch.uint8, device=assets.part24.device)
-        self.part6 = labels[assets.part24.long()]
+        self.measured = to_device(choose_measured(settings.errors, measured), assets.part24.device)
+        self.part6 = coarser_parts(assets.part24, PART6_OF_24)
 
     def __call__(self, numbers: Int[Tensor, " batch"]) -> Batch:
         chance, size = Chance(self.seed, numbers), self.settings.size
@@ -118,7 +117,7 @@ class StrapsRecipe:
         flat = figure.surface[..., :2]
         box = self.draw_box(chance, flat.amin(1), flat.amax(1))
         if self.measured is not None:
-            return self._measured(chance, figure, box, to_device(self.measured, numbers.device))
+            return self._measured(chance, figure, box, self.measured)
         labels = self.draw_parts(into_crop(figure.surface, box, size))
         truth = into_crop(figure.marks, box, size)[..., :2]
         keypoints = self.corrupt_keypoints(chance, truth)
