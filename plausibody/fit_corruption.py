@@ -38,6 +38,8 @@ REPEATS = 4
 """Times that each held-out person is corrupted, for smooth distributions."""
 SAMPLES = 200
 """Of the bootstrap."""
+MEASURED, FRONT_END = "measured", "front end"
+"""Names of gaps beside those of the published corruptions."""
 
 Progress = Callable[[str, int, int], None]
 """Called with who is looked at ("fit", "held out"), how many are done, and how many there are."""
@@ -84,8 +86,9 @@ class FitReport:
     """What the gaps were computed from, for plots."""
 
     def share_left(self, name: str) -> tuple[float, float, float]:
-        """Gives the gap of `measured` over that of another, with 95 % of bootstrap samples."""
-        before, after = self.gaps[name], self.gaps["measured"]
+        """Gives the gap of `measured` over that of another, and the range of 95 % of the bootstrap
+        samples of that ratio."""
+        before, after = self.gaps[name], self.gaps[MEASURED]
         ratios = torch.tensor(after.samples) / torch.tensor(before.samples)
         low, high = ratios.quantile(torch.tensor([0.025, 0.975])).tolist()
         return after.total / before.total, low, high
@@ -101,7 +104,7 @@ class FitReport:
             groups = ", ".join(f"{group} {value:.2f}" for group, value in gap.groups.items())
             told.append(f"{name:>9}: {gap.total:.3f} ({low:.3f} to {high:.3f}); {groups}")
         for name in self.gaps:
-            if name not in ("measured", "front end"):
+            if name not in (MEASURED, FRONT_END):
                 left, low, high = self.share_left(name)
                 told.append(
                     f"measured leaves {left:.0%} of the gap of {name} ({low:.0%} to {high:.0%})"
@@ -190,11 +193,11 @@ def compare(
         name: measure(corrupted(corruption, held_out, repeats=REPEATS))
         for name, corruption in published(assets).items()
     }
-    synthetic["measured"] = measure(simulate(model, held_out, repeats=REPEATS))
+    synthetic[MEASURED] = measure(simulate(model, held_out, repeats=REPEATS))
     gaps = {
         name: proxy_gap(real, one, without, bootstrap=SAMPLES) for name, one in synthetic.items()
     }
-    gaps["front end"] = proxy_gap(real, measure(fitted), without)
+    gaps[FRONT_END] = proxy_gap(real, measure(fitted), without)
     return FitReport(
         model=model,
         gaps=gaps,
@@ -211,6 +214,11 @@ def gap_json(report: FitReport) -> str:
         "fitted": report.fitted,
         "held_out": report.held_out,
         "missed": round(report.model.missed, 4),
+        "share_left": {
+            name: [round(value, 4) for value in report.share_left(name)]
+            for name in report.gaps
+            if name not in (MEASURED, FRONT_END)
+        },
         "gaps": {
             name: {
                 "total": round(gap.total, 4),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -111,7 +112,10 @@ def write_measured(path: Path, model: MeasuredModel) -> None:
         "masks": _plain(model.masks),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    text = json.dumps(content, indent=1)
+    # A table of quantiles is a row, not a page.
+    rows = re.sub(r"\[[^][]*\]", lambda row: " ".join(row[0].split()), text)
+    path.write_text(rows + "\n", "utf-8")
 
 
 def _plain(errors: KeypointErrors | MaskErrors) -> dict[str, Any]:
