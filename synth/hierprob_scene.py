@@ -17,11 +17,11 @@ from plausibody.models.camera import world_to_camera
 from plausibody.models.constants import constant
 from plausibody.models.crop import Box
 from plausibody.models.prediction import BodyParameters
-from plausibody.models.rotations import rotvec_to_rotmat
 from plausibody.models.skeleton import COCO17
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import Chart
 from plausibody.synth.corrupt import swap_pairs
+from plausibody.synth.exact import rounded
 from plausibody.synth.garments import GarmentSettings, build_wardrobe, dress
 from plausibody.synth.looks import Looks
 from plausibody.synth.mass import MassIndex
@@ -37,6 +37,7 @@ from plausibody.synth.scene import (
     draw_shape,
     draw_view,
     stand_back,
+    turn_pose,
 )
 from plausibody.synth.shading import OUTPUTS, Lights
 from plausibody.synth.stores import SynthAssets
@@ -245,11 +246,10 @@ class Scenes:
     def _draw_crop(self, chance: Chance) -> Crop:
         """Draws who stands how before which camera, and which part of its picture is looked at."""
         assets, settings = self.assets, self.settings
-        rotations = rotvec_to_rotmat(draw_pose(chance, assets.bank, assets.limits, settings.pose))
-        root = draw_view(chance, settings.view) @ rotations[:, 0]
+        pose = draw_pose(chance, assets.bank, assets.limits, settings.pose)
         parameters = BodyParameters(
             shape=self.draw_shape(chance),
-            rotations=torch.cat([root[:, None], rotations[:, 1:]], 1),
+            rotations=turn_pose(draw_view(chance, settings.view), pose),
         )
         posed = pose_body(assets.template, parameters.shape, parameters.rotations)
         joints = regress(assets.regressors.coco17, posed.vertices)
@@ -342,7 +342,7 @@ class Scenes:
 def draw_lights(chance: Chance, settings: LightSettings) -> Lights:
     """Draws a white point light for each person, anywhere round the body's origin."""
     direction = chance.normal("light/direction", 3)
-    direction = direction / direction.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    direction = rounded(lambda d: d / d.norm(dim=-1, keepdim=True).clamp(min=1e-6), direction)
     ranges = (settings.ambient, settings.diffuse, settings.specular, settings.distance)
     low, high = constant(ranges, torch.float32, direction.device).unbind(1)
     drawn = low + (high - low) * chance.uniform("light", 4)

@@ -14,8 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from plausibody.models.body import BodyTemplate
-from plausibody.models.records import to_device
+from plausibody.models.records import map_tensors, to_device
 from plausibody.synth.chance import Chance
+from plausibody.synth.exact import rounded
 
 DENSITY = 1010.0
 """Of a body, lungs partly filled [kg/m^3]."""
@@ -71,10 +72,16 @@ class MassIndex:
             std: Standard deviation of the coefficients across the index's direction.
         """
         shape = chance.normal("shape", len(self.slope), std=std)
-        wanted = chance.uniform("shape/index", low=low, high=high).log()
+        wanted = chance.uniform("shape/index", low=low, high=high)
+        return rounded(map_tensors(self, Tensor.double)._move, shape, wanted)
+
+    def _move(
+        self, shape: Float[Tensor, "batch S"], wanted: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "batch S"]:
+        """Changes shapes along the index's direction until they have the index that is wanted."""
         for _ in range(6):  # Newton's steps along the slope; the curvature is slight
             gradient = self.slope + shape @ self.curvature
-            gap = wanted - self(shape).log()
+            gap = wanted.log() - self(shape).log()
             along = (gradient * self.slope).sum(-1).clamp(min=0.2 * self.slope.square().sum())
             shape = shape + (gap / along)[:, None] * self.slope
         return shape

@@ -16,6 +16,7 @@ from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import Box
 from plausibody.models.rotations import axis_rotation, rotvec_to_rotmat
 from plausibody.synth.chance import Chance
+from plausibody.synth.exact import rounded
 from plausibody.synth.poses import PoseBank
 from plausibody.synth.raster import rasterize
 from plausibody.synth.scene import mirror_pose
@@ -83,10 +84,10 @@ def draw_people(
 
     pose = bank.pick(chance.integer("people/pose", len(bank), MOST))
     mirrored = chance.chance("people/mirrored", 0.5, MOST)[..., None, None]
-    rotations = rotvec_to_rotmat(torch.where(mirrored, mirror_pose(pose), pose))
+    rotations = rounded(rotvec_to_rotmat, torch.where(mirrored, mirror_pose(pose), pose))
     yaw = chance.uniform("people/yaw", MOST, low=-math.pi, high=math.pi)
     shape = chance.normal("people/shape", MOST, 10, std=settings.shape_std)
-    root = axis_rotation(1, yaw) @ rotations[:, :, 0]
+    root = rounded(lambda y, own: axis_rotation(1, y) @ own, yaw, rotations[:, :, 0])
     upright = torch.cat([root[:, :, None], rotations[:, :, 1:]], 2)
     vertices = pose_body(skin, shape, upright).vertices
 
@@ -103,7 +104,8 @@ def draw_people(
     lift = floor[:, None] - vertices[..., 1].amin(-1)
     shift = torch.stack([aside * width[:, None], lift, apart], -1)
     vertices = (vertices + shift[:, :, None]) @ tilt[:, None].mT
-    seen = torch.cat([(tilt[:, None] @ root)[:, :, None], rotations[:, :, 1:]], 2)
+    tilted = rounded(torch.matmul, tilt[:, None], root)
+    seen = torch.cat([tilted[:, :, None], rotations[:, :, 1:]], 2)
     return People(
         there=there, in_front=in_front, aside=aside, apart=apart,
         parameters=BodyParameters(shape=shape, rotations=seen), vertices=vertices,

@@ -15,6 +15,7 @@ from plausibody.models.prediction import BodyParameters
 from plausibody.models.rotations import axis_rotation, rotvec_to_rotmat
 from plausibody.models.skeleton import SMPL24, indices, mirror
 from plausibody.synth.chance import Chance
+from plausibody.synth.exact import rounded
 from plausibody.synth.poses import PoseBank
 
 UPPER_BODY = indices(
@@ -151,7 +152,9 @@ def draw_pose(
 def draw_view(chance: Chance, settings: ViewSettings) -> Float[Tensor, "batch 3 3"]:
     """Draws the rotation from a body's upright world into the camera's: any yaw, some tilt."""
     yaw = chance.uniform("view/yaw", low=-math.pi, high=math.pi)
-    return draw_tilt(chance, settings) @ axis_rotation(1, yaw)
+    return rounded(
+        lambda tilt, angle: tilt @ axis_rotation(1, angle), draw_tilt(chance, settings), yaw
+    )
 
 
 def draw_tilt(chance: Chance, settings: ViewSettings) -> Float[Tensor, "batch 3 3"]:
@@ -164,23 +167,32 @@ def draw_tilt(chance: Chance, settings: ViewSettings) -> Float[Tensor, "batch 3 
             "view/elevation", mean=settings.elevation_mean, std=settings.elevation_std
         ).clamp(-settings.elevation_limit, settings.elevation_limit)
     roll = chance.normal("view/roll", std=settings.roll_std)
-    return axis_rotation(2, roll) @ axis_rotation(0, elevation)
+    return rounded(lambda z, x: axis_rotation(2, z) @ axis_rotation(0, x), roll, elevation)
+
+
+def turn_pose(
+    view: Float[Tensor, "batch 3 3"], pose: Float[Tensor, "batch 24 3"]
+) -> Float[Tensor, "batch 24 3 3"]:
+    """Makes matrices of rotation vectors; the root's contains the view."""
+    rotations = rounded(rotvec_to_rotmat, pose)
+    root = rounded(torch.matmul, view, rotations[:, 0])
+    return torch.cat([root[:, None], rotations[:, 1:]], 1)
 
 
 def draw_camera(chance: Chance, settings: CameraSettings) -> PerspectiveCamera:
     """Draws a camera and where the body's origin is in its frame."""
     low, high = settings.depth
     if settings.depth_logarithmic:
-        depth = low * torch.exp(chance.uniform("depth", 1) * math.log(high / low))
+        depth = _between(low, high, chance.uniform("depth", 1))
     else:
         depth = chance.uniform("depth", 1, low=low, high=high)
     short, long = settings.focal
     if settings.fill is None:
-        focal = short * torch.exp(chance.uniform("focal") * math.log(long / short))
+        focal = _between(short, long, chance.uniform("focal"))
     else:
         little, much = settings.fill
-        fill = little * torch.exp(chance.uniform("fill") * math.log(much / little))
-        focal = (settings.size * fill * depth[:, 0] / 1.7).clamp(short, long)
+        fill = _between(little, much, chance.uniform("fill"))
+        focal = (fill * depth[:, 0] * (settings.size / 1.7)).clamp(short, long)
     spread = settings.place_std + settings.off_axis * depth * settings.size / focal[:, None]
     middle = constant(settings.place, depth.dtype, depth.device)
     place = chance.normal("translation", 2) * spread + middle
@@ -189,6 +201,11 @@ def draw_camera(chance: Chance, settings: CameraSettings) -> PerspectiveCamera:
         principal=torch.full_like(place, settings.size / 2),
         translation=torch.cat([place, depth], 1),
     )
+
+
+def _between(low: float, high: float, share: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Goes from one number to another, along their logarithms."""
+    return rounded(lambda part: low * torch.exp(part * math.log(high / low)), share)
 
 
 def stand_back(
@@ -224,15 +241,12 @@ def draw_body(
     shape: ShapeSettings,
 ) -> BodyParameters:
     """Draws a body as the camera sees it: the root's rotation contains the view."""
-    rotations = rotvec_to_rotmat(draw_pose(chance, bank, limits, pose))
-    root = draw_view(chance, view) @ rotations[:, 0]
-    rotations = torch.cat([root[:, None], rotations[:, 1:]], 1)
+    rotations = turn_pose(draw_view(chance, view), draw_pose(chance, bank, limits, pose))
     return BodyParameters(shape=draw_shape(chance, shape), rotations=rotations)
 
 
 def draw_place(chance: Chance, settings: ViewSettings) -> Float[Tensor, "batch 3"]:
     """Draws where a body stands in the camera's frame [m]."""
-    ratio = math.log(settings.farthest / settings.nearest)
-    depth = settings.nearest * torch.exp(chance.uniform("view/depth") * ratio)
+    depth = _between(settings.nearest, settings.farthest, chance.uniform("view/depth"))
     across = chance.normal("view/off_axis", 2, std=settings.off_axis) * depth[:, None]
     return torch.cat([across, depth[:, None]], 1)

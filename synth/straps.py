@@ -26,7 +26,6 @@ from plausibody.models.losses import Target
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import Box, Observation, ProxySettings, make_drawn_proxy
 from plausibody.models.records import to_device
-from plausibody.models.rotations import rotvec_to_rotmat
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import PART6_OF_24, coarser_parts
@@ -34,7 +33,14 @@ from plausibody.synth.corrupt import rectangles, remove_labels
 from plausibody.synth.measured import MeasuredModel, Truth, check_errors, corrupt
 from plausibody.synth.measured_file import choose_measured
 from plausibody.synth.raster import rasterize_labels
-from plausibody.synth.scene import CameraSettings, ViewSettings, draw_camera, draw_view, stand_back
+from plausibody.synth.scene import (
+    CameraSettings,
+    ViewSettings,
+    draw_camera,
+    draw_view,
+    stand_back,
+    turn_pose,
+)
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.views import VIEWPOINTS
 
@@ -148,11 +154,10 @@ class StrapsRecipe:
     def draw_figure(self, chance: Chance) -> Figure:
         """Draws who stands how before which camera."""
         bank, settings = self.assets.bank, self.settings
-        rotations = rotvec_to_rotmat(bank.pick(chance.integer("pose", len(bank))))
-        root = draw_view(chance, settings.view) @ rotations[:, 0]
+        pose = bank.pick(chance.integer("pose", len(bank)))
         parameters = BodyParameters(
             shape=chance.normal("shape", 10, std=settings.shape_std),
-            rotations=torch.cat([root[:, None], rotations[:, 1:]], 1),
+            rotations=turn_pose(draw_view(chance, settings.view), pose),
         )
         vertices = pose_body(self.assets.template, parameters.shape, parameters.rotations).vertices
         joints = regress(self.assets.regressors.coco17, vertices)
