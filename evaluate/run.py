@@ -169,7 +169,12 @@ def evaluate_open(
         batch_size: People at a time; does not change the figures.
         watch: Is told the progress.
         settings: Which version of the benchmark.
+
+    Raises:
+        ValueError: If the regressor reads what the benchmark has not, or predicts another body.
     """
+    if fault := _unfit(regressor.proxy, regressor.body):
+        raise ValueError(f"{settings.name}: {fault}")
     benchmark = OpenBenchmark(settings, regressor.proxy)
     ours = to_device(benchmark.assets, device)
     truth = Ruler(ours)
@@ -217,6 +222,18 @@ def check_seal(benchmark: OpenBenchmark) -> tuple[bool, str, str]:
         f"{settings.seal.digest[:12]}, got {now.digest[:12]}. Do: 'plausibody assets check', and "
         "unset $PLAUSIBODY_ASSETS."
     )  # fmt: skip
+
+
+def _unfit(proxy: ProxySettings, body: str) -> str:
+    """Says why regressors of such proxies and bodies cannot be measured here; empty if they can."""
+    if proxy.channel != "silhouette":
+        return (
+            f"wanted a regressor of silhouettes, got one of {proxy.channel}: this benchmark's "
+            "people have no pictures to find them in"
+        )
+    if body != "open":
+        return f"wanted a regressor of the open body, got one of {body!r}: their vertices differ"
+    return ""
 
 
 def _assets_of(regressor: TrainedRegressor, device: torch.device | str) -> SynthAssets:
@@ -290,9 +307,12 @@ def quick_figures(trainer: Trained) -> dict[str, float]:
     the mean body's figures are computed once per process.
 
     Returns:
-        The main errors, and PA-MPJPE over the mean body's.
+        The main errors, and PA-MPJPE over the mean body's. Nothing for networks that read edges or
+        learn another body: these people cannot be shown to them.
     """
     config = trainer.config
+    if _unfit(config.proxy, config.sources.body):
+        return {}
     quick = _quick(config.proxy, config.gender, str(trainer.device))
     training = trainer.best.training
     found = quick.figures(trainer.best.eval())

@@ -30,6 +30,12 @@ class TrainedRegressor:
     card: dict[str, Any]
     """Method, configuration, commit, seed, samples, metrics."""
 
+    @property
+    def body(self) -> str:
+        """Which body it predicts, as `models.templates.load_template` takes it."""
+        sources = self.card.get("config", {}).get("sources", {})
+        return str(sources.get("body", "open"))
+
     @torch.no_grad()
     def predict(self, proxy: Proxy) -> PointPrediction:
         """Predicts from a proxy and from its mirror image, and gives the mean."""

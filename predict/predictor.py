@@ -116,7 +116,7 @@ class Predictor:
         self.weights_sha256 = str(self.regressor.card.get("sha256", ""))
         self.front_end = front_end
         self.device = torch.device(device)
-        self.template = load_template("open", self.regressor.gender)
+        self.template = load_template(self.regressor.body, self.regressor.gender)
         self.coco17 = load_regressors(self.template).coco17
         self.person = person
         self.flip = flip

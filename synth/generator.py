@@ -65,9 +65,11 @@ class StreamSettings:
     lasor: LasorSettings = field(default_factory=LasorSettings)
 
 
-def keep_channels(stream: StreamSettings) -> StreamSettings:
-    """Asks the recipe to keep in its batches everything that it can render."""
-    everything = dataclasses.replace(stream.hierprob, channels=CHANNELS)
+def keep_channels(stream: StreamSettings, assets: SynthAssets) -> StreamSettings:
+    """Asks the recipe to keep in its batches everything that it can render of these assets."""
+    labelled = assets.looks is not None and assets.looks.textures.semantics is not None
+    channels = tuple(name for name in CHANNELS if labelled or name != "semantics")
+    everything = dataclasses.replace(stream.hierprob, channels=channels)
     return dataclasses.replace(stream, hierprob=everything)
 
 

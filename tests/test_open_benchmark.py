@@ -339,3 +339,12 @@ def test_what_cannot_be_read_or_compared_is_refused(result: Result, tmp_path: Pa
 def test_other_data_sets_are_refused_with_what_there_is(dataset: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"{message}.*plausibody evaluate open"):
         run_evaluation(dataset, Path("lite"))
+
+
+def test_who_cannot_be_shown_these_people_is_refused(regressor: TrainedRegressor) -> None:
+    edges = dataclasses.replace(regressor, proxy=ProxySettings(channel="edges"))
+    with pytest.raises(ValueError, match="wanted a regressor of silhouettes, got one of edges"):
+        evaluate_open(edges)
+    smpl = dataclasses.replace(regressor, card={"config": {"sources": {"body": "smpl"}}})
+    with pytest.raises(ValueError, match="wanted a regressor of the open body, got one of 'smpl'"):
+        evaluate_open(smpl)

@@ -136,11 +136,11 @@ def preview_command(
             values: dict[str, Any] = dict(configs.parse_settings(settings))
             values |= {"stream.seed": seed} if seed is not None else {}
             config = configs.override(config, values)
-            if not card:
-                config = dataclasses.replace(config, stream=keep_channels(config.stream))
         prepare_cpu(0)
         with counting("textures", quiet=False) as made:
             assets = open_assets(config, "train", progress=made)
+        if not card:
+            config = dataclasses.replace(config, stream=keep_channels(config.stream, assets))
         generator = BatchGenerator(config, assets)
         first = step * config.train.batch_size
         if card:
