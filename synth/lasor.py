@@ -13,7 +13,8 @@ The rest is our choice:
 - a joint that is hidden is not reported with probability 0.5, and has twice the noise otherwise; a
   joint beyond the border is never reported; the target keeps the true places of all;
 - the box is drawn round what is left to see, as at prediction, not round the whole body;
-- everything else is the `straps` recipe.
+- everything else is the `straps` recipe; with its measured errors (`lasor.straps.errors`), these
+  decide what becomes of hidden joints too.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torch import Tensor
 from plausibody.models.proxy import Box, ProxySettings
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
+from plausibody.synth.measured import Truth
 from plausibody.synth.objects import Objects, ObjectSettings, draw_objects
 from plausibody.synth.occluders import (
     BorderSettings,
@@ -45,6 +47,7 @@ from plausibody.synth.occluders import (
 from plausibody.synth.people import People, PeopleSettings, draw_depth, draw_people
 from plausibody.synth.raster import label_pixels, rasterize
 from plausibody.synth.scene import draw_tilt
+from plausibody.synth.sight import face_in_sight, sight_states
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import Figure, StrapsRecipe, StrapsSettings, into_crop
 from plausibody.synth.views import VIEWPOINTS
@@ -136,15 +139,26 @@ class LasorRecipe:
             uncovered=~scene.covered,
             facing=facing(marks, body.depth, settings.tolerance),
         )
+        channels = {"silhouette": silhouette, "amodal": amodal, "joint_visibility": sight.seen}
+        if self.straps.measured is not None:
+            parts = label_pixels(body, self.assets.part24)
+            truth = Truth(
+                labels=parts * silhouette.byte() * ~self.straps.draw_square(chance),
+                whole=parts * ~outside.mask,
+                keypoints=marks[..., :2],
+                states=sight_states(sight.seen & face_in_sight(marks), sight.inside),
+                borders=(borders + 1) * (size / 2),
+                side=size / self.straps.draw_scale(chance),
+            )
+            return self.straps.look(chance, figure, truth, channels)
         doubt = torch.where(sight.uncovered & sight.facing, 1.0, settings.doubt)[..., None]
-        truth = marks[..., :2]
-        keypoints = self.straps.corrupt_keypoints(chance, truth, doubt)
+        places = marks[..., :2]
+        keypoints = self.straps.corrupt_keypoints(chance, places, doubt)
         reported = sight.inside & ((doubt[..., 0] == 1) | self.draw_kept(chance))
         keypoints = torch.cat([keypoints[..., :2], keypoints[..., 2:] * reported[..., None]], -1)
         labels = label_pixels(body, self.straps.part6) * silhouette.byte()
         mask = self.straps.corrupt_mask(chance, labels)
-        channels = {"silhouette": silhouette, "amodal": amodal, "joint_visibility": sight.seen}
-        return self.straps.hand_over(figure, truth, keypoints, mask, channels)
+        return self.straps.hand_over(figure, places, keypoints, mask, channels)
 
     def draw_scene(self, chance: Chance) -> Scene:
         """Draws everything but noise, and looks what is left of the person."""

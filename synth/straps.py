@@ -123,14 +123,14 @@ class StrapsRecipe:
         flat = figure.surface[..., :2]
         box = self.draw_box(chance, flat.amin(1), flat.amax(1))
         if self.measured is not None:
-            return self._measured(chance, figure, box, self.measured)
+            return self.look(chance, figure, self._draw_truth(chance, figure, box))
         labels = self.draw_parts(into_crop(figure.surface, box, size))
         truth = into_crop(figure.marks, box, size)[..., :2]
         keypoints = self.corrupt_keypoints(chance, truth)
         return self.hand_over(figure, truth, keypoints, self.corrupt_mask(chance, labels))
 
-    def _measured(self, chance: Chance, figure: Figure, box: Box, model: MeasuredModel) -> Batch:
-        """Sees people, and the square before them, as the front end does."""
+    def _draw_truth(self, chance: Chance, figure: Figure, box: Box) -> Truth:
+        """Draws what there is to see of people, with the square before them."""
         size = self.settings.size
         surface, marks = (into_crop(points, box, size) for points in (figure.surface, figure.marks))
         whole = rasterize_labels(
@@ -138,18 +138,27 @@ class StrapsRecipe:
             backend=self.backend,
         )  # fmt: skip
         far = torch.full_like(marks[:, 0, 0], torch.inf)
-        extent = surface[..., :2].amax(1) - surface[..., :2].amin(1)
-        truth = Truth.of(
+        return Truth.of(
             marks,
             labels=whole * ~self.draw_square(chance),
             whole=whole,
             borders=torch.stack([-far, -far, far, far], 1),
-            side=extent.amax(1),
+            side=size / self.draw_scale(chance),
         )
-        seen = corrupt(chance, truth, model)
+
+    def look(
+        self,
+        chance: Chance,
+        figure: Figure,
+        truth: Truth,
+        channels: dict[str, Tensor] | None = None,
+    ) -> Batch:
+        """Makes the batch of crops that the front end was measured to make of people."""
+        assert self.measured is not None, "only with measured errors"
+        seen = corrupt(chance, truth, self.measured)
         drawn = self._is_drawn(seen.keypoints[..., :2])
         keypoints = torch.cat([seen.keypoints[..., :2], seen.keypoints[..., 2:] * drawn], -1)
-        return self.hand_over(figure, marks[..., :2], keypoints, seen.mask)
+        return self.hand_over(figure, truth.keypoints, keypoints, seen.mask, channels)
 
     def draw_figure(self, chance: Chance) -> Figure:
         """Draws who stands how before which camera."""
@@ -178,10 +187,14 @@ class StrapsRecipe:
     ) -> Box:
         """Draws a square round what lies between `low` and `high`, in the picture's pixels."""
         settings = self.settings
-        spread = settings.box_scale_range
-        scale = settings.box_scale + chance.uniform("box/scale", low=-spread, high=spread)
+        scale = self.draw_scale(chance)
         shift = chance.uniform("box/shift", 2, low=-settings.box_shift, high=settings.box_shift)
         return Box(centre=(low + high) / 2 + shift, side=(high - low).amax(1) * scale)
+
+    def draw_scale(self, chance: Chance) -> Float[Tensor, " batch"]:
+        """Draws the side of the box over the longer side of what it is put round."""
+        spread = self.settings.box_scale_range
+        return self.settings.box_scale + chance.uniform("box/scale", low=-spread, high=spread)
 
     def draw_parts(self, pixels: Float[Tensor, "batch V 3"]) -> UInt8[Tensor, "batch size size"]:
         """Draws STRAPS's six parts of bodies whose vertices are in the crop's pixels."""

@@ -19,6 +19,7 @@ from plausibody.models.records import take
 from plausibody.models.skeleton import COCO17, mirror
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
+from plausibody.synth.lasor import LasorRecipe, LasorSettings
 from plausibody.synth.lite import LiteCorruption, LiteRecipe, LiteSettings, clothe
 from plausibody.synth.measured import (
     KIND,
@@ -311,6 +312,16 @@ def straps_batch(assets: SynthAssets, model: MeasuredModel, **settings: Any) -> 
     return recipe(torch.arange(64))
 
 
+def lasor_batch(assets: SynthAssets, model: MeasuredModel, **settings: Any) -> Batch:
+    calm = StrapsSettings(errors="measured", size=96, occluder=18, vertex_noise=0.0, occluded=0.0)
+    recipe = LasorRecipe(
+        replace(LasorSettings(straps=calm), **settings),
+        ProxySettings(size=96, least_confidence=0.0), 5, assets,
+    )  # fmt: skip
+    recipe.straps.measured = model
+    return recipe(torch.arange(64))
+
+
 @pytest.mark.parametrize("make", [lite_batch, straps_batch])
 def test_recipes_see_people_through_the_model(
     assets: SynthAssets, make: Callable[..., Batch]
@@ -339,6 +350,25 @@ def test_things_before_people_hide_key_points_and_the_mask(assets: SynthAssets) 
     assert left.max() < 1.001 and (left < 0.98).double().mean() > 0.9
     claimed = straps_batch(assets, replace(CALM, masks=mask_errors(claimed=1.0)), occluded=1.0)
     torch.testing.assert_close(claimed.proxy.silhouette, free.proxy.silhouette)
+
+
+def test_lasor_tells_the_model_what_hides_whom(assets: SynthAssets) -> None:
+    claims = replace(CALM, masks=mask_errors(claimed=1.0))
+    apart, whole = lasor_batch(assets, CALM), lasor_batch(assets, claims)
+    left, amodal = apart.channels["silhouette"].sum((1, 2)), apart.channels["amodal"].sum((1, 2))
+    behind = left < 0.9 * amodal
+    assert 10 < behind.sum() < 50
+    ratio = apart.proxy.silhouette.sum((1, 2)) / left
+    assert (ratio - 1).abs().max() < 0.1, "it sees what is left"
+    free = ~behind
+    assert (whole.proxy.silhouette - apart.proxy.silhouette).abs().sum((1, 2))[free].mean() < 20
+    assert (whole.proxy.silhouette.sum((1, 2)) > 1.05 * left)[behind].double().mean() > 0.5
+    doubt = torch.zeros(9, 3, 25)
+    doubt[:, IN_SIGHT] = 1
+    sure = lasor_batch(assets, replace(CALM, keypoints=keypoint_errors(confidence=doubt)))
+    seen = sure.channels["joint_visibility"]
+    body = slice(5, 17)  # heads also hide their own
+    assert torch.equal(sure.proxy.keypoints[:, body, 2] > 0, seen[:, body])
 
 
 @pytest.mark.parametrize("settings", [LiteSettings, StrapsSettings])
