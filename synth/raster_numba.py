@@ -2,26 +2,20 @@
 
 Bit for bit the same as `raster_torch`: coverage is decided by integers, and every operation on
 floats is the same IEEE operation in the same order (so never `fastmath`, and no fused
-multiply-add). Loops and their helper share this file because numba's cache notices changes only in
-the file of the function that it stores. Threads are plain Python threads: numba's own parallel
-layer may kill the process when two threads enter it at once.
+multiply-add). Loops that call each other share this file because numba's cache notices changes only
+in the file of the function that it stores.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from numba import njit
 from torch import Tensor
 
+from plausibody.models.loops_numba import compile_loop, share_images
 from plausibody.synth.raster_settings import (
     GUARD_BAND,
     SUBPIXEL_BITS,
@@ -38,18 +32,7 @@ _GUARD = np.float32(131072.0)
 _CULL = {"none": 0, "back": 1, "front": -1}
 
 
-def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles without the interpreter's lock, and keeps the machine code on disk where it can."""
-    function = inspect.unwrap(function)  # numba cannot compile what checks of types wrap
-    # The "numpy" error model leaves out a test for zero before each division.
-    compiler = functools.partial(njit, nogil=True, error_model="numpy", fastmath=False)
-    try:
-        return compiler(cache=True)(function)
-    except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        return compiler()(function)
-
-
-@_jit
+@compile_loop
 def _draw(
     points: np.ndarray,
     faces: np.ndarray,
@@ -150,7 +133,7 @@ def _draw(
     return dropped
 
 
-@_jit
+@compile_loop
 def _draw_faces(
     points: np.ndarray,
     faces: np.ndarray,
@@ -178,7 +161,7 @@ def _draw_faces(
                     depth[n, i, j] = -1
 
 
-@_jit
+@compile_loop
 def _draw_labels(
     points: np.ndarray,
     faces: np.ndarray,
@@ -199,7 +182,7 @@ def _draw_labels(
         _draw(points[n], faces, labels, near, cull, perspective, snapped, weights, depth, target[n])
 
 
-@_jit
+@compile_loop
 def _weigh(
     points: np.ndarray,
     faces: np.ndarray,
@@ -256,7 +239,7 @@ def draw_faces(
     dropped = torch.empty(len(points), dtype=torch.int32)
     near, cull, perspective = _scalars(settings)
     outputs = face.numpy(), depth.numpy(), dropped.numpy()
-    _share(
+    share_images(
         lambda first, last: _draw_faces(
             points, corners, near, cull, perspective, *outputs, first, last
         ),
@@ -278,7 +261,7 @@ def draw_labels(
     target = torch.empty((len(points), *settings.size), dtype=torch.uint8)
     near, cull, perspective = _scalars(settings)
     output = target.numpy()
-    _share(
+    share_images(
         lambda first, last: _draw_labels(
             points, corners, labels, near, cull, perspective, output, first, last
         ),
@@ -298,7 +281,7 @@ def barycentrics(
     points, corners = _arrays(vertices, faces)
     barycentric = torch.empty((*face.shape, 3), dtype=torch.float32)
     seen, output = face.numpy(), barycentric.numpy()
-    _share(
+    share_images(
         lambda first, last: _weigh(
             points, corners, settings.perspective, seen, output, first, last
         ),
@@ -318,14 +301,3 @@ def _arrays(
 
 def _scalars(settings: RasterSettings) -> tuple[np.float32, int, bool]:
     return np.float32(settings.near), _CULL[settings.cull], settings.perspective
-
-
-def _share(draw: Callable[[int, int], None], count: int, threads: int) -> None:
-    """Cuts `count` images into ranges and has them drawn by threads of this call alone."""
-    pieces = min(count, threads * 4)
-    if threads == 1 or pieces < 2:
-        return draw(0, count)
-    bounds = [count * k // pieces for k in range(pieces + 1)]
-    # A pool costs 0.1 ms; one that outlived the call would be dead after a fork.
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(draw, bounds[:-1], bounds[1:]))

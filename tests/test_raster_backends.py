@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from plausibody.models import loops_numba
 from plausibody.synth import raster, raster_numba, raster_torch
 from plausibody.synth.raster import rasterize
 
@@ -131,12 +132,12 @@ def test_bounds_are_read_again_only_after_a_change(scene, monkeypatch):
 
 
 def test_without_a_place_for_its_cache_numba_still_compiles(monkeypatch):
-    real = raster_numba.njit
+    real = loops_numba.njit
 
     def njit(*arguments, cache=False, **options):
         if cache:
             raise RuntimeError("cannot cache function: no locator available for file")
         return real(*arguments, **options)
 
-    monkeypatch.setattr(raster_numba, "njit", njit)
-    assert raster_numba._jit(lambda x: x + 1)(2) == 3
+    monkeypatch.setattr(loops_numba, "njit", njit)
+    assert loops_numba.compile_loop(lambda x: x + 1)(2) == 3
