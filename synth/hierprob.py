@@ -30,15 +30,18 @@ from torch.profiler import record_function
 from plausibody.models.crop import inside_borders
 from plausibody.models.losses import Target
 from plausibody.models.proxy import Observation, ProxySettings, make_drawn_proxy
-from plausibody.models.records import concatenate, take
+from plausibody.models.records import concatenate, take, to_device
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.corrupt import rectangles
 from plausibody.synth.hierprob_scene import CHANNELS, HierprobSettings, Scene, Scenes
 from plausibody.synth.looks import Looks
+from plausibody.synth.measured import MeasuredModel, Truth, corrupt_keypoints
+from plausibody.synth.measured_file import choose_measured
 from plausibody.synth.removal import count_parts, keep_labels, too_little_seen
 from plausibody.synth.render import Rendering, render
 from plausibody.synth.shading import OUTPUTS
+from plausibody.synth.sight import IN_SIGHT
 from plausibody.synth.stores import SynthAssets
 
 __all__ = ["CHANNELS", "HierprobRecipe", "HierprobSettings"]
@@ -58,7 +61,11 @@ class HierprobRecipe:
         assets: SynthAssets,
         looks: Looks,
         backend: str = "auto",
+        measured: MeasuredModel | None = None,
     ):
+        """Args:
+        measured: With measured errors, which; those of the embedded front end if None.
+        """
         if proxy.size != settings.size:
             raise ValueError(
                 f"the hierprob recipe renders {settings.size} px, the proxy wants {proxy.size}: "
@@ -67,6 +74,7 @@ class HierprobRecipe:
         self.settings, self.proxy, self.seed = settings, proxy, seed
         self.looks, self.backend, self.faces = looks, backend, assets.template.faces
         self.scenes = Scenes(settings, assets, looks)
+        self.measured = to_device(choose_measured(settings.errors, measured), self.faces.device)
 
     def __call__(self, numbers: Int[Tensor, " batch"]) -> Batch:
         chance = Chance(self.seed, numbers)
@@ -85,9 +93,22 @@ class HierprobRecipe:
         counts = count_parts(drawn.part24, inside)
         seen = scene.damage.seen & ~too_little_seen(counts, settings.least_part)
         picture, silhouette = self._compose(numbers, drawn, scene)
+        keypoints = torch.cat([scene.damage.places, seen[..., None].float()], -1)
+        if self.measured is not None:
+            whole = drawn.part24 * inside
+            truth = Truth.of(
+                torch.cat([crop.truth, crop.depth[..., None]], -1),
+                labels=whole * (silhouette > 0),
+                whole=whole,
+                borders=crop.borders,
+                side=crop.extent,
+            )
+            chance = Chance(self.seed, numbers)
+            keypoints = corrupt_keypoints(chance, truth, self.measured.keypoints)
+            seen = truth.states == IN_SIGHT
         proxy = make_drawn_proxy(
             Observation(
-                keypoints=torch.cat([scene.damage.places, seen[..., None].float()], -1),
+                keypoints=keypoints,
                 mask=silhouette,
                 picture=picture,
             ),

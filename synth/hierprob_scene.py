@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,6 +25,7 @@ from plausibody.synth.exact import rounded
 from plausibody.synth.garments import GarmentSettings, build_wardrobe, dress
 from plausibody.synth.looks import Looks
 from plausibody.synth.mass import MassIndex
+from plausibody.synth.measured import check_errors
 from plausibody.synth.occluders import BorderSettings, draw_borders, within
 from plausibody.synth.removal import HalvesSettings, draw_halves, draw_removed, lose_joints
 from plausibody.synth.scene import (
@@ -122,10 +123,14 @@ class HierprobSettings:
     """Of the person, behind which the background shows; and again of the picture, then black."""
     gain: tuple[float, float] = (0.8, 1.2)
     """Range of the factor of each colour."""
+    errors: str = "published"
+    """published; or measured: no parts are removed, and instead of swaps, noise and dropped joints,
+    key points have those of the fitted model of the front end."""
     channels: tuple[str, ...] = ()
     """What to keep in the batch of what was drawn: some of `CHANNELS`."""
 
     def __post_init__(self) -> None:
+        check_errors("hierprob.errors", self.errors)
         if unknown := sorted(set(self.channels) - set(CHANNELS)):
             raise ValueError(
                 f"hierprob.channels: wanted some of {', '.join(CHANNELS)}, got {unknown}"
@@ -147,6 +152,10 @@ class Crop:
     """The same in the crop: x, y [px], depth [m]."""
     truth: Float[Tensor, "batch 17 2"]
     """Key points in the crop [px]."""
+    depth: Float[Tensor, "batch 17"]
+    """Of the key points [m]."""
+    extent: Float[Tensor, " batch"]
+    """Longer side of what the crop was put round [px]."""
     borders: Float[Tensor, "batch 4"]
     """Of the picture, in the crop: left, top, right, bottom [px]."""
     eye: Float[Tensor, "batch 3"]
@@ -235,6 +244,8 @@ class Scenes:
         inside = within(crop.truth, crop.borders)
         inside = inside & ((crop.truth >= 0) & (crop.truth < settings.size)).all(-1)
         low, high = settings.gain
+        if settings.errors == "measured":
+            settings = replace(settings, part_removed=(0.0,) * 24)
         return Scene(
             crop=crop,
             damage=damage(chance, crop.truth, inside, settings),
@@ -259,11 +270,14 @@ class Scenes:
         picture = self._draw_picture(chance, surface)
         box = self.draw_box(chance, surface, picture)
         borders = (box.to_square(picture.unflatten(1, (2, 2))) + 1) * (settings.size / 2)
+        marks = into_crop(camera.project(joints), box, settings.size)
         return Crop(
             parameters=parameters,
             vertices=vertices,
             pixels=into_crop(surface, box, settings.size),
-            truth=into_crop(camera.project(joints), box, settings.size)[..., :2],
+            truth=marks[..., :2],
+            depth=marks[..., 2],
+            extent=settings.size / self.draw_scale(chance),
             borders=borders.flatten(1),
             eye=world_to_camera(-camera.translation),
         )
@@ -333,10 +347,14 @@ class Scenes:
         low = torch.where(nothing, picture[:, :2], low)
         high = torch.where(nothing, picture[:, 2:], high)
 
-        least, most = settings.box_scale
         shift = chance.uniform("box/shift", 2, low=-settings.box_shift, high=settings.box_shift)
-        scale = chance.uniform("box/scale", low=least, high=most)
-        return Box(centre=(low + high) / 2 + shift, side=(high - low).amax(1) * scale)
+        side = (high - low).amax(1) * self.draw_scale(chance)
+        return Box(centre=(low + high) / 2 + shift, side=side)
+
+    def draw_scale(self, chance: Chance) -> Float[Tensor, " batch"]:
+        """Draws the side of the box over the longer side of what it is put round."""
+        least, most = self.settings.box_scale
+        return chance.uniform("box/scale", low=least, high=most)
 
 
 def draw_lights(chance: Chance, settings: LightSettings) -> Lights:

@@ -17,10 +17,14 @@ from plausibody.models.body import PosedBody
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.records import take
 from plausibody.models.skeleton import COCO17, mirror
+from plausibody.synth.backgrounds import load_backgrounds
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
+from plausibody.synth.charts import load_chart
+from plausibody.synth.hierprob import HierprobRecipe, HierprobSettings
 from plausibody.synth.lasor import LasorRecipe, LasorSettings
 from plausibody.synth.lite import LiteCorruption, LiteRecipe, LiteSettings, clothe
+from plausibody.synth.looks import Looks
 from plausibody.synth.measured import (
     KIND,
     KINDS,
@@ -38,6 +42,7 @@ from plausibody.synth.measured import (
 )
 from plausibody.synth.measured_file import SCHEMA, read_measured, write_measured
 from plausibody.synth.measured_fit import fit, normal_scores, quantiles, simulate
+from plausibody.synth.removal import HalvesSettings
 from plausibody.synth.sight import (
     HIDDEN,
     IN_SIGHT,
@@ -50,6 +55,7 @@ from plausibody.synth.sightings import Sightings, mistakes
 from plausibody.synth.staged import StageSettings, draw_scene, truth_of
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import StrapsRecipe, StrapsSettings
+from plausibody.synth.textures import TextureBank
 
 NONE = torch.full((len(SCORES),), 0.05)
 CALM = MeasuredModel(
@@ -371,7 +377,43 @@ def test_lasor_tells_the_model_what_hides_whom(assets: SynthAssets) -> None:
     assert torch.equal(sure.proxy.keypoints[:, body, 2] > 0, seen[:, body])
 
 
-@pytest.mark.parametrize("settings", [LiteSettings, StrapsSettings])
+def hierprob_batch(assets: SynthAssets, errors: str, **changes: Any) -> Batch:
+    images = torch.full((1, 120, 80, 3), 128, dtype=torch.uint8)
+    bank = TextureBank(images, None, None, torch.tensor([False]))
+    looks = Looks.of(load_chart(assets.template), bank, load_backgrounds("procedural"))
+    none = HalvesSettings(bottom=0.0, top=0.0, side=0.0)
+    settings = HierprobSettings(
+        size=96, errors=errors, occluded=0.0, halves=none, extreme_crop=0.0,
+        channels=("silhouette", "joint_visibility"),
+    )  # fmt: skip
+    proxy = ProxySettings(size=96, least_confidence=0.0, channel="edges")
+    model = replace(CALM, keypoints=keypoint_errors(**changes))
+    recipe = HierprobRecipe(settings, proxy, 5, assets, looks, measured=model)
+    return recipe(torch.arange(24))
+
+
+def test_hierprob_sees_key_points_through_the_model(assets: SynthAssets) -> None:
+    calm = hierprob_batch(assets, "measured")
+    seen = calm.proxy.keypoints[..., 2] > 0
+    assert seen.double().mean() > 0.9
+    right = (calm.proxy.keypoints[..., :2] - calm.target.keypoints).abs().amax(-1) < 1e-4
+    assert right[seen].double().mean() > 0.99, "but for those beyond the picture's border"
+    published = hierprob_batch(assets, "published")
+    whole = calm.channels["silhouette"].sum((1, 2))
+    assert (published.channels["silhouette"].sum((1, 2)) < 0.98 * whole).double().mean() > 0.5
+    assert (published.channels["silhouette"].sum((1, 2)) <= whole).all(), "no part goes missing"
+    doubt = torch.zeros(9, 3, 25)
+    doubt[:, IN_SIGHT] = 1
+    sure = hierprob_batch(assets, "measured", confidence=doubt)
+    assert torch.equal(sure.proxy.keypoints[..., 2] > 0, sure.channels["joint_visibility"])
+    away = hierprob_batch(assets, "measured", distance=torch.full((9, 3, 25), 0.05))
+    both = seen & (away.proxy.keypoints[..., 2] > 0)
+    moved = (away.proxy.keypoints - calm.proxy.keypoints)[..., :2][both].norm(dim=-1)
+    # The person fills 1 / 1.4 to 1 / 0.9 of the crop, which is 2 half-squares wide.
+    assert moved.quantile(0.02) >= 0.1 / 1.4 - 1e-3 and moved.max() <= 0.1 / 0.9 + 1e-3
+
+
+@pytest.mark.parametrize("settings", [LiteSettings, StrapsSettings, HierprobSettings])
 def test_unknown_errors_are_refused(settings: type) -> None:
     with pytest.raises(ValueError, match="errors: wanted one of published, measured, got 'my'"):
         settings(errors="my")
