@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plausibody.models.checkpoint import write_text
+from plausibody.models.files import write_file
 
 VERSION = 1
 SHOWN = ("mpjpe", "pa_mpjpe", "pve", "pve_t_sc", "silhouette_iou")
@@ -115,9 +115,9 @@ def read_result(path: Path) -> Result:
 def save_result(result: Result, folder: Path) -> Path:
     """Writes results.json and results.md, each whole or as before; gives the first."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "results.md", to_markdown(result))
+    write_file(folder / "results.md", to_markdown(result))
     path = folder / "results.json"
-    write_text(path, json.dumps(to_json(result), indent=2) + "\n")
+    write_file(path, json.dumps(to_json(result), indent=2) + "\n")
     return path
 
 

@@ -6,6 +6,7 @@ renamed, so a folder with that name is whole; its JSON holds the SHA-256 of the 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,7 +21,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from plausibody.models.files import DiskFullError, draft_file, write_file
+
 VERSION = 1
+write_text = write_file
+"""For callers that know it by this name."""
 _STATE = "state.json"
 _NAME = re.compile(r"step_(\d+)")
 
@@ -51,16 +56,25 @@ def save_checkpoint(
     hashes = {}
     for name, tensors in groups.items():
         path = draft / f"{name}.safetensors"
-        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path)
+        _save_tensors(tensors, path)
         hashes[path.name] = _sha256(path)
         _flush(path)
     record = {"version": VERSION, "step": step, "files": hashes, **state}
-    write_text(draft / _STATE, json.dumps(record, indent=2))
+    write_file(draft / _STATE, json.dumps(record, indent=2))
     if final.exists():
         shutil.rmtree(final)
     draft.rename(final)
     _flush(folder)
     return final
+
+
+def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    try:
+        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path)
+    except SafetensorError as error:
+        if f"os error {errno.ENOSPC}" in str(error):  # safetensors says it in no other way
+            raise DiskFullError(path) from error
+        raise
 
 
 def load_checkpoint(
@@ -139,13 +153,11 @@ def keep_last(folder: Path, count: int) -> None:
 def save_weights(path: Path, tensors: Mapping[str, Tensor], card: dict[str, Any]) -> None:
     """Writes weights to share: `path` in safetensors, and a card beside it in JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.unfinished")
-    save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, draft)
-    draft.chmod(0o644)  # safetensors makes files that only their owner can read
-    card = {"version": VERSION, "sha256": _sha256(draft), **card}
-    _flush(draft)
-    draft.rename(path)
-    write_text(path.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
+    with draft_file(path) as draft:
+        _save_tensors(tensors, draft)
+        draft.chmod(0o644)  # safetensors makes files that only their owner can read
+        card = {"version": VERSION, "sha256": _sha256(draft), **card}
+    write_file(path.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -202,16 +214,6 @@ def load_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tenso
         state.setdefault(int(number), {})[entry] = value
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state, "param_groups": groups})
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file so that it is either whole or as before."""
-    draft = path.with_name(f".{path.name}.unfinished")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
 
 
 def _flush(path: Path) -> None:

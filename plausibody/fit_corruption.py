@@ -18,7 +18,7 @@ import torch
 from plausibody import __version__
 from plausibody.evaluate.proxy_gap import Gap, Measured, measure, perfect, proxy_gap
 from plausibody.evaluate.published import published
-from plausibody.models.checkpoint import write_text
+from plausibody.models.files import write_file
 from plausibody.models.records import take
 from plausibody.predict.front_end import FrontEnd
 from plausibody.predict.witness import Session, embedded_digest, show
@@ -152,7 +152,7 @@ def fit_corruption(
     model = fit(fitted, provenance)
     write_measured(out, model)
     report = compare(model, fitted, held_out, val)
-    write_text(out.with_suffix(".gap.json"), gap_json(report))
+    write_file(out.with_suffix(".gap.json"), gap_json(report))
     return report
 
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from plausibody.config import RunConfig, known_keys, load_config, to_json
-from plausibody.models.checkpoint import CheckpointError, write_text
+from plausibody.models.checkpoint import CheckpointError
+from plausibody.models.files import write_file
 from plausibody.preview import draw_predictions
 from plausibody.synth.generator import COLOURED, BatchGenerator, prefetch
 from plausibody.synth.looks import Looks
@@ -45,7 +46,7 @@ def prepare_folder(out: Path, config: RunConfig, resume: bool, force: bool) -> R
             raise ValueError(f"--resume: wanted a run in {out}, found no {saved.name}")
         before = load_config(saved)
         _same_or_refuse(before, config)
-        write_text(saved, json.dumps(to_json(config), indent=2))
+        write_file(saved, json.dumps(to_json(config), indent=2))
         return config
     if out.exists() and any(out.iterdir()):
         if not force:
@@ -60,7 +61,7 @@ def prepare_folder(out: Path, config: RunConfig, resume: bool, force: bool) -> R
             )
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
-    write_text(saved, json.dumps(to_json(config), indent=2))
+    write_file(saved, json.dumps(to_json(config), indent=2))
     return config
 
 
@@ -208,4 +209,4 @@ def _forget_after(curves: Path, step: int) -> None:
         # A stopped process may leave half a line at the end.
         if line.endswith("}\n") and json.loads(line)["step"] <= step:
             kept.append(line)
-    write_text(curves, "".join(kept))
+    write_file(curves, "".join(kept))

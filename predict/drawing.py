@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from plausibody.models.body import vertex_normals
 from plausibody.models.camera import world_to_camera
+from plausibody.models.files import write_file
 from plausibody.models.rotations import axis_rotation
 from plausibody.models.skeleton import BONES, COCO17
 from plausibody.predict.front_end import Person
@@ -324,4 +325,4 @@ def save_picture(
     path = Path(path)
     content = encode_picture(picture, path.suffix)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    write_file(path, content)

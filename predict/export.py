@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import io
-import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,13 +17,13 @@ from torch import Tensor
 
 from plausibody.models.body import BodyTemplate
 from plausibody.models.camera import PerspectiveCamera, rotmat_to_camera, world_to_camera
+from plausibody.models.files import explained, unfinished
 from plausibody.models.rotations import rotmat_to_rotvec
 from plausibody.predict.predictor import PersonPrediction
 
 SCHEMA = 1
 """Version of what `person_<k>.npz` holds."""
 MESH_FORMATS = ("glb", "obj", "ply")
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -105,12 +102,6 @@ def _in_camera(points: Float[Tensor, "N 3"], camera: PerspectiveCamera) -> Float
     return world_to_camera(points) + camera.translation
 
 
-def encode_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
-    file = io.BytesIO()
-    np.savez_compressed(file, allow_pickle=False, **dict(arrays))
-    return file.getvalue()
-
-
 def encode_mesh(person: PersonPrediction, template: BodyTemplate, suffix: str = "glb") -> bytes:
     """Gives the content of a mesh file: y up, +z towards the camera, the origin as in the template.
 
@@ -142,13 +133,14 @@ def draft_folder(final: Path, marker: str) -> Iterator[Path]:
 
     Raises:
         FileExistsError: If something else has the name.
+        DiskFullError: If there is no space.
     """
     if final.exists() and not (final / marker).is_file():
         raise FileExistsError(
             f"{final}: wanted to write a result there, found something that plausibody did not "
             "write; do: choose another --out"
         )
-    draft = final.parent / f".{final.name[:200]}.unfinished"
+    draft = unfinished(final)
     remove(draft)
     with explained(draft):
         draft.mkdir(parents=True)
@@ -161,45 +153,6 @@ def draft_folder(final: Path, marker: str) -> Iterator[Path]:
             raise
 
 
-def write_file(path: Path, content: bytes | str) -> None:
-    """Writes a file so that it is whole or as before, also if the power fails."""
-    content = content.encode() if isinstance(content, str) else content
-    draft = path.with_name(f".{path.name[:200]}.unfinished")
-    with explained(path, len(content)):
-        try:
-            with draft.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
-
-
 def remove(folder: Path) -> None:
     if folder.is_dir():
         shutil.rmtree(folder)
-
-
-@contextlib.contextmanager
-def explained(path: Path, size: int = 0) -> Iterator[None]:
-    """Says of a full disk what was being written, and that nothing is lost."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _FULL or isinstance(error, DiskFullError):
-            raise
-        raise DiskFullError(path, size, error.errno) from error
-
-
-class DiskFullError(OSError):
-    """There is no space left."""
-
-    def __init__(self, path: Path, size: int, number: int = errno.ENOSPC):
-        what = f"{size / 1e6:.1f} MB" if size else "files"
-        super().__init__(
-            number,
-            f"{path}: wanted to write {what}, the disk is full; do: make space, then give the same "
-            "command again, it goes on where it stopped",
-        )

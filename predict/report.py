@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plausibody.predict.export import write_file
+from plausibody.models.files import write_file
 
 MOST_CARDS = 60
 """Photos shown; a page of thousands would not open. The summary lists all."""

@@ -14,16 +14,14 @@ from typing import Any
 
 import torch
 
+from plausibody.models.files import encode_arrays, explained, write_file
 from plausibody.predict import drawing
 from plausibody.predict.export import (
     MESH_FORMATS,
     Origin,
     draft_folder,
-    encode_arrays,
     encode_mesh,
-    explained,
     person_arrays,
-    write_file,
 )
 from plausibody.predict.naming import folder_names
 from plausibody.predict.photo import PhotoError, find_photos, read_photo

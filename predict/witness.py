@@ -7,18 +7,17 @@ that a run that was stopped goes on where it was.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from plausibody.assets.catalog import find_asset
 from plausibody.assets.contents import read_arrays
+from plausibody.models.files import encode_arrays, write_file
 from plausibody.models.proxy import Box, Observation, resample_square
 from plausibody.models.records import concatenate
 from plausibody.predict.front_end import FrontEnd, Person
@@ -125,18 +124,11 @@ def _overlap(mask: Float[Tensor, "size size"], true: Tensor) -> float:
 
 
 def _write(path: Path, sightings: Sightings) -> None:
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
     arrays = {f.name: getattr(sightings.truth, f.name).numpy() for f in fields(Truth)}
     mask = (sightings.seen.mask * 255).round().byte().numpy()
-    with unfinished.open("wb") as file:
-        np.savez_compressed(
-            file,
-            **arrays,
-            seen_keypoints=sightings.seen.keypoints.numpy(),
-            seen_mask=mask,
-            found=sightings.found.numpy(),
-        )
-    unfinished.replace(path)
+    arrays |= {"seen_keypoints": sightings.seen.keypoints.numpy(), "seen_mask": mask}
+    arrays["found"] = sightings.found.numpy()
+    write_file(path, encode_arrays(arrays), contested=True)
 
 
 def _read(path: Path) -> Sightings:

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import threading
-import uuid
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from jaxtyping import Int64, UInt8
 from numpy import ndarray
 
 from plausibody.assets.contents import read_arrays
+from plausibody.models.files import draft_file
 from plausibody.synth.picture_codec import PictureError, decode_square
 from plausibody.synth.texture_cache import cache_folder
 
@@ -185,8 +184,7 @@ def _cache_file(folder: Path, cache: Path | None) -> Path:
 
 def _save(keys: _Keys, file: Path) -> None:
     """Keeps a list of keys, if the folder lets us: it only saves time."""
-    new = file.with_name(f"{uuid.uuid4().hex}.npz")
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(new, text=keys.text, ends=keys.ends)
-        os.replace(new, file)
+        with draft_file(file, contested=True) as draft, draft.open("wb") as content:
+            np.savez(content, text=keys.text, ends=keys.ends)

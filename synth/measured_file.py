@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from plausibody.assets.catalog import find_asset
+from plausibody.models.files import write_file
 from plausibody.synth.measured import (
     KINDS,
     SCORES,
@@ -115,7 +116,7 @@ def write_measured(path: Path, model: MeasuredModel) -> None:
     text = json.dumps(content, indent=1)
     # A table of quantiles is a row, not a page.
     rows = re.sub(r"\[[^][]*\]", lambda row: " ".join(row[0].split()), text)
-    path.write_text(rows + "\n", "utf-8")
+    write_file(path, rows + "\n")
 
 
 def _plain(errors: KeypointErrors | MaskErrors) -> dict[str, Any]:

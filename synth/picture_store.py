@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
+from plausibody.models.files import write_file
 from plausibody.synth.memory import require_memory
 
 PICTURES = "pictures"
@@ -118,9 +119,7 @@ class PictureWriter:
             "written": self.written,
             "state": self.state,
         }
-        new = self._record.with_name(f"{self._record.name}.new")
-        new.write_text(json.dumps(record), "utf-8")
-        os.replace(new, self._record)
+        write_file(self._record, json.dumps(record))
 
     def _cut(self) -> None:
         """Puts the head of a shorter store before the same pixels."""

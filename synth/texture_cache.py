@@ -17,7 +17,6 @@ import shutil
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from jaxtyping import UInt8
 from plausibody.assets.catalog import find_asset
 from plausibody.assets.contents import read_arrays
 from plausibody.models.body import BodyTemplate
+from plausibody.models.files import encode_arrays, write_file
 from plausibody.models.templates import load_template
 from plausibody.synth import canvas, complexion, fabrics, tailor, texels, textures, wardrobe
 from plausibody.synth.charts import load_chart
@@ -187,23 +187,22 @@ def _make(folder: Path, painter: Painter, seed: int, number: int) -> None:
     if target.exists():
         return  # another process was faster
     texture = paint_texture(*painter, seed, number)
-    unfinished = target.with_suffix(f".{uuid.uuid4().hex}.tmp")
+    content = encode_arrays(
+        {
+            "image": texture.image,
+            "semantics": texture.semantics,
+            "garments": np.array(texture.garments, np.uint8),
+            "grey": np.array(texture.grey),
+        }
+    )
     try:
-        with unfinished.open("wb") as file:
-            np.savez_compressed(
-                file,
-                image=texture.image,
-                semantics=texture.semantics,
-                garments=np.array(texture.garments, np.uint8),
-                grey=np.array(texture.grey),
-            )
-        unfinished.replace(target)
+        write_file(target, content, contested=True)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
+        cause = os.strerror(error.errno) if error.errno else str(error)
         raise OSError(
             error.errno,
-            f"textures: wanted to write {target}, failed with {error.strerror}; do: free some "
-            "room, or set $XDG_CACHE_HOME to a folder with more",
+            f"textures: wanted to write {target}, failed with {cause}; do: free some room, or set "
+            "$XDG_CACHE_HOME to a folder with more",
         ) from error
 
 
@@ -250,7 +249,7 @@ def _file(folder: Path, number: int) -> Path:
 
 def _remove_unfinished(folder: Path) -> None:
     """Removes what killed processes left behind; others may be at work, on other machines too."""
-    for path in folder.glob("*.tmp"):
+    for path in folder.glob(".*.unfinished"):
         try:
             if time.time() - path.stat().st_mtime > _ABANDONED:
                 path.unlink()

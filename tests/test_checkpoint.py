@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from plausibody.models import checkpoint
 from plausibody.models.checkpoint import (
     CheckpointError,
     checkpoints,
@@ -20,8 +22,8 @@ from plausibody.models.checkpoint import (
     optimiser_tensors,
     save_checkpoint,
     save_weights,
-    write_text,
 )
+from plausibody.models.files import DiskFullError
 
 GROUPS = {
     "model": {"weight": torch.arange(6.0).reshape(2, 3), "count": torch.tensor(5)},
@@ -67,7 +69,7 @@ def test_a_stopped_writing_leaves_no_checkpoint(
     def stop(path: Path, text: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("plausibody.models.checkpoint.write_text", stop)
+    monkeypatch.setattr("plausibody.models.checkpoint.write_file", stop)
     with pytest.raises(KeyboardInterrupt):
         save(tmp_path, 2)
     monkeypatch.undo()
@@ -201,17 +203,19 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def test_text_is_whole_or_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "config.json"
-    write_text(path, "before")
+def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path, 1)
 
-    def fail(descriptor: int) -> None:
-        raise OSError("disk full")
+    def full(*arguments: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("os.fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_text(path, "after")
-    assert path.read_text("utf-8") == "before"
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(DiskFullError, match="disk is full; do: make space"):
+        save(tmp_path, 2)
+    with pytest.raises(DiskFullError, match="disk is full; do: make space"):
+        save_weights(tmp_path / "shared.safetensors", GROUPS["model"], {})
+    assert checkpoints(tmp_path) == [tmp_path / "step_1"]
+    assert not (tmp_path / "shared.safetensors").exists()
 
 
 def learner() -> tuple[nn.Module, torch.optim.Optimizer]:

@@ -160,8 +160,8 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, monkeypatch) -> None
     shutil.copytree(folder, copy)
     (copy / "00000.npz").unlink()
     (copy / "00001.npz").write_bytes((folder / "00001.npz").read_bytes()[:500])
-    (copy / "00001.0123abcd.tmp").write_bytes(b"half")
-    os.utime(copy / "00001.0123abcd.tmp", (0, 0))
+    (copy / ".00001.npz.0123abcd.unfinished").write_bytes(b"half")
+    os.utime(copy / ".00001.npz.0123abcd.unfinished", (0, 0))
     made = []
     real = texture_cache._make
     monkeypatch.setattr(texture_cache, "_make", lambda *args: made.append(args[-1]) or real(*args))
@@ -202,13 +202,13 @@ def test_too_little_disk_is_said(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_an_error_while_painting_reaches_who_waits(tmp_path: Path, monkeypatch) -> None:
-    def fail(*args: object, **arrays: object) -> None:
+    def fail(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(texture_cache.np, "savez_compressed", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space left on device.*XDG_CACHE_HOME"):
         load_textures(SMALL, cache=tmp_path)
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob("*.unfinished"))
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:

@@ -1,0 +1,96 @@
+"""Writes files so that each is whole or as before, and says what to do when a disk is full."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class DiskFullError(OSError):
+    """There is no space left."""
+
+    def __init__(self, path: Path, size: int = 0, number: int = errno.ENOSPC):
+        what = f"{size / 1e6:.1f} MB" if size else "files"
+        super().__init__(
+            number,
+            f"{path}: wanted to write {what}, the disk is full; do: make space, then give the same "
+            "command again; what was finished is kept",
+        )
+
+
+@contextlib.contextmanager
+def explained(path: Path, size: int = 0) -> Iterator[None]:
+    """Says of a full disk what was being written.
+
+    Args:
+        path: Of what is written.
+        size: Of all of it [bytes]; 0 if unknown.
+
+    Raises:
+        DiskFullError: In place of the system's error.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL or isinstance(error, DiskFullError):
+            raise
+        raise DiskFullError(path, size, error.errno) from error
+
+
+def unfinished(path: Path) -> Path:
+    """Names the draft of a file or folder: beside it, and hidden."""
+    return path.with_name(f".{path.name[:200]}.unfinished")
+
+
+@contextlib.contextmanager
+def draft_file(path: Path, size: int = 0, contested: bool = False) -> Iterator[Path]:
+    """Gives another name to write a file under; it takes its own once it is whole, on the disk.
+
+    Args:
+        path: Of the file, in a folder that exists.
+        size: Of its content [bytes], for the message; 0 if unknown.
+        contested: Whether several processes may write this file at a time. Drafts have names of
+            their own then, and pile up where processes are killed.
+
+    Raises:
+        DiskFullError: If there is no space; the draft is removed.
+    """
+    draft = unfinished(path)
+    if contested:
+        draft = path.with_name(f".{path.name[:160]}.{uuid.uuid4().hex}.unfinished")
+    with explained(path, size):
+        try:
+            yield draft
+            with draft.open("r+b") as file:
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+
+
+def write_file(path: Path, content: bytes | str, contested: bool = False) -> None:
+    """Writes a file, text as UTF-8, so that it is whole or as before, also if the power fails.
+
+    Arguments and errors as of `draft_file`.
+    """
+    content = content.encode() if isinstance(content, str) else content
+    with draft_file(path, len(content), contested) as draft:
+        draft.write_bytes(content)
+
+
+def encode_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
+    """Gives the content of a compressed `.npz` file."""
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=False, **dict(arrays))
+    return file.getvalue()
