@@ -27,7 +27,8 @@ class BasicBlock(nn.Module):
     def forward(self, x: Float[Tensor, "batch C H W"]) -> Float[Tensor, "batch C2 H2 W2"]:
         y = functional.relu(self.bn1(self.conv1(x)), inplace=True)
         y = self.bn2(self.conv2(y))
-        return functional.relu(y + (x if self.downsample is None else self.downsample(x)))
+        y += x if self.downsample is None else self.downsample(x)
+        return functional.relu(y, inplace=True)
 
 
 class Bottleneck(nn.Module):
@@ -49,7 +50,8 @@ class Bottleneck(nn.Module):
         y = functional.relu(self.bn1(self.conv1(x)), inplace=True)
         y = functional.relu(self.bn2(self.conv2(y)), inplace=True)
         y = self.bn3(self.conv3(y))
-        return functional.relu(y + (x if self.downsample is None else self.downsample(x)))
+        y += x if self.downsample is None else self.downsample(x)
+        return functional.relu(y, inplace=True)
 
 
 def _shortcut(channels_in: int, channels: int, stride: int) -> nn.Sequential | None:
