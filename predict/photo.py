@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,21 +14,15 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from plausibody.synth.picture_file import BROKEN, MOST_PIXELS
+
 SUFFIXES = frozenset(
     ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .mpo .pbm .pgm .png .ppm .tga .tif .tiff "
     ".webp".split()
 )
 """File names that end so are taken for pictures when a folder is searched."""
-MOST_PIXELS = 100_000_000
-"""More are refused unread: 300 MB at three bytes each, and a sign of a trap in a small file."""
 LEAST_SIDE = 32
 """[px]. In smaller pictures nobody is found reliably."""
-
-BROKEN: tuple[type[Exception], ...] = (
-    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError),
-    *(struct.error, zlib.error, MemoryError, NotImplementedError),
-)
-"""What Pillow's readers raise on damaged files."""
 
 
 class PhotoError(ValueError):

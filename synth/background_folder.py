@@ -7,7 +7,7 @@ from pathlib import Path
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from plausibody.synth.picture_codec import SUFFIXES, decode_square, read_bytes
+from plausibody.synth.picture_file import SUFFIXES, decode_square, read_bytes
 
 
 class FolderPictures:

@@ -14,7 +14,7 @@ from numpy import ndarray
 from plausibody.synth.background_lsun import LsunPictures
 from plausibody.synth.background_pictures import PictureReader
 from plausibody.synth.backgrounds import open_reader
-from plausibody.synth.picture_codec import PictureError
+from plausibody.synth.picture_file import PictureError
 from plausibody.synth.picture_store import PictureWriter
 
 TOGETHER = 256

@@ -23,7 +23,7 @@ from numpy import ndarray
 
 from plausibody.assets.contents import read_arrays
 from plausibody.models.files import draft_file
-from plausibody.synth.picture_codec import PictureError, decode_square
+from plausibody.synth.picture_file import PictureError, decode_square
 from plausibody.synth.texture_cache import cache_folder
 
 DATA = "data.mdb"

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from plausibody.models.records import take, to_device
 from plausibody.synth.chance import Chance
-from plausibody.synth.picture_codec import SUFFIXES, read_picture
+from plausibody.synth.picture_file import SUFFIXES, read_picture
 
 LEVELS = 4
 """A panorama is kept at its own size and halved up to three times, against aliasing."""

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from plausibody.synth.chance import Chance
 from plausibody.synth.memory import free_memory, require_memory
-from plausibody.synth.picture_codec import PictureError
+from plausibody.synth.picture_file import PictureError
 
 MOST_KEPT = 20_000
 """Decoded pictures; 3.9 GB at 256 px."""

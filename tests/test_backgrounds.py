@@ -37,7 +37,7 @@ from plausibody.synth.background_pictures import (
 from plausibody.synth.background_procedural import Procedural
 from plausibody.synth.backgrounds import BackgroundBank, load_backgrounds
 from plausibody.synth.chance import Chance
-from plausibody.synth.picture_codec import PictureError, decode_square
+from plausibody.synth.picture_file import PictureError, decode_square
 from plausibody.synth.picture_store import PictureWriter, open_pictures
 
 SIDE = 32

@@ -30,7 +30,7 @@ def by_name(library: str) -> set[str]:
 DOORS = {
     "PIL": {
         *("predict/photo.py", "predict/drawing.py", "predict/export.py", "predict/report.py"),
-        *("plausibody/preview.py", "plausibody/demo.py", "synth/picture_codec.py"),
+        *("plausibody/preview.py", "plausibody/demo.py", "synth/picture_file.py"),
     },
     "click": COMMANDS,
     "h5py": {"assets/contents.py", "synth/poses.py", "synth/picture_store.py"},

@@ -1,4 +1,4 @@
-"""Turns the bytes of a picture file into a square of pixels."""
+"""Reads picture files whole, or as the square in their middle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_PIXELS = 100_000_000
 LEAST_SIDE = 16
 """[px]. Smaller pictures are no backgrounds."""
 
-_BROKEN: tuple[type[Exception], ...] = (
+BROKEN: tuple[type[Exception], ...] = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError),
     *(struct.error, zlib.error, MemoryError, NotImplementedError, Image.DecompressionBombError),
 )
@@ -89,7 +89,7 @@ def _decode(data: bytes, name: str, least: tuple[int, int] | None) -> Image.Imag
         raise PictureError(
             f"{name}: wanted a JPEG, PNG or WebP picture, came something else; do: leave it out"
         ) from error
-    except _BROKEN as error:
+    except BROKEN as error:
         raise PictureError(
             f"{name}: wanted a whole picture, came one that breaks off or is damaged "
             f"({type(error).__name__}: {error}); do: copy it again or leave it out"
