@@ -13,12 +13,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from plausibody.assets.catalog import check_assets
-from plausibody.models.body import BodyTemplate, pose_body, vertex_normals
+from plausibody.models.body import BodyTemplate, pose_body
 from plausibody.models.camera import PerspectiveCamera
 from plausibody.models.rotations import axis_rotation
 from plausibody.models.skeleton import SMPL24
 from plausibody.models.templates import load_template
-from plausibody.synth.raster import interpolate, rasterize
+from plausibody.synth.render import shade
 
 PACKAGES = ("torch", "numpy", "scipy", "numba", "h5py", "lightning-fabric", "roma", "pillow")
 
@@ -66,19 +66,15 @@ def asymmetric_pose() -> Float[Tensor, "24 3 3"]:
 def render_pose(
     template: BodyTemplate, rotations: Float[Tensor, "24 3 3"], size: int, backend: str = "auto"
 ) -> tuple[UInt8[Tensor, "3 size size"], Float[Tensor, "24 3"]]:
-    """Draws a body by its normals; also gives its joints as x, y [px] and depth [m]."""
+    """Draws a body on white; also gives its joints as x, y [px] and depth [m]."""
     body = pose_body(template, torch.zeros(1, 10), rotations[None])
     camera = PerspectiveCamera(
         focal=torch.tensor([1.2 * size]),
         principal=torch.full((1, 2), size / 2),
         translation=torch.tensor([[0.0, -0.25, 3.0]]),
     )
-    fragments = rasterize(
-        camera.project(body.vertices), template.faces, (size, size), backend=backend
-    )
-    normals = interpolate(fragments, vertex_normals(body.vertices, template.faces), template.faces)
-    shade = (normals[:, 2:] * 0.7 + normals[:, 1:2] * 0.2 + 0.3).clamp(0.05, 1)
-    picture = torch.where(fragments.mask[:, None], shade, 1.0).expand(-1, 3, -1, -1)
+    pixels = camera.project(body.vertices)
+    picture = shade(pixels, body.vertices, template.faces, (size, size), backend=backend)
     return (picture[0] * 255).byte(), camera.project(body.joints)[0]
 
 

@@ -66,7 +66,11 @@ def draw_bodies(
     # Depth only orders the surface; any shift that keeps it positive will do.
     depth = world_to_camera(posed)[..., 2:] + 10
     labels = rasterize_labels(
-        torch.cat([flat, depth], -1), coarse.faces, coarse.part24, (side, side)
+        torch.cat([flat, depth], -1),
+        coarse.faces,
+        coarse.part24,
+        (side, side),
+        perspective=False,  # the camera is a weak-perspective one
     )
     return (labels > 0).float()
 

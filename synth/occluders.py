@@ -80,7 +80,7 @@ def visible(amodal: Float[Tensor, "batch H W"], layer: Occluders) -> Float[Tenso
     return amodal * ~layer.mask
 
 
-def composite(
+def lay_over(
     picture: Float[Tensor, "batch 3 H W"], layer: Occluders
 ) -> Float[Tensor, "batch 3 H W"]:
     """Paints a layer over pictures.
@@ -89,7 +89,7 @@ def composite(
         ValueError: If the layer has no colours.
     """
     if layer.rgb is None:
-        raise ValueError("composite: wanted a layer with colours, got one without; paint it first")
+        raise ValueError("lay_over: wanted a layer with colours, got one without; paint it first")
     return torch.where(layer.mask[:, None], layer.rgb, picture)
 
 

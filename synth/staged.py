@@ -31,8 +31,7 @@ from plausibody.synth.lite import (
 from plausibody.synth.looks import Looks
 from plausibody.synth.measured import Truth
 from plausibody.synth.objects import Objects, ObjectSettings, draw_objects
-from plausibody.synth.occluders import composite as lay_over
-from plausibody.synth.occluders import paint
+from plausibody.synth.occluders import lay_over, paint
 from plausibody.synth.raster import rasterize_labels
 from plausibody.synth.render import composite, render
 from plausibody.synth.scene import PoseSettings, ShapeSettings, ViewSettings, draw_body, draw_place

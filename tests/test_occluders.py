@@ -24,10 +24,10 @@ from plausibody.synth.objects import (
 from plausibody.synth.occluders import (
     Occluders,
     beyond,
-    composite,
     covered,
     facing,
     in_front,
+    lay_over,
     over,
     paint,
     visible,
@@ -208,13 +208,13 @@ def test_layers_hide_and_paint() -> None:
     far = Occluders(top, blue[:, None, None] * top[:, None])
     both = over(near, far)
     assert visible(torch.ones(1, 2, 3), both).tolist() == [[[0, 0, 0], [0, 1, 1]]]
-    picture = composite(torch.full((1, 3, 2, 3), 0.5), both)[0].permute(1, 2, 0)
+    picture = lay_over(torch.full((1, 3, 2, 3), 0.5), both)[0].permute(1, 2, 0)
     assert picture[0, 0].tolist() == picture[1, 0].tolist() == [1, 0, 0]
     assert picture[0, 2].tolist() == [0, 0, 1] and picture[1, 2].tolist() == [0.5] * 3
     with pytest.raises(ValueError, match="wanted colours in both"):
         over(near, Occluders(top))
     with pytest.raises(ValueError, match="paint it first"):
-        composite(torch.zeros(1, 3, 2, 3), Occluders(top))
+        lay_over(torch.zeros(1, 3, 2, 3), Occluders(top))
 
 
 def test_things_have_colours_of_their_own_over_the_texture() -> None:
