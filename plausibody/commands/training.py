@@ -185,7 +185,7 @@ def bench_command(
     with helpful_errors():
         from plausibody import bench, bench_training
         from plausibody.config import stream_config
-        from plausibody.models.checkpoint import write_text
+        from plausibody.models.files import write_file
         from plausibody.run import open_assets
 
         config = stream_config(method)
@@ -212,4 +212,4 @@ def bench_command(
         Console().print(table)
         if file is not None:
             record = bench.document(rows, " ".join(["plausibody", *sys.argv[1:]]))
-            write_text(file, json.dumps(record, indent=2) + "\n")
+            write_file(file, json.dumps(record, indent=2) + "\n")
