@@ -11,8 +11,10 @@ three shifts, bias 0.107), as a finaliser of a Weyl sequence.
 
 from __future__ import annotations
 
+import math
 import zlib
 from functools import lru_cache
+from types import ModuleType
 from typing import TypeVar
 
 import torch
@@ -24,6 +26,17 @@ _WEYL = 0x9E3779B9 >> 1
 _TABLE_BITS = 16
 
 Number = TypeVar("Number", Tensor, int)
+
+
+@lru_cache(maxsize=1)
+def _for_cuda() -> ModuleType | None:
+    try:
+        from plausibody.synth import chance_triton
+    except ModuleNotFoundError as error:
+        if error.name != "triton":
+            raise
+        return None  # slower; nothing else differs, and the rasteriser says it
+    return None if chance_triton.INTERPRETED else chance_triton
 
 
 def _mix(value: Number) -> Number:
@@ -63,28 +76,28 @@ class Chance:
 
     def bits(self, name: str, *shape: int) -> Int[Tensor, " batch *shape"]:
         """Draws 32 random bits per element, as int64."""
-        count = 1
-        for extent in shape:
-            count *= extent
-        hashed = zlib.crc32(name.encode())
-        key, other = _mix(self._key ^ hashed), _mix((self._other + hashed) & _MASK)
-        index = torch.arange(count, dtype=torch.int64, device=key.device) * _WEYL
-        drawn = _mix(_mix((key[:, None] + index) & _MASK) ^ other[:, None])
-        return drawn.reshape(-1, *shape)
+        return self._upper_bits(name, shape, 0)
 
     def uniform(
         self, name: str, *shape: int, low: float = 0.0, high: float = 1.0
     ) -> Float[Tensor, " batch *shape"]:
         """Draws from [low, high); rounding may give `high` itself if it is no power of two."""
-        unit = (self.bits(name, *shape) >> 8).float() * 2.0**-24
-        return unit * (high - low) + low
+        if (kernels := self._kernels()) is None:
+            unit = self._upper_bits(name, shape, 8).float() * 2.0**-24
+        else:
+            hashed, count = zlib.crc32(name.encode()), math.prod(shape)
+            drawn = kernels.draw((self._key, self._other), hashed, count, 8, unit=True)
+            unit = drawn.reshape(len(self._key), *shape)
+        return unit if low == 0 and high == 1 else unit * (high - low) + low
 
     def normal(
         self, name: str, *shape: int, mean: float = 0.0, std: float = 1.0
     ) -> Float[Tensor, " batch *shape"]:
         """Draws from a normal distribution, resolved into 2**16 steps: |z| stays below 4.33."""
-        place = self.bits(name, *shape) >> (32 - _TABLE_BITS)
-        return _normal_table(place.device)[place] * std + mean
+        place = self._upper_bits(name, shape, 32 - _TABLE_BITS)
+        drawn = _normal_table(place.device)[place]
+        drawn = drawn if std == 1 else drawn * std
+        return drawn if mean == 0 else drawn + mean
 
     def chance(self, name: str, probability: float, *shape: int) -> Bool[Tensor, " batch *shape"]:
         """Is true with a probability."""
@@ -95,3 +108,20 @@ class Chance:
         if not 0 < below < 2**31:
             raise ValueError(f"{name}: wanted a bound from 1 to 2**31 - 1, got {below}")
         return (self.bits(name, *shape) * below) >> 32
+
+    def _upper_bits(
+        self, name: str, shape: tuple[int, ...], shift: int
+    ) -> Int[Tensor, " batch *shape"]:
+        """Draws 32 bits per element and lets the lowest fall off."""
+        hashed, count = zlib.crc32(name.encode()), math.prod(shape)
+        if (kernels := self._kernels()) is not None:
+            drawn: Tensor = kernels.draw((self._key, self._other), hashed, count, shift)
+            return drawn.reshape(len(self._key), *shape)
+        key, other = _mix(self._key ^ hashed), _mix((self._other + hashed) & _MASK)
+        index = torch.arange(count, dtype=torch.int64, device=key.device) * _WEYL
+        drawn = _mix(_mix((key[:, None] + index) & _MASK) ^ other[:, None])
+        return (drawn >> shift if shift else drawn).reshape(len(self._key), *shape)
+
+    def _kernels(self) -> ModuleType | None:
+        """Gives the module that draws at once what takes some forty steps, where there is one."""
+        return _for_cuda() if self._key.is_cuda else None

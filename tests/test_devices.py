@@ -30,7 +30,7 @@ from plausibody.models.edges import canny
 from plausibody.models.losses import LiteLoss, StrapsLoss
 from plausibody.models.proxy import Observation, ProxySettings, make_drawn_proxy, make_proxy
 from plausibody.models.records import map_tensors, to_device
-from plausibody.synth import generator, raster
+from plausibody.synth import chance, generator, raster
 from plausibody.synth.backgrounds import load_backgrounds
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
@@ -211,6 +211,7 @@ def torch_backends() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(raster, "_has", lambda library: False)
         patch.setattr(edges, "_has", lambda library: False)
+        patch.setattr(chance, "_for_cuda", lambda: None)
         patch.setattr(generator, "BLOCK", 4)
         patch.setattr(generator, "BLOCK_CUDA", 4)
         yield
@@ -351,13 +352,13 @@ def test_the_pretended_gpu_refuses_what_cuda_refuses(machine: Pretended) -> None
 
 
 def test_proxies_and_edges_stay_on_their_device(machine: Pretended) -> None:
-    chance = Chance(0, torch.arange(4, device="cuda"))
+    some = Chance(0, torch.arange(4, device="cuda"))
     observation = Observation(
-        keypoints=chance.uniform("points", 17, 3, high=40.0),
-        mask=chance.uniform("mask", SIZE, SIZE),
-        picture=chance.uniform("picture", 3, SIZE, SIZE),
+        keypoints=some.uniform("points", 17, 3, high=40.0),
+        mask=some.uniform("mask", SIZE, SIZE),
+        picture=some.uniform("picture", 3, SIZE, SIZE),
     )
-    borders = chance.uniform("borders", 4, high=40.0)
+    borders = some.uniform("borders", 4, high=40.0)
     for padding in ("replicate", "zero"):
         settings = ProxySettings(size=SIZE, channel="edges", edge_padding=padding)
         assert all_on_device(make_proxy(observation, settings))
