@@ -11,11 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+import torch
+from jaxtyping import Float, Int, Shaped, UInt8
 from numpy import ndarray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
+from torch import Tensor
+
+from plausibody.models.body import BodyTemplate, Skin
+from plausibody.models.markers import JointRegressors
 
 VERTEX_COUNT = 2000
 SUPERVISED_COUNT = 700
@@ -29,6 +34,21 @@ class Clusters:
     """The finer mesh's vertices that are left, ascending."""
     faces: Int[ndarray, "G 3"]
     """As indices into `kept`, wound as the finer ones."""
+
+
+@dataclass(frozen=True)
+class CoarseBody:
+    """A body cheap enough to draw thousands of times a second."""
+
+    skin: Skin
+    """The coarse mesh's vertices, then those that the COCO joints need."""
+    faces: Int[Tensor, "F 3"]
+    part24: UInt8[Tensor, " F"]
+    """DensePose's part of each face, 1..24."""
+    coco17: Float[Tensor, "17 V"]
+    """Joint regressor over the skin's vertices."""
+    drawn: int
+    """How many of the skin's vertices the mesh has."""
 
 
 def cluster_mesh(
@@ -95,3 +115,30 @@ def labels_nearby(
     centres = cKDTree(vertices[faces].mean(axis=1))
     nearest: Shaped[ndarray, " G"] = labels[centres.query(vertices[others].mean(axis=1))[1]]
     return nearest
+
+
+def coarse_body(
+    template: BodyTemplate,
+    vertices: Int[Tensor, " N"],
+    faces: Int[Tensor, "F 3"],
+    part24: UInt8[Tensor, " F"],
+    regressors: JointRegressors,
+) -> CoarseBody:
+    """Puts the coarse mesh's vertices first and adds those that the COCO joints need.
+
+    Args:
+        template: A whole body.
+        vertices: Those of the coarse mesh.
+        faces: Of the coarse mesh, counting in `vertices`.
+        part24: DensePose's part of each of these faces.
+    """
+    touched = (regressors.coco17 != 0).any(0)
+    touched[vertices] = False
+    used = torch.cat([vertices, touched.nonzero()[:, 0]])
+    return CoarseBody(
+        skin=template.subset(used),
+        faces=faces,
+        part24=part24,
+        coco17=regressors.coco17[:, used],
+        drawn=len(vertices),
+    )

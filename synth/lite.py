@@ -13,16 +13,16 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from plausibody.models.body import BodyTemplate, Skin, pose_body, regress, vertex_normals
+from plausibody.models.body import pose_body, regress, vertex_normals
 from plausibody.models.camera import PerspectiveCamera
 from plausibody.models.constants import constant
 from plausibody.models.losses import Target
-from plausibody.models.markers import JointRegressors
 from plausibody.models.proxy import Observation, ProxySettings, make_proxy
 from plausibody.models.records import to_device
 from plausibody.models.skeleton import COCO17, SMPL24
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
+from plausibody.synth.coarse import CoarseBody
 from plausibody.synth.corrupt import (
     ragged_edge,
     rectangles,
@@ -108,21 +108,6 @@ class LiteSettings:
 
     def __post_init__(self) -> None:
         check_errors("lite.errors", self.errors)
-
-
-@dataclass(frozen=True)
-class CoarseBody:
-    """A body cheap enough to draw thousands of times a second."""
-
-    skin: Skin
-    """The coarse mesh's vertices, then those that the COCO joints need."""
-    faces: Int[Tensor, "F 3"]
-    part24: UInt8[Tensor, " F"]
-    """DensePose's part of each face, 1..24."""
-    coco17: Float[Tensor, "17 V"]
-    """Joint regressor over the skin's vertices."""
-    drawn: int
-    """How many of the skin's vertices the mesh has."""
 
 
 def frame_round(
@@ -362,30 +347,3 @@ def _report(
     confidence = confidence * (inside & ~lost)
     points = torch.cat([places, confidence[..., None]], -1)
     return swap_sides(chance, swap_pairs(chance, points, wrong.swaps), wrong.sides)
-
-
-def coarse_body(
-    template: BodyTemplate,
-    vertices: Int[Tensor, " N"],
-    faces: Int[Tensor, "F 3"],
-    part24: UInt8[Tensor, " F"],
-    regressors: JointRegressors,
-) -> CoarseBody:
-    """Puts the coarse mesh's vertices first and adds those that the COCO joints need.
-
-    Args:
-        template: A whole body.
-        vertices: Those of the coarse mesh.
-        faces: Of the coarse mesh, counting in `vertices`.
-        part24: DensePose's part of each of these faces.
-    """
-    touched = (regressors.coco17 != 0).any(0)
-    touched[vertices] = False
-    used = torch.cat([vertices, touched.nonzero()[:, 0]])
-    return CoarseBody(
-        skin=template.subset(used),
-        faces=faces,
-        part24=part24,
-        coco17=regressors.coco17[:, used],
-        drawn=len(vertices),
-    )

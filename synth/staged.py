@@ -20,14 +20,10 @@ from plausibody.models.body import PosedBody, pose_body, regress, vertex_normals
 from plausibody.models.camera import PerspectiveCamera, world_to_camera
 from plausibody.models.proxy import Box
 from plausibody.synth.chance import Chance
+from plausibody.synth.coarse import CoarseBody, coarse_body
 from plausibody.synth.corrupt import rectangles
 from plausibody.synth.garments import GarmentSettings, Wardrobe, build_wardrobe, dress
-from plausibody.synth.lite import (
-    MARGIN,
-    CoarseBody,
-    coarse_body,
-    frame_round,
-)
+from plausibody.synth.lite import MARGIN, frame_round
 from plausibody.synth.looks import Looks
 from plausibody.synth.measured import Truth
 from plausibody.synth.objects import Objects, ObjectSettings, draw_objects

@@ -21,11 +21,12 @@ from plausibody.models.templates import load_template
 from plausibody.synth.charts import load_chart
 from plausibody.synth.coarse import (
     SUPERVISED_COUNT,
+    CoarseBody,
     cluster_mesh,
+    coarse_body,
     labels_nearby,
     spread_vertices,
 )
-from plausibody.synth.lite import CoarseBody, coarse_body
 from plausibody.synth.looks import Looks, load_looks
 from plausibody.synth.poses import PoseBank, load_poses
 from plausibody.synth.published_joints import published_regressors

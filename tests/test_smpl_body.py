@@ -29,11 +29,10 @@ from plausibody.models.proxy import ProxySettings
 from plausibody.models.skeleton import COCO17, SMPL24
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import DENSEPOSE, Chart, load_chart
-from plausibody.synth.coarse import cluster_mesh
+from plausibody.synth.coarse import CoarseBody, cluster_mesh
 from plausibody.synth.generator import BatchGenerator, StreamSettings
 from plausibody.synth.hierprob import HierprobSettings
 from plausibody.synth.joint_fit import sample_bodies
-from plausibody.synth.lite import CoarseBody
 from plausibody.synth.poses import load_poses
 from plausibody.synth.published_joints import FARTHEST, H36M
 from plausibody.synth.raster import rasterize_labels
