@@ -20,9 +20,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from plausibody.models.proxy import Observation
+from plausibody.synth.joint_sight import OUTSIDE, STATES
 from plausibody.synth.measured import KIND, KINDS, Truth
-from plausibody.synth.sight import OUTSIDE, STATES
-from plausibody.synth.sightings import Mistakes, Sightings, mistakes
+from plausibody.synth.measured_sightings import Mistakes, Sightings, mistakes
 
 LEAST_CASES = 40
 """Of a kind of key point in a state; with fewer, no figure is made of it."""

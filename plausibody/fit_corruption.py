@@ -26,8 +26,8 @@ from plausibody.synth.looks import Looks, load_looks
 from plausibody.synth.measured import MeasuredModel
 from plausibody.synth.measured_file import write_measured
 from plausibody.synth.measured_fit import fit, simulate
-from plausibody.synth.sightings import Sightings, corrupted
-from plausibody.synth.staged import StageSettings, build_stage
+from plausibody.synth.measured_sightings import Sightings, corrupted
+from plausibody.synth.measured_stage import StageSettings, build_stage
 from plausibody.synth.stores import SynthAssets, load_assets
 from plausibody.synth.texture_cache import TextureSettings, cache_folder
 
@@ -142,7 +142,7 @@ def fit_corruption(
     provenance: dict[str, str | int | float] = {
         "front_end": "embedded",
         "front_end_weights": embedded_digest(),
-        "pictures": "synth.staged: textured, dressed bodies before photographed backgrounds",
+        "pictures": "textured, dressed bodies before photographed backgrounds",
         "people": len(fitted),
         "found": int(fitted.found.sum()),
         "seed": settings.seed,

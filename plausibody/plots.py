@@ -17,7 +17,7 @@ from torch import Tensor
 from plausibody.coverage import JOINTS, Coverage
 from plausibody.evaluate.proxy_gap import Measured
 from plausibody.fit_corruption import FitReport
-from plausibody.synth.sight import HIDDEN, IN_SIGHT, OUTSIDE
+from plausibody.synth.joint_sight import HIDDEN, IN_SIGHT, OUTSIDE
 
 COLOUR, PALE, DARK = "#3b6ea8", "#a9c3e2", "#1d3b5f"
 GAP_COLOURS = ("#d1782f", "#8a5aa8", "#4f9a5b", "#c0392b")

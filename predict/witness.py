@@ -23,8 +23,8 @@ from plausibody.models.records import concatenate
 from plausibody.predict.front_end import FrontEnd, Person
 from plausibody.synth.chance import Chance
 from plausibody.synth.measured import Truth
-from plausibody.synth.sightings import Sightings
-from plausibody.synth.staged import Stage, StagedPeople, StageSettings, stage_people
+from plausibody.synth.measured_sightings import Sightings
+from plausibody.synth.measured_stage import Stage, StagedPeople, StageSettings, stage_people
 
 BLOCK = 16
 """People who are painted and looked at together, and kept in one file."""

@@ -24,12 +24,12 @@ from plausibody.models.body import BodyTemplate, vertex_normals
 from plausibody.models.constants import constant
 from plausibody.models.records import to_device
 from plausibody.models.skeleton import SMPL24
-from plausibody.synth.canvas import SEMANTICS, label_number
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import COLUMNS, ROWS, Chart
 from plausibody.synth.texels import LANDMARKS
+from plausibody.synth.texture_canvas import SEMANTICS, label_number
+from plausibody.synth.texture_outfits import HAIR, LOWER, SHOES, UPPER
 from plausibody.synth.textures import TextureBank
-from plausibody.synth.wardrobe import HAIR, LOWER, SHOES, UPPER
 
 GARMENTS = ("hair", "upper", "lower", "shoes", "socks", "glove", "hat")
 """The labels that stand off the body."""
@@ -107,7 +107,7 @@ class Wardrobe:
     """How much of its thickness each of `GARMENTS` has at a vertex, in 255ths: less at borders
     and where it rests on the body, nothing on skin."""
     garments: UInt8[Tensor, "T 4"]
-    """Kinds in `wardrobe.UPPER`, `LOWER`, `HAIR` and `SHOES`."""
+    """Kinds in `texture_outfits.UPPER`, `LOWER`, `HAIR` and `SHOES`."""
     hollow: Float[Tensor, " V"]
     """How deep a vertex lies between its surroundings [m]: cloth spans what skin follows."""
     waves: Float[Tensor, "W V"]

@@ -35,13 +35,13 @@ from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.corrupt import rectangles
 from plausibody.synth.hierprob_scene import CHANNELS, HierprobSettings, Scene, Scenes
+from plausibody.synth.joint_sight import IN_SIGHT
 from plausibody.synth.looks import Looks
 from plausibody.synth.measured import MeasuredModel, Truth, corrupt_keypoints
 from plausibody.synth.measured_file import choose_measured
 from plausibody.synth.removal import count_parts, keep_labels, too_little_seen
 from plausibody.synth.render import Rendering, render
 from plausibody.synth.shading import OUTPUTS
-from plausibody.synth.sight import IN_SIGHT
 from plausibody.synth.stores import SynthAssets
 
 __all__ = ["CHANNELS", "HierprobRecipe", "HierprobSettings"]

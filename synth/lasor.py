@@ -28,8 +28,10 @@ from torch import Tensor
 from plausibody.models.proxy import Box, ProxySettings
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
+from plausibody.synth.joint_sight import face_in_sight, sight_states
 from plausibody.synth.measured import Truth
-from plausibody.synth.objects import Objects, ObjectSettings, draw_objects
+from plausibody.synth.occluder_objects import Objects, ObjectSettings, draw_objects
+from plausibody.synth.occluder_people import People, PeopleSettings, draw_depth, draw_people
 from plausibody.synth.occluders import (
     BorderSettings,
     JointSight,
@@ -44,10 +46,8 @@ from plausibody.synth.occluders import (
     visible,
     within,
 )
-from plausibody.synth.people import People, PeopleSettings, draw_depth, draw_people
 from plausibody.synth.raster import label_pixels, rasterize
 from plausibody.synth.scene import draw_tilt
-from plausibody.synth.sight import face_in_sight, sight_states
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import Figure, StrapsRecipe, StrapsSettings, into_crop
 from plausibody.synth.views import VIEWPOINTS

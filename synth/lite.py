@@ -30,6 +30,7 @@ from plausibody.synth.corrupt import (
     swap_pairs,
     swap_sides,
 )
+from plausibody.synth.joint_sight import joints_in_sight
 from plausibody.synth.measured import MeasuredModel, Truth, check_errors, corrupt
 from plausibody.synth.measured_file import choose_measured
 from plausibody.synth.poses import PoseBank
@@ -42,7 +43,6 @@ from plausibody.synth.scene import (
     draw_body,
     draw_place,
 )
-from plausibody.synth.sight import joints_in_sight
 
 MARGIN = 1.3
 """Side of the rendered frame over the longer side of the person in it."""

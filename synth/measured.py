@@ -25,7 +25,7 @@ from plausibody.models.proxy import Observation
 from plausibody.models.skeleton import COCO17, mirror
 from plausibody.synth.chance import Chance
 from plausibody.synth.corrupt import remove_labels, swap_pairs
-from plausibody.synth.sight import face_in_sight, joints_in_sight, sight_states
+from plausibody.synth.joint_sight import face_in_sight, joints_in_sight, sight_states
 
 KINDS = tuple(dict.fromkeys(name.rpartition("_")[2] for name in COCO17))
 """Kinds of key points: left and right are held to be seen alike."""

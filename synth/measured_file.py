@@ -15,6 +15,7 @@ from torch import Tensor
 
 from plausibody.assets.catalog import find_asset
 from plausibody.models.files import write_file
+from plausibody.synth.joint_sight import STATES
 from plausibody.synth.measured import (
     KINDS,
     SCORES,
@@ -22,7 +23,6 @@ from plausibody.synth.measured import (
     MaskErrors,
     MeasuredModel,
 )
-from plausibody.synth.sight import STATES
 
 SCHEMA = "plausibody-measured-1"
 """Changes whenever files of one form can no longer be read as the other."""

@@ -13,6 +13,7 @@ from plausibody.models.proxy import Observation
 from plausibody.models.records import take
 from plausibody.models.skeleton import COCO17, mirror
 from plausibody.synth.chance import Chance
+from plausibody.synth.joint_sight import STATES
 from plausibody.synth.measured import (
     BLUR,
     KIND,
@@ -25,8 +26,13 @@ from plausibody.synth.measured import (
     corrupt_mask,
     trunk_directions,
 )
-from plausibody.synth.sight import STATES
-from plausibody.synth.sightings import LEAST_PATCH, Mistakes, Sightings, corrupted, mistakes
+from plausibody.synth.measured_sightings import (
+    LEAST_PATCH,
+    Mistakes,
+    Sightings,
+    corrupted,
+    mistakes,
+)
 
 LEAST_PEOPLE = 40
 """People found from which a fit is made at all."""

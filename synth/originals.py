@@ -21,8 +21,8 @@ from plausibody.models.templates import GENDERS, load_template
 from plausibody.synth.backgrounds import PUBLISHED as BACKGROUNDS
 from plausibody.synth.backgrounds import open_reader
 from plausibody.synth.charts import DENSEPOSE
+from plausibody.synth.joint_regressor_published import H36M, read_regressor
 from plausibody.synth.pose_sources import NOT_AMASS
-from plausibody.synth.published_joints import H36M, read_regressor
 from plausibody.synth.textures_published import PUBLISHED as TEXTURES
 
 State = Literal["as published", "other counts", "unusable", "missing"]

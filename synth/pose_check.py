@@ -11,8 +11,8 @@ import torch
 
 from plausibody.assets.catalog import search_directories
 from plausibody.models.templates import load_template
-from plausibody.synth.frames import LEAST_UPRIGHT, Standing
 from plausibody.synth.joint_limits import count_by_joint, find_impossible, impossible_text
+from plausibody.synth.pose_frames import LEAST_UPRIGHT, Standing
 from plausibody.synth.poses import read_blocks, splits_of
 
 MOST = 200_000

@@ -12,8 +12,8 @@ import torch
 
 from plausibody.models.body import Skin
 from plausibody.models.templates import load_template
-from plausibody.synth.frames import Frame, Standing, turn_upright
 from plausibody.synth.joint_limits import count_by_joint, find_impossible, impossible_text
+from plausibody.synth.pose_frames import Frame, Standing, turn_upright
 from plausibody.synth.pose_sources import (
     Layout,
     PoseBlock,

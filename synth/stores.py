@@ -27,9 +27,9 @@ from plausibody.synth.coarse import (
     labels_nearby,
     spread_vertices,
 )
+from plausibody.synth.joint_regressor_published import published_regressors
 from plausibody.synth.looks import Looks, load_looks
 from plausibody.synth.poses import PoseBank, load_poses
-from plausibody.synth.published_joints import published_regressors
 from plausibody.synth.scene import JointLimits
 from plausibody.synth.texture_cache import TextureSettings
 

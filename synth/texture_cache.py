@@ -29,13 +29,24 @@ from plausibody.assets.contents import read_arrays
 from plausibody.models.body import BodyTemplate
 from plausibody.models.files import encode_arrays, write_file
 from plausibody.models.templates import load_template
-from plausibody.synth import canvas, complexion, fabrics, tailor, texels, textures, wardrobe
+from plausibody.synth import (
+    texels,
+    texture_canvas,
+    texture_clothes,
+    texture_fabrics,
+    texture_outfits,
+    texture_skin,
+    textures,
+)
 from plausibody.synth.charts import load_chart
-from plausibody.synth.fabrics import FABRICS, load_fabrics
 from plausibody.synth.texels import Texels, bake_texels
+from plausibody.synth.texture_fabrics import FABRICS, load_fabrics
 from plausibody.synth.textures import Texture, TextureBank, join_textures, paint_texture
 
-_PAINTERS = (canvas, complexion, fabrics, tailor, texels, textures, wardrobe)
+_PAINTERS = (
+    *(texels, texture_canvas, texture_clothes, texture_fabrics, texture_outfits, texture_skin),
+    textures,
+)
 """The modules that decide how a texture looks: a change of one makes new textures."""
 _BYTES_PER_TEXEL = 4
 """Three colours and a label; compression saves two thirds of it, and the reserve covers that."""

@@ -17,9 +17,12 @@ from numpy import ndarray
 from torch import Tensor
 
 from plausibody.models.records import to_device
-from plausibody.synth.canvas import SEMANTICS, Canvas
 from plausibody.synth.chance import Chance
-from plausibody.synth.complexion import (
+from plausibody.synth.texels import Texels
+from plausibody.synth.texture_canvas import SEMANTICS, Canvas
+from plausibody.synth.texture_clothes import dress_texture, paint_hat
+from plausibody.synth.texture_outfits import Draw, draw_outfit
+from plausibody.synth.texture_skin import (
     GREY,
     draw_hair_colour,
     paint_chest,
@@ -27,9 +30,6 @@ from plausibody.synth.complexion import (
     paint_hair,
     paint_skin,
 )
-from plausibody.synth.tailor import dress_texture, paint_hat
-from plausibody.synth.texels import Texels
-from plausibody.synth.wardrobe import Draw, draw_outfit
 
 __all__ = ["GREY_SHARE", "SEMANTICS", "Texture", "TextureBank", "draw_texture", "paint_texture"]
 
@@ -50,7 +50,7 @@ class Texture:
     semantics: UInt8[ndarray, "H W"]
     """Index into `SEMANTICS`."""
     garments: tuple[int, int, int, int]
-    """Kinds in `wardrobe.UPPER`, `LOWER`, `HAIR` and `SHOES`."""
+    """Kinds in `texture_outfits.UPPER`, `LOWER`, `HAIR` and `SHOES`."""
     grey: bool
 
 
@@ -62,7 +62,7 @@ class TextureBank:
     semantics: UInt8[Tensor, "T H W"] | None
     """Index into `SEMANTICS`; none for published textures."""
     garments: UInt8[Tensor, "T 4"] | None
-    """Kinds in `wardrobe.UPPER`, `LOWER`, `HAIR` and `SHOES`; none for published textures."""
+    """Kinds in `texture_outfits.UPPER`, `LOWER`, `HAIR` and `SHOES`; none for published ones."""
     grey: Bool[Tensor, " T"]
     """Scans without colours."""
 
@@ -104,7 +104,7 @@ def paint_texture(
     """Paints texture `number` of the series that a seed begins.
 
     Args:
-        photos: Fabrics, of `fabrics.load_fabrics`.
+        photos: Fabrics, of `texture_fabrics.load_fabrics`.
     """
     draw = Draw(seed, number)
     outfit = draw_outfit(draw, grey=number % GREY_EVERY == GREY_EVERY - 1)

@@ -35,13 +35,13 @@ from plausibody.synth.hierprob_scene import Scenes
 from plausibody.synth.lasor import LasorSettings
 from plausibody.synth.lite import LiteSettings
 from plausibody.synth.looks import Looks
-from plausibody.synth.people import PeopleSettings, draw_people
+from plausibody.synth.occluder_people import PeopleSettings, draw_people
 from plausibody.synth.scene import draw_camera, draw_tilt
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import StrapsSettings
+from plausibody.synth.texture_outfits import LOWER
 from plausibody.synth.textures import SEMANTICS, TextureBank
 from plausibody.synth.views import VIEWPOINTS
-from plausibody.synth.wardrobe import LOWER
 
 pytestmark = [
     pytest.mark.cuda,

@@ -43,8 +43,8 @@ from plausibody.synth.lite import LiteSettings
 from plausibody.synth.looks import Looks
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import StrapsSettings
+from plausibody.synth.texture_outfits import LOWER
 from plausibody.synth.textures import SEMANTICS, TextureBank
-from plausibody.synth.wardrobe import LOWER
 from plausibody.train import build_criterion, build_model
 
 DEVICE = torch.device("cuda", 99)

@@ -14,7 +14,6 @@ from plausibody.models.rotations import rotvec_to_rotmat
 from plausibody.models.skeleton import SMPL24
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import Chart, load_chart
-from plausibody.synth.fabrics import load_fabrics
 from plausibody.synth.garments import (
     GARMENTS,
     GarmentSettings,
@@ -26,8 +25,9 @@ from plausibody.synth.garments import (
 from plausibody.synth.raster import rasterize
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.texels import bake_texels
+from plausibody.synth.texture_fabrics import load_fabrics
+from plausibody.synth.texture_outfits import LOWER, UPPER, Draw, draw_outfit
 from plausibody.synth.textures import SEMANTICS, TextureBank, join_textures, paint_texture
-from plausibody.synth.wardrobe import LOWER, UPPER, Draw, draw_outfit
 
 COUNT, SIDE = 16, 128
 

@@ -46,9 +46,9 @@ from plausibody.synth.removal import (
 )
 from plausibody.synth.scene import CameraSettings, draw_camera
 from plausibody.synth.stores import SynthAssets
+from plausibody.synth.texture_outfits import UPPER
 from plausibody.synth.textures import SEMANTICS, TextureBank, draw_texture
 from plausibody.synth.views import VIEWPOINTS, seen_from
-from plausibody.synth.wardrobe import UPPER
 
 COUNT = 10_000
 SIZE = 96

@@ -14,9 +14,9 @@ from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.generator import BatchGenerator, StreamSettings
 from plausibody.synth.lasor import LasorRecipe, LasorSettings
-from plausibody.synth.objects import ObjectSettings
+from plausibody.synth.occluder_objects import ObjectSettings
+from plausibody.synth.occluder_people import PeopleSettings
 from plausibody.synth.occluders import BorderSettings
-from plausibody.synth.people import PeopleSettings
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import StrapsSettings
 from plausibody.synth.views import VIEWPOINTS, seen_from

@@ -22,6 +22,14 @@ from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import load_chart
 from plausibody.synth.hierprob import HierprobRecipe, HierprobSettings
+from plausibody.synth.joint_sight import (
+    HIDDEN,
+    IN_SIGHT,
+    OUTSIDE,
+    STATES,
+    face_in_sight,
+    sight_states,
+)
 from plausibody.synth.lasor import LasorRecipe, LasorSettings
 from plausibody.synth.lite import LiteCorruption, LiteRecipe, LiteSettings, clothe
 from plausibody.synth.looks import Looks
@@ -42,17 +50,9 @@ from plausibody.synth.measured import (
 )
 from plausibody.synth.measured_file import SCHEMA, read_measured, write_measured
 from plausibody.synth.measured_fit import fit, normal_scores, quantiles, simulate
+from plausibody.synth.measured_sightings import Sightings, mistakes
+from plausibody.synth.measured_stage import StageSettings, draw_scene, truth_of
 from plausibody.synth.removal import HalvesSettings
-from plausibody.synth.sight import (
-    HIDDEN,
-    IN_SIGHT,
-    OUTSIDE,
-    STATES,
-    face_in_sight,
-    sight_states,
-)
-from plausibody.synth.sightings import Sightings, mistakes
-from plausibody.synth.staged import StageSettings, draw_scene, truth_of
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import StrapsRecipe, StrapsSettings
 from plausibody.synth.textures import TextureBank

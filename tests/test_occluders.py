@@ -13,7 +13,7 @@ from plausibody.models.proxy import Box
 from plausibody.models.rotations import axis_rotation
 from plausibody.models.skeleton import COCO17
 from plausibody.synth.chance import Chance
-from plausibody.synth.objects import (
+from plausibody.synth.occluder_objects import (
     FURNITURE,
     KINDS,
     LOOSE,
@@ -21,6 +21,7 @@ from plausibody.synth.objects import (
     ObjectSettings,
     draw_objects,
 )
+from plausibody.synth.occluder_people import MOST, PeopleSettings, draw_depth, draw_people
 from plausibody.synth.occluders import (
     Occluders,
     beyond,
@@ -33,7 +34,6 @@ from plausibody.synth.occluders import (
     visible,
     within,
 )
-from plausibody.synth.people import MOST, PeopleSettings, draw_depth, draw_people
 from plausibody.synth.stores import SynthAssets
 
 COUNT = 200

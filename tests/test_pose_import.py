@@ -23,7 +23,7 @@ from plausibody.models.rotations import (
 )
 from plausibody.models.skeleton import SMPL24
 from plausibody.synth import pose_splits
-from plausibody.synth.frames import FRAMES, Frame, turn_upright
+from plausibody.synth.pose_frames import FRAMES, Frame, turn_upright
 from plausibody.synth.pose_import import ImportOptions, ImportSummary, import_poses
 from plausibody.synth.poses import UNIT, load_poses, read_blocks
 

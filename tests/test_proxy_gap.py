@@ -28,14 +28,14 @@ from plausibody.predict.witness import BLOCK, Session, show, witness
 from plausibody.synth.backgrounds import load_backgrounds
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import load_chart
+from plausibody.synth.joint_sight import OUTSIDE
 from plausibody.synth.lite import LiteCorruption, clothe
 from plausibody.synth.looks import Looks
 from plausibody.synth.measured import Truth
 from plausibody.synth.measured_file import load_measured, read_measured
 from plausibody.synth.measured_fit import fit, simulate
-from plausibody.synth.sight import OUTSIDE
-from plausibody.synth.sightings import Sightings, corrupted, mistakes
-from plausibody.synth.staged import (
+from plausibody.synth.measured_sightings import Sightings, corrupted, mistakes
+from plausibody.synth.measured_stage import (
     Stage,
     StagedPeople,
     StageSettings,

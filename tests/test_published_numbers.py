@@ -14,9 +14,9 @@ from plausibody.models.rotations import axis_rotation
 from plausibody.synth.chance import Chance
 from plausibody.synth.lasor import LasorRecipe, LasorSettings
 from plausibody.synth.lite import LiteSettings
-from plausibody.synth.objects import KINDS, LOOSE, draw_objects
+from plausibody.synth.occluder_objects import KINDS, LOOSE, draw_objects
+from plausibody.synth.occluder_people import draw_people
 from plausibody.synth.occluders import draw_borders
-from plausibody.synth.people import draw_people
 from plausibody.synth.scene import draw_camera, draw_tilt, draw_view, stand_back
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import StrapsRecipe, StrapsSettings

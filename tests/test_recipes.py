@@ -24,6 +24,7 @@ from plausibody.synth.corrupt import (
     swap_pairs,
     swap_sides,
 )
+from plausibody.synth.joint_sight import HIDDEN_BY, PARTS24
 from plausibody.synth.lite import (
     LiteCorruption,
     LiteRecipe,
@@ -32,7 +33,6 @@ from plausibody.synth.lite import (
     frame_round,
 )
 from plausibody.synth.scene import ViewSettings, draw_camera
-from plausibody.synth.sight import HIDDEN_BY, PARTS24
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import StrapsRecipe, StrapsSettings
 

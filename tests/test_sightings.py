@@ -11,9 +11,9 @@ from torch import Tensor
 from plausibody.evaluate.proxy_gap import perfect
 from plausibody.models.proxy import Observation
 from plausibody.models.skeleton import COCO17, mirror
+from plausibody.synth.joint_sight import IN_SIGHT, OUTSIDE
 from plausibody.synth.measured import Truth
-from plausibody.synth.sight import IN_SIGHT, OUTSIDE
-from plausibody.synth.sightings import Mistakes, Sightings, mistakes
+from plausibody.synth.measured_sightings import Mistakes, Sightings, mistakes
 
 _MIRROR = mirror(COCO17)
 SIDE = 80.0

@@ -32,9 +32,9 @@ from plausibody.synth.charts import DENSEPOSE, Chart, load_chart
 from plausibody.synth.coarse import CoarseBody, cluster_mesh
 from plausibody.synth.generator import BatchGenerator, StreamSettings
 from plausibody.synth.hierprob import HierprobSettings
-from plausibody.synth.joint_fit import sample_bodies
+from plausibody.synth.joint_regressor_coco import sample_bodies
+from plausibody.synth.joint_regressor_published import FARTHEST, H36M
 from plausibody.synth.poses import load_poses
-from plausibody.synth.published_joints import FARTHEST, H36M
 from plausibody.synth.raster import rasterize_labels
 from plausibody.synth.stores import SourceSettings, SynthAssets, load_assets, load_regressors
 from plausibody.synth.straps import StrapsSettings

@@ -15,9 +15,10 @@ from plausibody.models.body import BodyTemplate
 from plausibody.synth import texture_cache
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import COLUMNS, ROWS, load_chart
-from plausibody.synth.fabrics import load_fabrics
 from plausibody.synth.texels import Texels, bake_texels
 from plausibody.synth.texture_cache import TextureSettings, cache_folder, load_textures
+from plausibody.synth.texture_fabrics import load_fabrics
+from plausibody.synth.texture_outfits import LOWER, SHOES, UPPER, Draw, draw_outfit
 from plausibody.synth.textures import (
     SEMANTICS,
     Texture,
@@ -25,7 +26,6 @@ from plausibody.synth.textures import (
     join_textures,
     paint_texture,
 )
-from plausibody.synth.wardrobe import LOWER, SHOES, UPPER, Draw, draw_outfit
 
 SIZE = (300, 200)
 HANDS, FEET, HEAD, TORSO = (3, 4), (5, 6), (23, 24), (1, 2)

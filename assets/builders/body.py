@@ -58,7 +58,7 @@ from plausibody.assets.builders.teacher import Teacher
 from plausibody.assets.builders.turning import MIRROR, from_rotvec
 from plausibody.assets.topology import topology_hash
 from plausibody.models.skeleton import SMPL24
-from plausibody.synth.point_regressor import errors, fit_point, nearest_vertices
+from plausibody.synth.joint_regressor import errors, fit_point, nearest_vertices
 
 log = logging.getLogger(__name__)
 

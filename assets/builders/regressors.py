@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from plausibody.assets.builders.body_mesh import BodyMesh
 from plausibody.models.skeleton import COCO17, H36M17, SMPL24
-from plausibody.synth.point_regressor import errors, fit_point, nearest_vertices
+from plausibody.synth.joint_regressor import errors, fit_point, nearest_vertices
 
 COCOPLUS19 = (
     "right_ankle right_knee right_hip left_hip left_knee left_ankle right_wrist right_elbow "

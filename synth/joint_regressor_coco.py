@@ -23,7 +23,7 @@ from plausibody.models.body import BodyTemplate, PosedBody, pose_body
 from plausibody.models.rotations import rotvec_to_rotmat
 from plausibody.models.skeleton import COCO17, SMPL24
 from plausibody.synth.chance import Chance
-from plausibody.synth.point_regressor import fit_point, nearest_vertices
+from plausibody.synth.joint_regressor import fit_point, nearest_vertices
 from plausibody.synth.poses import PoseBank
 from plausibody.synth.texels import LANDMARKS
 

@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 
-from plausibody.synth.canvas import Canvas, label_number
-from plausibody.synth.complexion import GREY
-from plausibody.synth.fabrics import cut_fabric, draw_colour
 from plausibody.synth.texels import Texels
-from plausibody.synth.wardrobe import Draw, Outfit
+from plausibody.synth.texture_canvas import Canvas, label_number
+from plausibody.synth.texture_fabrics import cut_fabric, draw_colour
+from plausibody.synth.texture_outfits import Draw, Outfit
+from plausibody.synth.texture_skin import GREY
 
 _TORSO, _HANDS, _FEET, _HEAD = (1, 2), (3, 4), (5, 6), (23, 24)
 _LEGS, _ARMS = tuple(range(7, 15)), tuple(range(15, 23))

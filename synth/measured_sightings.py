@@ -17,8 +17,8 @@ from plausibody.models.proxy import Observation
 from plausibody.models.records import concatenate, take
 from plausibody.models.skeleton import COCO17, mirror
 from plausibody.synth.chance import Chance
+from plausibody.synth.joint_sight import OUTSIDE
 from plausibody.synth.measured import Truth, facing
-from plausibody.synth.sight import OUTSIDE
 
 LEAST_CONFIDENCE = 0.2
 """Below it a key point counts as not reported, as in `ProxySettings`."""

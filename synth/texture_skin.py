@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from plausibody.synth.canvas import Canvas, label_number
-from plausibody.synth.wardrobe import Draw, Outfit
+from plausibody.synth.texture_canvas import Canvas, label_number
+from plausibody.synth.texture_outfits import Draw, Outfit
 
 TONES = np.array(
     [

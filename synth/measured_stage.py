@@ -26,7 +26,7 @@ from plausibody.synth.garments import GarmentSettings, Wardrobe, build_wardrobe,
 from plausibody.synth.lite import MARGIN, frame_round
 from plausibody.synth.looks import Looks
 from plausibody.synth.measured import Truth
-from plausibody.synth.objects import Objects, ObjectSettings, draw_objects
+from plausibody.synth.occluder_objects import Objects, ObjectSettings, draw_objects
 from plausibody.synth.occluders import lay_over, paint
 from plausibody.synth.raster import rasterize_labels
 from plausibody.synth.render import composite, render

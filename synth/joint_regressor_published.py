@@ -19,7 +19,7 @@ from plausibody.assets.catalog import find_asset
 from plausibody.models.body import BodyTemplate
 from plausibody.models.markers import JointRegressors
 from plausibody.models.skeleton import COCO17, H36M17, SMPL24, indices
-from plausibody.synth.joint_fit import fit_coco17
+from plausibody.synth.joint_regressor_coco import fit_coco17
 from plausibody.synth.poses import load_poses
 from plausibody.synth.texels import LANDMARKS
 

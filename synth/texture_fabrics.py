@@ -17,7 +17,7 @@ from numpy import ndarray
 from plausibody.assets.catalog import find_asset
 from plausibody.assets.contents import read_arrays
 from plausibody.synth.texels import Texels
-from plausibody.synth.wardrobe import Draw
+from plausibody.synth.texture_outfits import Draw
 
 FABRICS = "fabrics/fabrics.npz"
 _ARMS = tuple(range(15, 23))
