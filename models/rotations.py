@@ -41,9 +41,11 @@ def rotmat_to_rot6d(rotmat: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batc
 
 def axis_rotation(axis: int, angle: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3 3"]:
     """Turns about one coordinate axis (0 = x, 1 = y, 2 = z) by an angle [rad]."""
-    vector = torch.zeros(*angle.shape, 3, dtype=angle.dtype, device=angle.device)
-    vector[..., axis] = angle
-    return rotvec_to_rotmat(vector)
+    one, zero = torch.ones_like(angle), torch.zeros_like(angle)
+    cosine, sine = angle.cos(), angle.sin()
+    rows = ((one, zero, zero), (zero, cosine, -sine), (zero, sine, cosine))  # about x
+    turned = [(row - axis) % 3 for row in range(3)]  # x, y and z change places in turn
+    return torch.stack([rows[i][j] for i in turned for j in turned], -1).unflatten(-1, (3, 3))
 
 
 def mean_rotation(rotmat: Float[Tensor, "N *batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import ModuleType
 from typing import TypeVar
 
@@ -66,13 +66,21 @@ class Chance:
         seed: Of the stream; any integer.
         numbers: Which samples of the stream, not negative.
         """
-        start = _mix(_mix(seed & _MASK) ^ ((seed >> 32) & _MASK))
-        # Two keys of 32 bits, made in different ways: were there one, the streams of two seeds
-        # would be the same stream, shifted.
-        low, high = numbers & _MASK, numbers >> 32
-        self._key = _mix((_mix((start + low) & _MASK) + high) & _MASK)
-        self._other = _mix(_mix(_mix(start ^ _MASK) ^ low) ^ high)
+        self._start = _mix(_mix(seed & _MASK) ^ ((seed >> 32) & _MASK))
         self.numbers = numbers
+
+    # Two keys of 32 bits, made in different ways: were there one, the streams of two seeds would
+    # be the same stream, shifted.
+
+    @cached_property
+    def _key(self) -> Int[Tensor, " batch"]:
+        low, high = self.numbers & _MASK, self.numbers >> 32
+        return _mix((_mix((self._start + low) & _MASK) + high) & _MASK)
+
+    @cached_property
+    def _other(self) -> Int[Tensor, " batch"]:
+        low, high = self.numbers & _MASK, self.numbers >> 32
+        return _mix(_mix(_mix(self._start ^ _MASK) ^ low) ^ high)
 
     def bits(self, name: str, *shape: int) -> Int[Tensor, " batch *shape"]:
         """Draws 32 random bits per element, as int64."""
@@ -86,8 +94,8 @@ class Chance:
             unit = self._upper_bits(name, shape, 8).float() * 2.0**-24
         else:
             hashed, count = zlib.crc32(name.encode()), math.prod(shape)
-            drawn = kernels.draw((self._key, self._other), hashed, count, 8, unit=True)
-            unit = drawn.reshape(len(self._key), *shape)
+            drawn = kernels.draw(self.numbers, self._start, hashed, count, 8, unit=True)
+            unit = drawn.reshape(len(self.numbers), *shape)
         return unit if low == 0 and high == 1 else unit * (high - low) + low
 
     def normal(
@@ -115,13 +123,13 @@ class Chance:
         """Draws 32 bits per element and lets the lowest fall off."""
         hashed, count = zlib.crc32(name.encode()), math.prod(shape)
         if (kernels := self._kernels()) is not None:
-            drawn: Tensor = kernels.draw((self._key, self._other), hashed, count, shift)
-            return drawn.reshape(len(self._key), *shape)
+            drawn: Tensor = kernels.draw(self.numbers, self._start, hashed, count, shift)
+            return drawn.reshape(len(self.numbers), *shape)
         key, other = _mix(self._key ^ hashed), _mix((self._other + hashed) & _MASK)
         index = torch.arange(count, dtype=torch.int64, device=key.device) * _WEYL
         drawn = _mix(_mix((key[:, None] + index) & _MASK) ^ other[:, None])
-        return (drawn >> shift if shift else drawn).reshape(len(self._key), *shape)
+        return (drawn >> shift if shift else drawn).reshape(len(key), *shape)
 
     def _kernels(self) -> ModuleType | None:
         """Gives the module that draws at once what takes some forty steps, where there is one."""
-        return _for_cuda() if self._key.is_cuda else None
+        return _for_cuda() if self.numbers.is_cuda else None

@@ -28,7 +28,7 @@ _WEYL = tl.constexpr(0x9E3779B9 >> 1)
 def _jit(function: Callable[..., Any]) -> Any:
     """Compiles at the first call, once for all numbers that are not types or constants."""
     plain = inspect.unwrap(function)
-    return triton.jit(plain, do_not_specialize=["hashed", "count", "total", "shift"])
+    return triton.jit(plain, do_not_specialize=["start", "hashed", "count", "total", "shift"])
 
 
 @_jit
@@ -41,7 +41,7 @@ def _mix(value):
 
 
 @_jit
-def _draw(keys, others, drawn, hashed, count, total, shift,
+def _draw(numbers, drawn, start, hashed, count, total, shift,
           UNIT: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     """Draws `count` numbers for each sample."""
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -49,8 +49,11 @@ def _draw(keys, others, drawn, hashed, count, total, shift,
     sample = place // count
     index = (place - sample * count).to(tl.uint32)
     name = hashed.to(tl.uint32, bitcast=True)
-    key = tl.load(keys + sample, mask=lanes, other=0).to(tl.uint32)
-    other = tl.load(others + sample, mask=lanes, other=0).to(tl.uint32)
+    number = tl.load(numbers + sample, mask=lanes, other=0)
+    low, high = number.to(tl.uint32), (number >> 32).to(tl.uint32)
+    seed = start.to(tl.uint32, bitcast=True)
+    key = _mix(_mix(seed + low) + high)
+    other = _mix(_mix(_mix(~seed) ^ low) ^ high)
     value = _mix(_mix(_mix(key ^ name) + index * _WEYL) ^ _mix(other + name)) >> shift
     if UNIT:
         tl.store(drawn + place, value.to(tl.float32) * (1.0 / (1 << 24)), mask=lanes)
@@ -63,7 +66,8 @@ INTERPRETED = not isinstance(_draw, triton.JITFunction)
 
 
 def draw(
-    keys: tuple[Int[Tensor, " batch"], Int[Tensor, " batch"]],
+    numbers: Int[Tensor, " batch"],
+    start: int,
     hashed: int,
     count: int,
     shift: int,
@@ -72,20 +76,27 @@ def draw(
     """Draws `count` numbers for each sample: the upper of 32 bits.
 
     Args:
-        keys: Two of each sample, 32 bits held in int64.
+        numbers: Of the samples, int64.
+        start: Of the stream, 32 bits.
         hashed: Of the draw's name, 32 bits.
         shift: How many bits fall off.
         unit: Whether to give multiples of 2**-24 as float32 instead of int64.
     """
-    first, second = (key.contiguous() for key in keys)
+    numbers = numbers.contiguous()
     dtype = torch.float32 if unit else torch.int64
-    drawn = torch.empty(len(first), count, dtype=dtype, device=first.device)
-    if not drawn.numel():
+    drawn = torch.empty(len(numbers), count, dtype=dtype, device=numbers.device)
+    total = drawn.numel()
+    if not total:
         return drawn
-    signed = hashed - (1 << 32) if hashed >> 31 else hashed
     # Triton launches on the current device, which need not be the tensor's.
-    with torch.cuda.device(first.device) if first.is_cuda else contextlib.nullcontext():
-        _draw[(triton.cdiv(drawn.numel(), _BLOCK),)](
-            first, second, drawn, signed, count, drawn.numel(), shift, UNIT=unit, BLOCK=_BLOCK
-        )
+    with torch.cuda.device(numbers.device) if numbers.is_cuda else contextlib.nullcontext():
+        _draw[(triton.cdiv(total, _BLOCK),)](
+            numbers, drawn, _signed(start), _signed(hashed), count, total, shift,
+            UNIT=unit, BLOCK=_BLOCK,
+        )  # fmt: skip
     return drawn
+
+
+def _signed(bits: int) -> int:
+    """Gives the int32 of the same bits: kernels are compiled for one type."""
+    return bits - (1 << 32) if bits >> 31 else bits

@@ -159,15 +159,16 @@ class BatchGenerator:
     def _block(self, number: int) -> Batch:
         if number not in self._blocks:
             if self._backgrounds is not None:  # decoded while this block is made
-                self._backgrounds.expect(Chance(self._seed, self._numbers(number + 1)))
-            self._blocks[number] = self._recipe(self._numbers(number))
+                # Their numbers on the CPU, which decodes them: nobody waits for a GPU to tell them.
+                self._backgrounds.expect(Chance(self._seed, self._numbers(number + 1, "cpu")))
+            self._blocks[number] = self._recipe(self._numbers(number, self.device))
             if len(self._blocks) > 2:
                 self._blocks.popitem(last=False)
         return self._blocks[number]
 
-    def _numbers(self, block: int) -> Int[Tensor, " length"]:
+    def _numbers(self, block: int, device: torch.device | str) -> Int[Tensor, " length"]:
         first = block * self._block_length
-        return torch.arange(first, first + self._block_length, device=self.device)
+        return torch.arange(first, first + self._block_length, device=device)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 from plausibody.synth.chance_triton import _draw
 
-types = {"keys": "*i64", "others": "*i64", "total": "i64"}
+types = {"numbers": "*i64", "total": "i64"}
 for unit, drawn in ((True, "*fp32"), (False, "*i64")):
     constants = {"UNIT": unit, "BLOCK": 1024}
     signature = {
