@@ -22,7 +22,7 @@ from plausibody.synth.chance import Chance
 from plausibody.synth.charts import Chart
 from plausibody.synth.corrupt import swap_pairs
 from plausibody.synth.exact import rounded
-from plausibody.synth.garments import GarmentSettings, build_wardrobe, dress
+from plausibody.synth.garments import GarmentSettings, dress
 from plausibody.synth.looks import Looks
 from plausibody.synth.mass import MassIndex
 from plausibody.synth.measured import check_errors
@@ -45,6 +45,7 @@ from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import into_crop
 from plausibody.synth.textures import GREY_SHARE, draw_texture
 from plausibody.synth.views import VIEWPOINTS
+from plausibody.synth.wardrobe import build_wardrobe
 
 CHANNELS = (*OUTPUTS, "part14", "part6", "joint_visibility")
 LEGS = (5, 6, 7, 8, 9, 10, 11, 12, 13, 14)

@@ -22,7 +22,7 @@ from plausibody.models.proxy import Box
 from plausibody.synth.chance import Chance
 from plausibody.synth.coarse import CoarseBody, coarse_body
 from plausibody.synth.corrupt import rectangles
-from plausibody.synth.garments import GarmentSettings, Wardrobe, build_wardrobe, dress
+from plausibody.synth.garments import GarmentSettings, dress
 from plausibody.synth.lite import MARGIN, frame_round
 from plausibody.synth.looks import Looks
 from plausibody.synth.measured import Truth
@@ -34,6 +34,7 @@ from plausibody.synth.scene import PoseSettings, ShapeSettings, ViewSettings, dr
 from plausibody.synth.shading import Lights
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.textures import draw_texture
+from plausibody.synth.wardrobe import Wardrobe, build_wardrobe
 
 Dresser: TypeAlias = Callable[[Chance, PosedBody], Tensor]
 """Gives the vertices (batch, V, 3) of posed people, dressed [m]."""

@@ -14,20 +14,14 @@ from plausibody.models.rotations import rotvec_to_rotmat
 from plausibody.models.skeleton import SMPL24
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import Chart, load_chart
-from plausibody.synth.garments import (
-    GARMENTS,
-    GarmentSettings,
-    Wardrobe,
-    build_wardrobe,
-    dress,
-    vertex_labels,
-)
+from plausibody.synth.garments import GarmentSettings, dress
 from plausibody.synth.raster import rasterize
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.texels import bake_texels
 from plausibody.synth.texture_fabrics import load_fabrics
 from plausibody.synth.texture_outfits import LOWER, UPPER, Draw, draw_outfit
 from plausibody.synth.textures import SEMANTICS, TextureBank, join_textures, paint_texture
+from plausibody.synth.wardrobe import GARMENTS, Wardrobe, build_wardrobe, vertex_labels
 
 COUNT, SIDE = 16, 128
 
