@@ -101,8 +101,9 @@ class FitReport:
         ]
         for name, gap in self.gaps.items():
             low, high = gap.interval
+            spread = f" ({low:.3f} to {high:.3f})" if gap.samples else ""
             groups = ", ".join(f"{group} {value:.2f}" for group, value in gap.groups.items())
-            told.append(f"{name:>9}: {gap.total:.3f} ({low:.3f} to {high:.3f}); {groups}")
+            told.append(f"{name:>9}: {gap.total:.3f}{spread}; {groups}")
         for name in self.gaps:
             if name not in (MEASURED, FRONT_END):
                 left, low, high = self.share_left(name)

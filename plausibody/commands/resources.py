@@ -108,7 +108,10 @@ def fit_corruption_command(out: Path, count: int, seed: int, device: str, quiet:
         picture = out.with_suffix(".gap.png")
         title = f"{out.name}: {report.fitted} people, gaps on {report.held_out} others"
         save_picture(draw_gap(report, title), picture)
-        tell(f"{out}, {picture}; use it: synth-train --set stream.lite.errors=measured")
+        tell(f"{out}, {picture}")
+        if not quiet:
+            tell("use it: as train_files/corruption/embedded.json, which comes before the one that")
+            tell("ships, then: synth-train --set stream.lite.errors=measured")
 
 
 def _mark(good: bool, text: str) -> None:
