@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plausibody.models.body import BodyTemplate
+from plausibody.models.constants import constant
 from plausibody.models.markers import BodyPoints, Markers
 from plausibody.models.prediction import BodyParameters, BodyPrediction
 from plausibody.models.skeleton import H36M17, LSP14, indices
@@ -176,7 +177,7 @@ class StrapsLoss(nn.Module):
         """
         super().__init__()
         self.markers = markers
-        self.joints = indices(LSP14, H36M17)
+        self.joints = tuple(indices(LSP14, H36M17))
         self.log_variances = nn.ParameterDict(
             {
                 name: nn.Parameter(-torch.tensor(weight + 1e-6).log())
@@ -191,12 +192,13 @@ class StrapsLoss(nn.Module):
         points = self.markers(mode)
         true_points = _true_points(self.markers, target)
         flat = prediction.camera.project(points.coco)
+        joints = constant(self.joints, torch.long, flat.device)
         inside = (target.keypoints.abs() <= 1).all(-1)
-        missed = (flat - target.keypoints).square()[inside]
+        missed = torch.where(inside[..., None], flat - target.keypoints, 0.0).square()
         errors = {
             "vertices": (points.vertices - true_points.vertices).square().mean(),
-            "joints": (points.h36m - true_points.h36m)[:, self.joints].square().mean(),
-            "keypoints": missed.sum() / max(missed.numel(), 1),
+            "joints": (points.h36m - true_points.h36m)[:, joints].square().mean(),
+            "keypoints": missed.sum() / (2 * inside.sum()).clamp(min=1),
             "rotations": (mode.rotations - truth.rotations).square().mean(),
             "shape": (mode.shape - truth.shape).square().mean(),
         }
