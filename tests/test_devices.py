@@ -370,7 +370,7 @@ def test_proxies_and_edges_stay_on_their_device(machine: Pretended) -> None:
 @pytest.mark.parametrize("method", ["lite", "straps"])
 def test_objectives_and_markers_stay_on_their_device(assets: SynthAssets, method: str) -> None:
     config = preset(method)
-    with Pretended():
+    with Pretended() as machine:
         placed = assets.to("cuda")
         criterion = place(build_criterion(config, placed))
         assert isinstance(criterion, LiteLoss | StrapsLoss)
@@ -380,8 +380,10 @@ def test_objectives_and_markers_stay_on_their_device(assets: SynthAssets, method
         )
         batch: Batch = BatchGenerator(truth, placed, "cuda").samples(0, 2)
         assert all_on_device(criterion.markers(batch.target.parameters))
+        machine.waits.clear()
         vector = network(batch.proxy.channel(config.proxy.channel), batch.proxy.keypoints)
         loss, parts = criterion(network.read(vector), batch.target)
+        assert not machine.waits
         assert loss.is_cuda
         assert all(part.is_cuda for part in parts.values())
         loss.backward()
