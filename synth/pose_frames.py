@@ -71,7 +71,9 @@ class Standing:
         self._upright: dict[Frame, int] = dict.fromkeys(FRAMES, 0)
 
     def look(self, rotvecs: Float[Tensor, "N 24 3"]) -> None:
-        """Looks at poses as they are in the file [rad]."""
+        """Looks at poses as they are in the file [rad]; there may be none."""
+        if not len(rotvecs):
+            return
         rotations = rotvec_to_rotmat(rotvecs.float())
         joints = pose_body(self._skin, rotations.new_zeros(1), rotations).joints
         heads = joints[:, SMPL24.index("head")] - joints[:, SMPL24.index("pelvis")]

@@ -343,6 +343,16 @@ def test_what_cannot_be_used_is_named(ours: Tensor, tmp_path: Path, take: Any) -
     assert take(tmp_path, rate=None, split="train")[0].not_finite == 2
 
 
+def test_files_without_a_finite_pose_are_counted(ours: Tensor, tmp_path: Path, take: Any) -> None:
+    folder = tmp_path / "a" / "s"
+    write_amass(folder / "nan.npz", ours[:5], poses=np.full((5, 156), np.nan))
+    with pytest.raises(ValueError, match="wanted poses, came none: .* 5 poses are not finite"):
+        take(tmp_path, rate=None, split="train")
+    write_amass(folder / "whole.npz", ours[:5])
+    summary, _ = take(tmp_path, rate=None, split="train")
+    assert summary.written == {"train": 5} and summary.not_finite == 5
+
+
 def test_nothing_usable_is_an_error(ours: Tensor, tmp_path: Path, take: Any) -> None:
     with pytest.raises(FileNotFoundError, match="no file or folder"):
         take(tmp_path / "none")
