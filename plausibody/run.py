@@ -22,7 +22,7 @@ from plausibody.models.checkpoint import CheckpointError
 from plausibody.models.files import write_file
 from plausibody.preview import draw_predictions
 from plausibody.synth.generator import COLOURED, BatchGenerator, prefetch
-from plausibody.synth.looks import Looks
+from plausibody.synth.looks import Looks, skipped_lines
 from plausibody.synth.stores import SynthAssets, load_assets
 from plausibody.train import Progress, Trainer, export, fit, start_record
 
@@ -193,8 +193,8 @@ def train_run(
 
         stream = prefetch(batches, trainer.step, config.train.steps, finish=trainer.pose_targets)
         fit(trainer, stream, checkpoints, state, log, validate)
-    for name, reason in [] if assets.looks is None else assets.looks.backgrounds.skipped.items():
-        say(f"background skipped: {name}: {reason}")
+    for line in skipped_lines(assets.looks):
+        say(line)
     weights = out / "weights.safetensors"
     export(trainer, weights, {**record, "figures": figures})
     return weights

@@ -28,7 +28,7 @@ class ImportReport:
     path: Path
     pictures: int
     skipped: dict[str, str]
-    """The unreadable pictures, and what is wrong with each."""
+    """The unreadable pictures, and what is wrong with each; the text names it too."""
     continued: int
     """Pictures that an earlier attempt had written."""
 
@@ -81,8 +81,9 @@ def _import(
     threads: int,
     progress: Callable[[int, int], None] | None,
 ) -> ImportReport:
-    if count is not None and count < 1:
-        raise ValueError(f"count: wanted at least 1, came {count}")
+    for name, value in (("count", count), ("size", reader.side)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name}: wanted at least 1, came {value}")
     chosen = _spread(len(reader), count)
     facts = {"source": str(source.resolve()), "of": len(reader), "colours": "RGB"}
     writer = PictureWriter(out, len(chosen), (reader.side, reader.side), facts)
@@ -105,10 +106,9 @@ def _import(
             if progress:
                 progress(seen, len(chosen))
     if not writer.written:
-        name, reason = next(iter(skipped.items()))
-        raise ValueError(
-            f"{source}: wanted pictures, none of {len(chosen)} is readable; {name}: {reason}"
-        )
+        writer.discard()  # who mends the pictures wants them read again
+        reason = next(iter(skipped.values()))
+        raise ValueError(f"{source}: wanted pictures, none of {len(chosen)} is readable; {reason}")
     writer.finish()
     return ImportReport(out, writer.written, skipped, continued)
 

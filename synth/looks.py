@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from plausibody.assets.catalog import find_asset
 from plausibody.models.body import BodyTemplate
 from plausibody.synth.backgrounds import BackgroundBank, load_backgrounds
 from plausibody.synth.charts import Chart, load_chart
@@ -41,6 +42,13 @@ class Looks:
         )
 
 
+def skipped_lines(looks: Looks | None, most: int = 5) -> list[str]:
+    """Tells which backgrounds could not be read so far, naming the first few."""
+    reasons = [] if looks is None else list(looks.backgrounds.skipped.values())
+    lines = [f"background skipped: {reason}" for reason in reasons[:most]]
+    return lines + [f"backgrounds skipped: {len(reasons):,} in all"] * (len(reasons) > most)
+
+
 def load_looks(
     template: BodyTemplate,
     textures: str | TextureSettings | None = None,
@@ -52,12 +60,15 @@ def load_looks(
 
     Args:
         textures: How many are made of what size; or a file of published textures, or a store of
-            them (at half size, which is enough for pictures of 256 px).
+            them (at half size, which is enough for pictures of 256 px), by its path or by its
+            name below one of the asset folders.
         backgrounds: As of `load_backgrounds`.
         progress: Is told how many textures of how many are ready, while they are made.
     """
     if isinstance(textures, str):
-        bank = load_published(Path(textures), half=True)
+        path = Path(textures)
+        path = path if path.is_file() else find_asset(textures, directories)
+        bank = load_published(path, half=True)
     else:
         bank = load_textures(
             textures, template=template, directories=directories, progress=progress

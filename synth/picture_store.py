@@ -87,6 +87,12 @@ class PictureWriter:
         os.replace(self._part, self.path)
         self._record.unlink()
 
+    def discard(self) -> None:
+        """Leaves nothing behind: the next attempt begins anew."""
+        del self._pixels
+        self._part.unlink()
+        self._record.unlink()
+
     def _continue(self) -> bool:
         try:
             record = json.loads(self._record.read_text("utf-8"))

@@ -271,6 +271,7 @@ def test_unreadable_pictures_are_skipped_and_named(tmp_path: Path) -> None:
     assert len(bank.skipped) == 3
     assert all("bridge_lmdb[000" in name for name in bank.skipped)
     assert any("breaks off or is damaged" in reason for reason in bank.skipped.values())
+    assert all(reason.count(name) == 1 for name, reason in bank.skipped.items())
 
 
 def test_nothing_but_unreadable_pictures_is_an_error(tmp_path: Path) -> None:
@@ -280,6 +281,17 @@ def test_nothing_but_unreadable_pictures_is_an_error(tmp_path: Path) -> None:
         bank.draw(chance([0, 1]), (16, 16))
     with pytest.raises(ValueError, match="none of 5 is readable"):
         import_lsun(path, tmp_path / "out.h5")
+    assert not list(tmp_path.glob("out.h5*"))
+
+
+def test_mended_pictures_are_imported(tmp_path: Path) -> None:
+    folder, out = tmp_path / "rooms", tmp_path / "out.h5"
+    folder.mkdir()
+    (folder / "0.jpg").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="none of 1 is readable"):
+        import_backgrounds(folder, out, side=SIDE)
+    (folder / "0.jpg").write_bytes(encoded(1))
+    assert import_backgrounds(folder, out, side=SIDE).pictures == 1
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.6, 0.99])
@@ -402,6 +414,8 @@ def test_an_import_takes_some_and_leaves_out_the_unreadable(tmp_path: Path) -> N
     assert not list(tmp_path.glob("out.h5.*"))
     with pytest.raises(ValueError, match="count: wanted at least 1"):
         import_lsun(path, tmp_path / "none.h5", count=0)
+    with pytest.raises(ValueError, match="size: wanted at least 1"):
+        import_lsun(path, tmp_path / "none.h5", side=0)
 
 
 def test_too_little_disk_is_said(database: Path, tmp_path: Path) -> None:

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from plausibody.assets.catalog import search_directories
+from plausibody.models.body import BodyTemplate
 from plausibody.synth import textures_published
 from plausibody.synth.chance import Chance
+from plausibody.synth.looks import load_looks
 from plausibody.synth.picture_store import PictureWriter
 from plausibody.synth.textures import draw_texture
 from plausibody.synth.textures_published import import_textures, load_published
@@ -121,3 +124,11 @@ def test_too_little_memory_is_said(published: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("plausibody.synth.memory.free_memory", lambda: 1_000_000)
     with pytest.raises(ValueError, match=r"wanted 0\.01 GB of memory .* do: import it"):
         load_published(published)
+
+
+def test_they_are_found_among_the_assets(published: Path, template: BodyTemplate) -> None:
+    folders = [published.parent, *search_directories()]
+    looks = load_looks(template, published.name, "procedural", folders)
+    assert looks.textures.images.shape == (4, 600, 400, 3)
+    with pytest.raises(FileNotFoundError, match="wanted none.npz, found it in none of these"):
+        load_looks(template, "none.npz", "procedural", folders)

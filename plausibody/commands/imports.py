@@ -110,8 +110,8 @@ def _import_pictures(
 ) -> None:
     with counting("pictures", quiet) as watch:
         report = convert(source, out, count, size, progress=watch)
-    for name, reason in list(report.skipped.items())[:SKIPPED_NAMED]:
-        tell(f"skipped: {name}: {reason}")
+    for reason in list(report.skipped.values())[:SKIPPED_NAMED]:
+        tell(f"skipped: {reason}")
     tell(f"{report.path}: {report.pictures:,} pictures, {len(report.skipped):,} skipped")
     if not quiet:
         tell(f"use it: synth-train --set sources.backgrounds={out}")

@@ -128,6 +128,7 @@ def preview_command(
         from plausibody.predict.drawing import save_picture
         from plausibody.run import open_assets
         from plausibody.synth.generator import BatchGenerator, keep_channels
+        from plausibody.synth.looks import skipped_lines
 
         with usage_errors():
             config = (
@@ -150,6 +151,8 @@ def preview_command(
         else:
             picture = contact_sheet(generator.samples(first, count))
         save_picture(picture, out)
+        for line in skipped_lines(assets.looks):
+            tell(line)
         tell(f"{out}: samples {first} to {first + count - 1}")
 
 
