@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -14,11 +13,10 @@ from plausibody.models.body import pose_body, regress
 from plausibody.models.camera import (
     PerspectiveCamera,
     WeakPerspectiveCamera,
-    world_to_camera,
 )
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.rotations import geodesic_angle
-from plausibody.synth.raster import rasterize_labels
+from plausibody.synth.raster import rasterize_outlines
 from plausibody.synth.stores import SynthAssets
 
 CROP = 256
@@ -112,12 +110,7 @@ class Ruler:
         coarse = self.assets.coarse
         posed = pose_body(coarse.skin, body.shape, body.rotations).vertices[:, : coarse.drawn]
         flat = (camera.project(posed)[..., :2] + 1) * (SILHOUETTE / 2)
-        # Depth only has to be positive: nothing but the outline is kept.
-        depth = world_to_camera(posed)[..., 2:] + 10
-        labels = rasterize_labels(
-            torch.cat([flat, depth], -1), coarse.faces, coarse.part24, (SILHOUETTE, SILHOUETTE)
-        )
-        return labels > 0
+        return rasterize_outlines(flat, coarse.faces, (SILHOUETTE, SILHOUETTE))
 
 
 def errors(prediction: Measured, truth: Measured) -> dict[str, Float[Tensor, " batch"]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -10,14 +10,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from plausibody.models.body import pose_body, regress
-from plausibody.models.camera import fit_weak_perspective, world_to_camera
+from plausibody.models.camera import fit_weak_perspective
 from plausibody.models.records import to_device
 from plausibody.models.rotations import geodesic_angle
 from plausibody.models.skeleton import SMPL24
 from plausibody.synth.batch import Batch
 from plausibody.synth.generator import BatchGenerator
 from plausibody.synth.mass import mass_index
-from plausibody.synth.raster import rasterize_labels
+from plausibody.synth.raster import rasterize_outlines
 from plausibody.synth.stores import SynthAssets
 
 JOINTS = SMPL24[1:22]
@@ -93,12 +93,7 @@ def _measure(batch: Batch, assets: SynthAssets) -> dict[str, Tensor]:
     # The whole body, also where it is outside the box: the box is the window's middle.
     surface = body[:, : assets.coarse.drawn]
     pixels = (camera.project(surface) / _WINDOW + 1) * (_CELL * _WINDOW / 2)
-    depth = world_to_camera(surface)[..., 2:] + 10
-    size = (_CELL * _WINDOW, _CELL * _WINDOW)
-    whole = rasterize_labels(
-        torch.cat([pixels, depth], -1), assets.coarse.faces, assets.coarse.part24, size,
-        perspective=False,
-    ) > 0  # fmt: skip
+    whole = rasterize_outlines(pixels, assets.coarse.faces, (_CELL * _WINDOW, _CELL * _WINDOW))
     edge = _CELL * (_WINDOW - 1) // 2
     middle = whole[:, edge : edge + _CELL, edge : edge + _CELL]
     seen = batch.channels.get("silhouette", batch.proxy.silhouette).float()
@@ -126,15 +121,3 @@ def nearest_distances(rotations: Float[Tensor, "N J 3 3"]) -> Float[Tensor, " N"
         # The trace of R'Q is the sum of products of their entries: 1 + 2 cos of the angle.
         trace += torch.acos(((joint @ joint.T - 1) / 2).clamp(-1, 1))
     return trace.fill_diagonal_(torch.inf).amin(1) / rotations.shape[1]
-
-
-def summarize(coverage: Coverage) -> dict[str, dict[str, float]]:
-    """Gives the mean and some quantiles of every measure, for records; joints by name."""
-    values = {f.name: getattr(coverage, f.name) for f in fields(coverage) if f.name != "angles"}
-    values |= {f"angle/{name}": coverage.angles[:, place] for place, name in enumerate(JOINTS)}
-    marks = {"p01": 0.01, "p05": 0.05, "p50": 0.5, "p95": 0.95, "p99": 0.99}
-    return {
-        name: {"mean": value.mean().item()}
-        | {mark: value.quantile(share).item() for mark, share in marks.items()}
-        for name, value in values.items()
-    }

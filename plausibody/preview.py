@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from plausibody.models.body import pose_body
-from plausibody.models.camera import world_to_camera
 from plausibody.models.prediction import BodyPrediction
 from plausibody.models.proxy import Proxy
 from plausibody.models.records import to_device
@@ -18,7 +17,7 @@ from plausibody.models.regressor import Regressor
 from plausibody.models.skeleton import BONES, COCO17
 from plausibody.predict.drawing import tile
 from plausibody.synth.batch import Batch
-from plausibody.synth.raster import rasterize_labels
+from plausibody.synth.raster import rasterize_outlines
 from plausibody.synth.stores import SynthAssets
 
 LEFT, RIGHT, MIDDLE = (235, 80, 70), (70, 140, 245), (90, 220, 100)
@@ -63,16 +62,7 @@ def draw_bodies(
     coarse = assets.coarse
     posed = pose_body(coarse.skin, mode.shape, mode.rotations).vertices[:, : coarse.drawn]
     flat = (prediction.camera.project(posed) + 1) * side / 2
-    # Depth only orders the surface; any shift that keeps it positive will do.
-    depth = world_to_camera(posed)[..., 2:] + 10
-    labels = rasterize_labels(
-        torch.cat([flat, depth], -1),
-        coarse.faces,
-        coarse.part24,
-        (side, side),
-        perspective=False,  # the camera is a weak-perspective one
-    )
-    return (labels > 0).float()
+    return rasterize_outlines(flat, coarse.faces, (side, side)).float()
 
 
 @torch.no_grad()

@@ -177,8 +177,8 @@ def corrupt_keypoints(
         _tied(own[:, 0], own[:, 1], errors.own_tie),
         errors.confidence_shared,
     )
-    sure = look_up(errors.confidence[kind, truth.states], confidence)
-    reach = look_up(errors.distance[kind, truth.states], distance)
+    sure = read_quantiles(errors.confidence[kind, truth.states], confidence)
+    reach = read_quantiles(errors.distance[kind, truth.states], distance)
     angle = chance.uniform("measured/angle", 17, high=2 * math.pi)
     offset = reach[..., None] * torch.stack([angle.cos(), angle.sin()], -1)
     offset = offset + expected_offset(truth, errors.bias)
@@ -254,14 +254,14 @@ def corrupt_mask(
     spread = _spread(truth.labels.shape[-1], errors.cells, cells.device)
     shared = chance.normal("measured/outline/person", 1, 1)
     score = _mixed(shared, spread @ cells @ spread.mT, errors.offset_shared)
-    soft = look_up(errors.soft, chance.normal("measured/soft", 1, 1))
-    seen = ((distance + look_up(errors.offset, score)) / soft).sigmoid()
+    soft = read_quantiles(errors.soft, chance.normal("measured/soft", 1, 1))
+    seen = ((distance + read_quantiles(errors.offset, score)) / soft).sigmoid()
     inside = (down.sum(-1) > 0)[:, :, None] & (across.sum(-1) > 0)[:, None, :]
     there = chance.uniform("measured/empty", 1, 1) >= errors.empty
     return seen * (inside & there & (seen > 0.01))
 
 
-def look_up(
+def read_quantiles(
     tables: Float[Tensor, "*#batch Q"], scores: Float[Tensor, "*batch"]
 ) -> Float[Tensor, "*batch"]:
     """Reads tables of quantiles at normal scores, linearly between their entries."""
@@ -291,7 +291,7 @@ def _patches(
     chance: Chance, name: str, truth: Truth, odds: float, radius: Float[Tensor, " Q"]
 ) -> Float[Tensor, "batch size size"]:
     """Draws a disc: on a key point to be cut out, beside one to be added; or none."""
-    reach = look_up(radius, chance.normal(f"measured/{name}/radius")) * truth.side
+    reach = read_quantiles(radius, chance.normal(f"measured/{name}/radius")) * truth.side
     reach = torch.where(chance.chance(f"measured/{name}", odds), reach, -1.0)
     which = chance.integer(f"measured/{name}/joint", 17)
     centre = truth.keypoints[torch.arange(len(which), device=which.device), which]

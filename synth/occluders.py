@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -200,9 +200,9 @@ def beyond(
     return Occluders(mask, rgb)
 
 
-def look_up(
-    picture: Tensor, points: Float[Tensor, "batch N 2"]
-) -> tuple[Tensor, Bool[Tensor, "batch N"]]:
+def read_pixels(
+    picture: Shaped[Tensor, "batch H W"], points: Float[Tensor, "batch N 2"]
+) -> tuple[Shaped[Tensor, "batch N"], Bool[Tensor, "batch N"]]:
     """Reads the pixels (batch, H, W) at places; those outside read the nearest of the border.
 
     Returns:
@@ -227,8 +227,8 @@ def covered(
         things: Not 0 where a thing is, before everybody.
         others: Distance of other people [m], -1 for nobody.
     """
-    thing, inside = look_up(things, points[..., :2])
-    other, _ = look_up(others, points[..., :2])
+    thing, inside = read_pixels(things, points[..., :2])
+    other, _ = read_pixels(others, points[..., :2])
     return inside & ((thing > 0) | ((other >= 0) & (other < points[..., 2])))
 
 

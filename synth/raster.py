@@ -26,7 +26,7 @@ from dataclasses import replace
 from types import ModuleType
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.profiler import record_function
 from torch.utils.weak import WeakIdKeyDictionary
@@ -44,6 +44,7 @@ __all__ = [
     "label_pixels",
     "rasterize",
     "rasterize_labels",
+    "rasterize_outlines",
 ]
 
 BACKENDS = ("auto", "torch", "numba", "triton", "pytorch3d")
@@ -119,6 +120,25 @@ def rasterize_labels(
         return look_up(face, face_labels)
     labels: UInt8[Tensor, "B H W"] = engine.draw_labels(vertices, faces, face_labels, settings)
     return labels
+
+
+def rasterize_outlines(
+    places: Float[Tensor, "B V 2"],
+    faces: Int[Tensor, "F 3"],
+    size: tuple[int, int],
+    *,
+    backend: str = "auto",
+) -> Bool[Tensor, "B H W"]:
+    """Tells which pixels any face covers; for that, nothing need be known of depths.
+
+    Args:
+        places: Projected vertices, x and y [px].
+        size: Height and width [px].
+        backend: As of `rasterize`, and so the faces.
+    """
+    vertices = torch.cat([places, torch.ones_like(places[..., :1])], -1)
+    marked = torch.ones(len(faces), dtype=torch.uint8, device=faces.device)
+    return rasterize_labels(vertices, faces, marked, size, perspective=False, backend=backend) > 0
 
 
 def _settings(

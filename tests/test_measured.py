@@ -45,7 +45,7 @@ from plausibody.synth.measured import (
     corrupt_keypoints,
     corrupt_mask,
     facing,
-    look_up,
+    read_quantiles,
     trunk_directions,
 )
 from plausibody.synth.measured_file import SCHEMA, read_measured, write_measured
@@ -446,10 +446,10 @@ def test_the_face_hides_what_is_turned_away() -> None:
 
 def test_tables_of_quantiles_give_back_what_they_were_made_of() -> None:
     values = torch.rand(5000, generator=torch.Generator().manual_seed(0)) ** 2
-    drawn = look_up(quantiles(values), chance(5000).normal("z"))
+    drawn = read_quantiles(quantiles(values), chance(5000).normal("z"))
     assert (drawn.sort().values - values.sort().values).abs().max() < 0.04
     ends = [values.quantile(0.00135).item(), values.quantile(0.99865).item()]
-    far = look_up(quantiles(values), torch.tensor([-9.0, 9.0]))
+    far = read_quantiles(quantiles(values), torch.tensor([-9.0, 9.0]))
     assert far.tolist() == pytest.approx(ends, rel=1e-3)
     scores = normal_scores(torch.tensor([3.0, 1.0, 2.0, 2.0]))
     assert scores[2] == scores[3] and scores[1] < scores[2] < scores[0]

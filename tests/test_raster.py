@@ -15,6 +15,7 @@ from plausibody.synth.raster import (
     label_pixels,
     rasterize,
     rasterize_labels,
+    rasterize_outlines,
 )
 
 BACKENDS = ("torch", "numba")
@@ -366,3 +367,13 @@ def test_interpolation_has_gradients_in_the_attributes():
     fragments = rasterize(vertices, faces, (8, 8))
     attributes = torch.rand(1, 4, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda a: interpolate(fragments, a, faces), (attributes,))
+
+
+def test_outlines_are_what_any_camera_at_that_place_sees():
+    generator = torch.Generator().manual_seed(2)
+    places = torch.rand(2, 30, 2, generator=generator) * 24
+    faces = torch.arange(30).view(10, 3)
+    depth = torch.rand(2, 30, 1, generator=generator) + 1
+    seen = rasterize(torch.cat([places, depth], -1), faces, (20, 24)).mask
+    assert torch.equal(rasterize_outlines(places, faces, (20, 24)), seen)
+    assert 0.1 < seen.float().mean() < 0.95
