@@ -25,11 +25,14 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 import plausibody
 from plausibody.config import preset
+from plausibody.evaluate import run
 from plausibody.models import edges
 from plausibody.models.edges import canny
 from plausibody.models.losses import LiteLoss, StrapsLoss
 from plausibody.models.proxy import Observation, ProxySettings, make_drawn_proxy, make_proxy
 from plausibody.models.records import map_tensors, to_device
+from plausibody.models.regressor import LiteRegressor
+from plausibody.models.weights import find_weights, load_regressor
 from plausibody.synth import chance, generator, raster
 from plausibody.synth.backgrounds import load_backgrounds
 from plausibody.synth.batch import Batch
@@ -126,7 +129,7 @@ class Pretended(TorchFunctionMode):
             elif isinstance(option, Tensor):
                 target = DEVICE if isinstance(option, OnDevice) else CPU
                 rest.append(option.dtype)
-            elif option is not None:
+            elif isinstance(option, torch.dtype):
                 rest.append(option)
         named = {name: value for name, value in named.items() if name != "device"}
         plain = take_back(tensor)
@@ -390,6 +393,20 @@ def test_objectives_and_markers_stay_on_their_device(assets: SynthAssets, method
         loss.backward()
         gradients = [parameter.grad for parameter in network.parameters()]
         assert all(gradient is not None and gradient.is_cuda for gradient in gradients)
+
+
+def test_validation_stays_on_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "QUICK", dataclasses.replace(run.QUICK, count=4))
+    proxy = preset("lite").proxy
+    network = place(load_regressor(find_weights("lite")).network)
+    assert isinstance(network, LiteRegressor)
+    expected = run._Quick(proxy, "neutral", "cpu").mean_body
+    with Pretended():
+        quick = run._Quick(proxy, "neutral", "cuda")
+        assert all_on_device([proxy for proxy, _ in quick.people][0])
+        found = quick.figures(network)
+    assert quick.mean_body == pytest.approx(expected, rel=1e-3)
+    assert found["pa_mpjpe"] < expected["pa_mpjpe"]
 
 
 def test_assets_move_as_a_whole(coloured: SynthAssets, machine: Pretended) -> None:
