@@ -41,7 +41,7 @@ def bench_synth(config: RunConfig, assets: SynthAssets, steps: int = 20) -> list
     A stage's time holds that of stages within it: edges are part of the proxy. What is not marked
     is the drawing of chances and the arithmetic between.
     """
-    batches = _stream(config, assets)
+    batches = BatchGenerator(config, assets)
     batches[0]
     started = time.perf_counter()
     for step in range(1, steps + 1):
@@ -77,7 +77,7 @@ def bench_step(
     config: RunConfig, assets: SynthAssets, device: str = "auto", steps: int = 60
 ) -> list[Throughput]:
     """Measures the training step alone, on one batch again and again, and with fresh batches."""
-    trainer, batches = Trainer(config, assets, device), _stream(config, assets)
+    trainer, batches = Trainer(config, assets, device), BatchGenerator(config, assets)
     batch = trainer.pose_targets(batches[0])
     for _ in range(3):
         trainer.train_step(batch)
@@ -92,10 +92,6 @@ def bench_step(
     for _, fresh in stream:
         trainer.train_step(fresh)
     return [alone, _throughput("training with fresh samples", config, steps, started)]
-
-
-def _stream(config: RunConfig, assets: SynthAssets) -> BatchGenerator:
-    return BatchGenerator(config, assets)
 
 
 def _throughput(part: str, config: RunConfig, steps: int, started: float) -> Throughput:

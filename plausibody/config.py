@@ -64,6 +64,8 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class RendererSettings:
+    """What draws."""
+
     backend: str = "auto"
     """auto (numba on a CPU, triton on CUDA, torch where these are missing), torch, numba (CPU),
     triton (CUDA), or pytorch3d (to compare with; not bit for bit)."""

@@ -113,11 +113,8 @@ class LasorRecipe:
         self.straps = StrapsRecipe(settings.straps, proxy, seed, assets, backend)
 
     def __call__(self, numbers: Int[Tensor, " batch"]) -> Batch:
-        chance, settings, size = (
-            Chance(self.seed, numbers),
-            self.settings,
-            self.settings.straps.size,
-        )
+        chance, settings = Chance(self.seed, numbers), self.settings
+        size = settings.straps.size
         scene = self.draw_scene(chance)
         figure, frame = scene.figure, (size, size)
         body = rasterize(

@@ -132,10 +132,17 @@ def draw_halves(
 def keep_labels(
     labels: UInt8[Tensor, "batch H W"], removed: Bool[Tensor, "batch L"]
 ) -> Bool[Tensor, "batch H W"]:
-    """Marks the pixels whose label is not removed; up to 31 labels.
+    """Marks the pixels whose label is not removed."""
+    return find_labels(labels, removed) == 0
 
-    Those removed travel as the bits of one integer, which beats a table by far on a CPU.
+
+def find_labels(
+    labels: UInt8[Tensor, "batch H W"], wanted: Bool[Tensor, "batch L"]
+) -> Int[Tensor, "batch H W"]:
+    """Gives 1 where the label is a wanted one, else 0; up to 31 labels.
+
+    Those wanted travel as the bits of one integer, which beats a table by far on a CPU.
     """
-    bit = torch.arange(removed.shape[1], device=removed.device)
-    gone = (removed.long() << bit).sum(1).int()
-    return ((gone[:, None, None] >> labels.int()) & 1) == 0
+    bit = torch.arange(wanted.shape[1], device=wanted.device)
+    bits = (wanted.long() << bit).sum(1).int()
+    return (bits[:, None, None] >> labels.int()) & 1

@@ -224,6 +224,7 @@ def stand_back(
 
 
 def draw_shape(chance: Chance, settings: ShapeSettings) -> Float[Tensor, "batch S"]:
+    """Draws coefficients of the shape directions."""
     if settings.uniform > 0:
         low, high = -settings.uniform, settings.uniform
         return chance.uniform("shape/uniform", settings.count, low=low, high=high)

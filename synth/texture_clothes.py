@@ -44,6 +44,7 @@ class Pattern:
         return self.texels.place[:, 1] - usual - self.outfit.waist - tilt - self.wobble
 
     def upper(self) -> Float[ndarray, " N"]:
+        """Gives how deep each texel lies inside the upper garment [m]; negative outside."""
         outfit, texels = self.outfit, self.texels
         _, y, z = texels.place.T
         shoulder, wrist = texels.joint("left_shoulder"), texels.joint("left_wrist")
@@ -90,6 +91,7 @@ class Pattern:
         return (inside - 1) * 0.06
 
     def lower(self) -> Float[ndarray, " N"]:
+        """Gives how deep each texel lies inside the lower garment [m]; negative outside."""
         outfit, texels = self.outfit, self.texels
         y = texels.place[:, 1]
         hip, ankle = texels.joint("left_hip"), texels.joint("left_ankle")
@@ -104,6 +106,7 @@ class Pattern:
 
 
 def draw_pattern(draw: Draw, outfit: Outfit, texels: Texels) -> Pattern:
+    """Draws how an outfit is cut: its neckline, and how straight its hems are."""
     kinds = {"round": 0.6, "v": 0.22, "high": 0.18}
     if outfit.upper == "jacket":
         kinds = {"high": 1.0}

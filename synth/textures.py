@@ -125,6 +125,7 @@ def paint_texture(
 
 
 def join_textures(textures: list[Texture]) -> TextureBank:
+    """Makes a bank of painted textures, all of one size."""
     return TextureBank(
         images=torch.from_numpy(np.stack([texture.image for texture in textures])),
         semantics=torch.from_numpy(np.stack([texture.semantics for texture in textures])),
