@@ -1,4 +1,7 @@
-"""Writes files so that each is whole or as before, and says what to do when a disk is full."""
+"""Where what can be made again is kept, and how files are written: whole, or as they were before.
+
+A full disk is explained.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import contextlib
 import errno
 import io
 import os
+import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -94,3 +98,15 @@ def encode_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
     file = io.BytesIO()
     np.savez_compressed(file, allow_pickle=False, **dict(arrays))
     return file.getvalue()
+
+
+def cache_folder() -> Path:
+    """Gives the user's folder for what can be made again: `$XDG_CACHE_HOME/plausibody`, or the
+    platform's usual place."""
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "plausibody"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "plausibody"
+    if sys.platform == "win32" and (base := os.environ.get("LOCALAPPDATA")):
+        return Path(base) / "plausibody" / "Cache"
+    return Path.home() / ".cache" / "plausibody"

@@ -18,7 +18,7 @@ import torch
 from plausibody import __version__
 from plausibody.evaluate.proxy_gap import Gap, Measured, measure, perfect, proxy_gap
 from plausibody.evaluate.published import published
-from plausibody.models.files import write_file
+from plausibody.models.files import cache_folder, write_file
 from plausibody.models.records import take
 from plausibody.predict.front_end import FrontEnd
 from plausibody.predict.witness import Session, embedded_digest, show
@@ -29,7 +29,7 @@ from plausibody.synth.measured_fit import fit, simulate
 from plausibody.synth.measured_sightings import Sightings, corrupted
 from plausibody.synth.measured_stage import StageSettings, build_stage
 from plausibody.synth.stores import SynthAssets, load_assets
-from plausibody.synth.texture_cache import TextureSettings, cache_folder
+from plausibody.synth.texture_cache import TextureSettings
 
 HELD_OUT = 0.25
 """Share of the people on whom the gap is measured, beside those of the fit."""

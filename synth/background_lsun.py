@@ -22,9 +22,8 @@ from jaxtyping import Int64, UInt8
 from numpy import ndarray
 
 from plausibody.assets.contents import read_arrays
-from plausibody.models.files import draft_file
+from plausibody.models.files import cache_folder, draft_file
 from plausibody.synth.picture_file import PictureError, decode_square
-from plausibody.synth.texture_cache import cache_folder
 
 DATA = "data.mdb"
 """The file that makes a folder a database."""

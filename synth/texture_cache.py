@@ -14,7 +14,6 @@ import hashlib
 import os
 import queue
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +26,7 @@ from jaxtyping import UInt8
 from plausibody.assets.catalog import find_asset
 from plausibody.assets.contents import read_arrays
 from plausibody.models.body import BodyTemplate
-from plausibody.models.files import encode_arrays, write_file
+from plausibody.models.files import cache_folder, encode_arrays, write_file
 from plausibody.models.templates import load_template
 from plausibody.synth import (
     texels,
@@ -73,18 +72,6 @@ class TextureSettings:
     def __post_init__(self) -> None:
         if self.count < 1:
             raise ValueError(f"textures.count: wanted at least 1, got {self.count}")
-
-
-def cache_folder() -> Path:
-    """Gives the user's folder for what can be made again: `$XDG_CACHE_HOME/plausibody`, or the
-    platform's usual place."""
-    if base := os.environ.get("XDG_CACHE_HOME"):
-        return Path(base) / "plausibody"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "plausibody"
-    if sys.platform == "win32" and (base := os.environ.get("LOCALAPPDATA")):
-        return Path(base) / "plausibody" / "Cache"
-    return Path.home() / ".cache" / "plausibody"
 
 
 class TextureJob:

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from plausibody.models.body import BodyTemplate
+from plausibody.models.files import cache_folder
 from plausibody.synth import texture_cache
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import COLUMNS, ROWS, load_chart
 from plausibody.synth.texels import Texels, bake_texels
-from plausibody.synth.texture_cache import TextureSettings, cache_folder, load_textures
+from plausibody.synth.texture_cache import TextureSettings, load_textures
 from plausibody.synth.texture_fabrics import load_fabrics
 from plausibody.synth.texture_outfits import LOWER, SHOES, UPPER, Draw, draw_outfit
 from plausibody.synth.textures import (
