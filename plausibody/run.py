@@ -17,6 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jaxtyping import Float
+from torch import Tensor
+
 from plausibody.config import RunConfig, known_keys, load_config, to_json
 from plausibody.models.checkpoint import CheckpointError
 from plausibody.models.files import write_file
@@ -134,7 +137,6 @@ def train_run(
     Returns:
         The weights.
     """
-    from torch.utils.tensorboard import SummaryWriter  # slow to import, needed only here
 
     def made(done: int, total: int) -> None:
         if done % 16 == 0 and done < total:
@@ -143,50 +145,25 @@ def train_run(
     assets = open_assets(config, "train", progress=made)
     trainer = Trainer(config, assets, device)
     checkpoints = out / "checkpoints"
-    figures: dict[str, float] = {}
-    if resume:
-        try:
-            before, messages = trainer.restore(checkpoints)
-            figures = before.get("figures", {})
-            for message in messages:
-                say(message)
-            say(f"resumed at step {trainer.step} of {config.train.steps}")
-        except CheckpointError as error:
-            if any(checkpoints.glob("step_*")):
-                raise
-            say(f"no finished checkpoint yet, starting over ({error})")
+    figures = _resume(trainer, checkpoints, say) if resume else {}
     backend = config.renderer.backend
     batches = BatchGenerator(config, assets, trainer.device)
     held_out = open_assets(config, "val", assets.looks)
     shown = BatchGenerator.of(config.stream, config.proxy, held_out, PICTURED, backend)[0]
     record = start_record(config)
     started = time.time()
-    _forget_after(out / "curves.jsonl", trainer.step)
-    with (
-        SummaryWriter(str(out / "tensorboard"), purge_step=trainer.step) as board,
-        (out / "curves.jsonl").open("a", encoding="utf-8") as curves,
-    ):
-
-        def write(step: int, values: dict[str, float]) -> None:
-            for name, value in values.items():
-                board.add_scalar(name, value, step)
-            curves.write(json.dumps({"step": step, **values}) + "\n")
-            curves.flush()
+    with _Curves(out, trainer.step) as curves:
 
         def log(progress: Progress) -> None:
-            write(
-                progress.step,
-                {f"train/{k}": v for k, v in progress.parts.items()}
-                | {"samples_per_second": progress.samples_per_second},
-            )
+            rate = {"samples_per_second": progress.samples_per_second}
+            curves.write(progress.step, {f"train/{k}": v for k, v in progress.parts.items()} | rate)
             watch(progress)
 
         def validate(now: Trainer) -> None:
-            picture = draw_predictions(now.best, shown, assets, now.device)
-            board.add_image("predictions", picture, now.step, dataformats="CHW")
+            curves.show(now.step, draw_predictions(now.best, shown, assets, now.device))
             if validation is not None:
                 figures.update(validation(now))
-                write(now.step, {f"val/{k}": v for k, v in figures.items()})
+                curves.write(now.step, {f"val/{k}": v for k, v in figures.items()})
 
         def state() -> dict[str, Any]:
             return {**record, "figures": figures, "seconds": time.time() - started}
@@ -198,6 +175,52 @@ def train_run(
     weights = out / "weights.safetensors"
     export(trainer, weights, {**record, "figures": figures})
     return weights
+
+
+def _resume(trainer: Trainer, checkpoints: Path, say: Callable[[str], None]) -> dict[str, float]:
+    """Goes back to the newest whole checkpoint, if any; gives the figures of the validation."""
+    try:
+        before, messages = trainer.restore(checkpoints)
+    except CheckpointError as error:
+        if any(checkpoints.glob("step_*")):
+            raise
+        say(f"no finished checkpoint yet, starting over ({error})")
+        return {}
+    for message in messages:
+        say(message)
+    say(f"resumed at step {trainer.step} of {trainer.config.train.steps}")
+    figures: dict[str, float] = before.get("figures", {})
+    return figures
+
+
+class _Curves:
+    """Keeps a run's figures, in a file and for TensorBoard, and its pictures for TensorBoard."""
+
+    def __init__(self, out: Path, step: int):
+        """Args:
+        step: After which a run goes on; later figures are dropped.
+        """
+        from torch.utils.tensorboard import SummaryWriter  # slow to import, needed only here
+
+        _forget_after(out / "curves.jsonl", step)
+        self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step)
+        self._file = (out / "curves.jsonl").open("a", encoding="utf-8")
+
+    def __enter__(self) -> _Curves:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+        self._board.close()
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+
+    def show(self, step: int, picture: Float[Tensor, "3 height width"]) -> None:
+        self._board.add_image("predictions", picture, step, dataformats="CHW")
 
 
 def _forget_after(curves: Path, step: int) -> None:
