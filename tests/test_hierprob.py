@@ -619,7 +619,7 @@ def test_the_mass_index_is_predicted_by_the_coefficients(assets: SynthAssets) ->
 
 def test_mass_indices_are_uniform_and_the_rest_is_normal(assets: SynthAssets, looks: Looks) -> None:
     settings = dataclasses.replace(HierprobSettings(), mass_index=(17.0, 38.0))
-    shape = Scenes(settings, assets, looks).draw_shape(chance(2000))
+    shape = Scenes(settings, assets, looks).draw_shape(chance(1000))
     index = mass_index(assets.template, shape)
     quantiles = torch.quantile(index, torch.linspace(0.1, 0.9, 9))
     torch.testing.assert_close(quantiles, torch.linspace(19.1, 35.9, 9), rtol=0.04, atol=0)
