@@ -77,7 +77,8 @@ def bench_step(
     config: RunConfig, assets: SynthAssets, device: str = "auto", steps: int = 60
 ) -> list[Throughput]:
     """Measures the training step alone, on one batch again and again, and with fresh batches."""
-    trainer, batches = Trainer(config, assets, device), BatchGenerator(config, assets)
+    trainer = Trainer(config, assets, device)
+    batches = BatchGenerator(config, assets, trainer.device)
     batch = trainer.pose_targets(batches[0])
     for _ in range(3):
         trainer.train_step(batch)
