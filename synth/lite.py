@@ -42,6 +42,7 @@ from plausibody.synth.scene import (
     ViewSettings,
     draw_body,
     draw_place,
+    stand_back,
 )
 
 MARGIN = 1.3
@@ -209,6 +210,7 @@ class LiteRecipe:
             principal=torch.zeros_like(place[:, :2]),
             translation=place,
         )
+        unit = stand_back(unit, clothed)
         surface, marks = unit.project(clothed), unit.project(joints)
         borders, frame = frame_round(surface[..., :2], chance, wrong.truncated)
         zoom = (size / frame[:, 2])[:, None]

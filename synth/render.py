@@ -162,13 +162,20 @@ def render_iuv(
         camera: Of each image, or one for all.
         chart: Of the mesh.
         size: Height and width [px].
+
+    Raises:
+        ValueError: If a body reaches behind the camera: what is there cannot be drawn.
     """
     pixels = camera.project(vertices)
-    drawn = render(
-        pixels, vertices, chart.faces, chart, size, outputs=("iuv",), backend=backend
-    ).iuv
-    assert drawn is not None
-    return drawn
+    drawn = render(pixels, vertices, chart.faces, chart, size, outputs=("iuv",), backend=backend)
+    assert drawn.iuv is not None
+    if lost := drawn.dropped.nonzero()[:, 0].tolist():
+        raise ValueError(
+            f"vertices: wanted bodies before the camera, came {len(lost)} that reach behind it or "
+            f"nearer than 5 cm, the first at place {lost[0]}; do: move them away "
+            "(plausibody.synth.scene.stand_back), or call render, which counts what it leaves out"
+        )
+    return drawn.iuv
 
 
 def composite(

@@ -124,6 +124,15 @@ def test_near_people_are_seen_in_perspective_but_no_more_than_that(assets: Synth
     assert error.median() < 0.03 and error.max() < 0.4
 
 
+def test_nobody_reaches_behind_the_camera(assets: SynthAssets) -> None:
+    """Who would is moved back: no part of a person is missing, or projected upside down."""
+    batch = lite(assets, ViewSettings(nearest=0.1, farthest=0.4, off_axis=0.0))
+    flat = batch.target.keypoints
+    assert (flat.abs() < 1.3).all()
+    inner = [COCO17.index(name) for name in COCO17 if name.endswith(("hip", "shoulder"))]
+    assert shown(batch, flat)[:, inner].mean() > 0.97
+
+
 @pytest.mark.parametrize("recipe", ["lite", "straps"])
 def test_the_left_of_who_faces_us_is_on_the_right(assets: SynthAssets, recipe: str) -> None:
     batch = lite(assets) if recipe == "lite" else straps(assets)

@@ -199,6 +199,19 @@ def test_a_t_pose_shows_all_parts(template: BodyTemplate, chart: Chart) -> None:
     assert (front == 2).sum() > 1000 > 50 > (front == 1).sum()
 
 
+def test_who_reaches_behind_the_camera_is_no_black_picture(
+    template: BodyTemplate, chart: Chart
+) -> None:
+    """An arm behind it, everything behind it, everything before it."""
+    vertices = pose_body(template, torch.zeros(3, 10), torch.eye(3).repeat(3, 24, 1, 1)).vertices
+    vertices = vertices[..., [2, 1, 0]] + torch.tensor([0.0, 0.0, 1.0]) * torch.tensor(
+        [3.0, 4.5, 0.0]
+    ).reshape(3, 1, 1)
+    with pytest.raises(ValueError, match="came 2 that reach behind it .*, the first at place 0"):
+        render_iuv(vertices, camera(3), chart, SIZE)
+    assert (render_iuv(vertices[2:], camera(1), chart, SIZE)[:, 0] > 0).any()
+
+
 def test_a_mirrored_pose_gives_the_mirrored_parts(template: BodyTemplate, chart: Chart) -> None:
     generator = torch.Generator().manual_seed(4)
     angles = 0.4 * torch.randn(1, 24, generator=generator)
