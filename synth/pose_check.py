@@ -10,13 +10,16 @@ from pathlib import Path
 import torch
 
 from plausibody.assets.catalog import search_directories
+from plausibody.models.body import Skin
 from plausibody.models.templates import load_template
 from plausibody.synth.joint_limits import count_by_joint, find_impossible, impossible_text
 from plausibody.synth.pose_frames import LEAST_UPRIGHT, Standing
-from plausibody.synth.poses import read_blocks, splits_of
+from plausibody.synth.poses import PoseBank, read_blocks, splits_of
 
 MOST = 200_000
 """Poses that are looked at, evenly spread, in a larger store."""
+FEW, LEAST_OF_FEW = 200, 0.7
+"""Poses that are looked at before a store is used, and the share of people to be upright."""
 
 
 @dataclass
@@ -52,6 +55,26 @@ def find_stores(directories: Sequence[Path] | None = None) -> list[Path]:
     """Lists the `.h5` files in the folders `poses` of the search order."""
     places = search_directories() if directories is None else directories
     return [path for place in places for path in sorted((place / "poses").glob("*.h5"))]
+
+
+def require_upright(path: Path, bank: PoseBank, skin: Skin) -> None:
+    """Refuses a store, by a few of its poses, whose people lie or stand on their heads.
+
+    A split of few people may have more of them on the floor than `assets import` lets pass of all;
+    in another frame hardly half have their heads above their pelvises.
+
+    Args:
+        path: Of the store, for the message.
+        skin: Of any body; few vertices will do.
+    """
+    standing = Standing("body", skin)
+    standing.look(bank.spread(FEW))
+    if standing.share() < LEAST_OF_FEW:
+        raise ValueError(
+            f"{path}: poses in another frame than said: wanted the head above the pelvis in at "
+            f"least {LEAST_OF_FEW:.0%}, came {standing.share():.0%} of {min(FEW, len(bank))}; do: "
+            "plausibody assets import poses, from the files that the store was made of"
+        )
 
 
 def check_store(path: Path, most: int = MOST) -> StoreCheck:

@@ -151,7 +151,10 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 
 def _poses_of(path: Path, file: h5py.File, split: str) -> h5py.Dataset:
     if split not in file:
-        raise ValueError(f"{path}: wanted the split {split!r}, the file has {list(file)}")
+        raise ValueError(
+            f"{path}: wanted the split {split!r}, the file has {list(file)}; do: import the files "
+            "of all splits together (plausibody assets import poses)"
+        )
     data = file[split].get("poses") if isinstance(file[split], h5py.Group) else None
     if not isinstance(data, h5py.Dataset):
         raise ValueError(f"{path}: wanted the array 'poses' in the split {split!r}, came none")

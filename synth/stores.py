@@ -29,6 +29,7 @@ from plausibody.synth.coarse import (
 )
 from plausibody.synth.joint_regressor_published import published_regressors
 from plausibody.synth.looks import Looks, load_looks
+from plausibody.synth.pose_check import require_upright
 from plausibody.synth.poses import PoseBank, load_poses
 from plausibody.synth.scene import JointLimits
 from plausibody.synth.texture_cache import TextureSettings
@@ -101,7 +102,8 @@ def load_assets(
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If one is damaged, or belongs to another mesh than the body.
+        ValueError: If one is damaged, or belongs to another mesh than the body, or people in the
+            pose store do not stand upright.
     """
     sources = sources or SourceSettings()
     template = load_template(sources.body, gender, directories)
@@ -116,6 +118,7 @@ def load_assets(
     poses = Path(sources.poses)
     poses = poses if poses.is_file() else find_asset(sources.poses, directories)
     bank = load_poses(poses, split)
+    require_upright(poses, bank, template.subset(torch.tensor([0])))
     limits = JointLimits.of(bank if split == "train" else load_poses(poses, "train"))
     return SynthAssets(
         template=template,

@@ -23,6 +23,7 @@ from plausibody.synth.poses import (
     splits_of,
 )
 from plausibody.synth.scene import JointLimits, PoseSettings, draw_pose
+from plausibody.synth.stores import SourceSettings, load_assets
 
 
 def random_poses(count: int, seed: int = 0) -> Tensor:
@@ -170,3 +171,17 @@ def test_a_cache_beyond_the_memory_is_refused(
     (tmp_path / "meminfo").write_text("MemTotal: 9999 kB\nMemAvailable: many kB")
     assert free_memory() is None
     require_memory(10**18, "pictures", "nothing is known, nothing refused")
+
+
+def test_a_store_whose_people_do_not_stand_is_refused(tmp_path: Path) -> None:
+    """Written by hand, its frame is only said to be ours."""
+    poses = 0.1 * random_poses(50)
+    for name, turn in (("upright", 0.0), ("lying", -1.57), ("upside_down", 3.1)):
+        poses[:, 0] = torch.tensor([turn, 0.0, 0.0])
+        poses[:, 0, 0] += torch.linspace(-0.3, 0.3, 50)  # they lean this way and that
+        with PoseWriter(tmp_path / f"{name}.h5") as writer:
+            writer.append("train", poses, ["a"] * 50)
+    assert len(load_assets(sources=SourceSettings(poses=str(tmp_path / "upright.h5"))).bank) == 50
+    for name in ("lying", "upside_down"):
+        with pytest.raises(ValueError, match=rf"{name}\.h5: poses in another frame than said: "):
+            load_assets(sources=SourceSettings(poses=str(tmp_path / f"{name}.h5")))
