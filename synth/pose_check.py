@@ -18,7 +18,7 @@ from plausibody.synth.poses import PoseBank, read_blocks, splits_of
 
 MOST = 200_000
 """Poses that are looked at, evenly spread, in a larger store."""
-FEW, LEAST_OF_FEW = 200, 0.7
+FEW, LEAST_OF_FEW = 200, 0.8
 """Poses that are looked at before a store is used, and the share of people to be upright."""
 
 
