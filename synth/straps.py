@@ -7,6 +7,8 @@ the Wild", 2020, and its released configuration. Where the release has a defect 
 - Boxes that leave the picture stay square, where the release clamps and stretches them.
 - Heatmaps are whole Gaussians with peak 1 at the key point; the release cuts them at two standard
   deviations, half a pixel aside, and never writes the last row and column.
+- Shapes are drawn about the template's own, all coefficients zero; the release draws them about the
+  mean of its parameter file (0.2, 0.3, -0.4, ...), which is of SMPL's coefficients only.
 - The root's orientation is drawn by the recipe (yaw uniform), since our pose store has none; the
   released pose file carries the cameras of its data sets.
 """
