@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import pickle
 import re
+import struct
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -39,7 +40,7 @@ LARGEST_DENSE = 10**8
 
 DAMAGED = (
     *(pickle.UnpicklingError, EOFError, AttributeError, ImportError, LookupError, TypeError),
-    *(ValueError, OverflowError, MemoryError, RecursionError),
+    *(ValueError, OverflowError, MemoryError, RecursionError, struct.error),
 )
 """What the standard library raises on files that are cut short, altered or no pickles."""
 
@@ -106,9 +107,42 @@ def read_pickle(path: Path) -> Any:
             ) from error
 
 
-class _Unpickler(pickle.Unpickler):
+class _Whole:
+    """A file of which what is asked for is there, or it has ended."""
+
     def __init__(self, file: BinaryIO) -> None:
-        super().__init__(file, fix_imports=False, encoding="latin1")
+        self._file = file
+
+    def read(self, length: int) -> bytes:
+        data = self._file.read(length)
+        if len(data) < length:
+            raise EOFError("ran out of input")
+        return data
+
+    def readline(self) -> bytes:
+        line = self._file.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError("ran out of input")
+        return line
+
+
+class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined, misc, unused-ignore]
+    """The standard library's reader in Python: the one in C takes as much memory as bytes say.
+
+    One altered byte may ask it to remember an object under a number of ten digits, for which it
+    makes and clears a list of that length: the system then kills the program.
+    """
+
+    dispatch = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined, unused-ignore]
+
+    def _load_bytearray(self) -> None:
+        (length,) = struct.unpack("<Q", self.read(8))  # type: ignore[attr-defined, unused-ignore]
+        self.append(bytearray(self.read(length)))  # type: ignore[attr-defined, unused-ignore]
+
+    dispatch[pickle.BYTEARRAY8[0]] = _load_bytearray  # type: ignore[assignment, unused-ignore]
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(_Whole(file), fix_imports=False, encoding="latin1")
 
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}"
