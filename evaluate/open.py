@@ -27,6 +27,7 @@ from torch import Tensor
 from plausibody.assets.catalog import find_asset
 from plausibody.models.body import regress
 from plausibody.models.camera import PerspectiveCamera
+from plausibody.models.girths import enclosed_volume
 from plausibody.models.proxy import ProxySettings
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
@@ -297,14 +298,7 @@ def facing(rotations: Float[Tensor, "batch J 3 3"]) -> Int[Tensor, " batch"]:
 def stoutness(
     rest: Float[Tensor, "batch V 3"], faces: Int[Tensor, "F 3"]
 ) -> Float[Tensor, " batch"]:
-    """Estimates the body mass index of bodies at rest [kg/m2], at the density of water.
-
-    Their volume is that enclosed by the mesh, by the divergence theorem.
-    """
-    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = (
-        rest.mT.index_select(-1, faces[:, corner]).unbind(1) for corner in range(3)
-    )
-    determinant = ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
-    volume = determinant.sum(-1) / 6
+    """Estimates the body mass index of bodies at rest [kg/m2], at the density of water."""
+    volume = enclosed_volume(rest, faces)
     height = rest[..., 1].amax(-1) - rest[..., 1].amin(-1)
     return 1000 * volume / height.square()

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from plausibody.models.body import BodyTemplate
+from plausibody.models.girths import enclosed_volume
 from plausibody.models.records import map_tensors, to_device
 from plausibody.synth.chance import Chance
 from plausibody.synth.exact import rounded
@@ -95,7 +96,6 @@ def mass_index(template: BodyTemplate, shape: Float[Tensor, "*batch S"]) -> Floa
     """
     directions = template.shape_directions[..., : shape.shape[-1]]
     vertices = template.vertices + torch.einsum("vds,...s->...vd", directions, shape)
-    a, b, c = (vertices[..., template.faces[:, corner].long(), :] for corner in range(3))
-    volume = (a * torch.linalg.cross(b, c)).sum((-2, -1)) / 6
+    volume = enclosed_volume(vertices, template.faces)
     height = vertices[..., 1].amax(-1) - vertices[..., 1].amin(-1)
     return DENSITY * volume / height.square()
