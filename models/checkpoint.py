@@ -24,8 +24,6 @@ from torch import Tensor
 from plausibody.models.files import DiskFullError, draft_file, write_file
 
 VERSION = 1
-write_text = write_file
-"""For callers that know it by this name."""
 _STATE = "state.json"
 _NAME = re.compile(r"step_(\d+)")
 

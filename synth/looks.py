@@ -14,8 +14,8 @@ from plausibody.synth.backgrounds import BackgroundBank, load_backgrounds
 from plausibody.synth.charts import Chart, load_chart
 from plausibody.synth.mipmaps import MipMaps
 from plausibody.synth.texture_cache import TextureSettings, load_textures
+from plausibody.synth.texture_published import load_published
 from plausibody.synth.textures import TextureBank
-from plausibody.synth.textures_published import load_published
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from plausibody.synth.backgrounds import open_reader
 from plausibody.synth.charts import DENSEPOSE
 from plausibody.synth.joint_regressor_published import H36M, read_regressor
 from plausibody.synth.pose_sources import NOT_AMASS
-from plausibody.synth.textures_published import PUBLISHED as TEXTURES
+from plausibody.synth.texture_published import PUBLISHED as TEXTURES
 
 State = Literal["as published", "other counts", "unusable", "missing"]
 Counts = Mapping[str, int]

@@ -13,7 +13,7 @@ from plausibody.assets.catalog import find_asset
 from plausibody.cli import main
 from plausibody.synth.backgrounds import load_backgrounds
 from plausibody.synth.poses import load_poses
-from plausibody.synth.textures_published import load_published
+from plausibody.synth.texture_published import load_published
 
 
 def run(*arguments: object) -> Result:

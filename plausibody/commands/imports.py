@@ -125,7 +125,7 @@ def _import_pictures(
 def import_textures_command(source: Path, out: Path, half: bool, quiet: bool) -> None:
     """Unpack published textures (smpl_train_textures.npz) once; goes on if stopped."""
     with helpful_errors():
-        from plausibody.synth.textures_published import import_textures
+        from plausibody.synth.texture_published import import_textures
 
         with counting("textures", quiet) as watch:
             tell(f"{import_textures(source, out, half, watch)}: done")

@@ -10,12 +10,12 @@ import torch
 
 from plausibody.assets.catalog import search_directories
 from plausibody.models.body import BodyTemplate
-from plausibody.synth import textures_published
+from plausibody.synth import texture_published
 from plausibody.synth.chance import Chance
 from plausibody.synth.looks import load_looks
 from plausibody.synth.picture_store import PictureWriter
+from plausibody.synth.texture_published import import_textures, load_published
 from plausibody.synth.textures import draw_texture
-from plausibody.synth.textures_published import import_textures, load_published
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_a_store_holds_the_same(published: Path, tmp_path: Path, half: bool) -> 
 def test_an_import_that_broke_off_continues(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(textures_published, "TOGETHER", 2)
+    monkeypatch.setattr(texture_published, "TOGETHER", 2)
 
     def stop(done: int, of: int) -> None:
         raise KeyboardInterrupt
@@ -78,7 +78,7 @@ def test_an_import_that_broke_off_continues(
     with pytest.raises(KeyboardInterrupt):
         import_textures(published, out, True, stop)
     assert not out.exists()
-    monkeypatch.setattr(textures_published, "TOGETHER", 3)  # so the next one is cut in two
+    monkeypatch.setattr(texture_published, "TOGETHER", 3)  # so the next one is cut in two
     import_textures(published, out, True)
     assert torch.equal(load_published(out).images, load_published(published, half=True).images)
 
