@@ -100,8 +100,9 @@ def enclosed_volume(
         vertices: Of the mesh [m].
         faces: Triangles, anticlockwise seen from outside.
     """
-    # (V, 3, batch): gathering then moves whole rows.
+    # (V, 3, batch): gathering then moves whole rows. Near the origin nothing cancels.
     rows = vertices.reshape(-1, *vertices.shape[-2:]).permute(1, 2, 0)
+    rows = rows - rows[:1]
     flat, shape = rows.flatten(1), (len(faces), *rows.shape[1:])
     a, b, c = (flat.index_select(0, faces[:, corner]).view(shape) for corner in range(3))
     (x1, y1, z1), (x2, y2, z2), (x3, y3, z3) = a.unbind(1), b.unbind(1), c.unbind(1)

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from plausibody.models.body import BodyTemplate, regress
+from plausibody.models.constants import constant
 from plausibody.models.girths import enclosed_volume
 from plausibody.models.landmarks import Landmarks
 from plausibody.models.skeleton import SMPL24
@@ -124,8 +125,8 @@ def _landmarks(template: BodyTemplate) -> Landmarks:
 
 
 def _check_rest(template: BodyTemplate, vertices: Float[Tensor, "*batch V 3"]) -> None:
-    ends = torch.tensor([[SMPL24.index(name) for name in line] for line in STRAIGHT])
-    start, end = ends.to(vertices.device).unbind(-1)
+    ends = tuple(tuple(SMPL24.index(name) for name in line) for line in STRAIGHT)
+    start, end = constant(ends, torch.long, vertices.device).unbind(-1)
     with torch.no_grad():
         found, wanted = (
             joints[..., end, :] - joints[..., start, :]
