@@ -1,0 +1,95 @@
+"""How far rotations of a matrix-Fisher distribution are from its mode: an angle's distribution.
+
+The angle r to the mode has the density ~ t J(t) with t = sin^2(r/2), where
+
+    J(t) = Int_0^1 exp[-t a3 x^2 - t a1 (1 - x^2)] I0e[t (a2 - a1)(1 - x^2)/2] dx
+
+is the mean of exp(-t n^T diag(a) n) over the directions n of the turn, and a = 2(s2+s3), 2(s1+s3),
+2(s1+s2). Both integrals are by Gauss-Legendre nodes that crowd where the integrand is narrow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.polynomial import legendre
+from torch import Tensor
+
+_ANGLES, _DIRECTIONS, _STEPS = 64, 48, 2048
+_REACH = 40.0
+"""Exponents beyond which exp(-x) counts as nothing next to 1."""
+
+
+@dataclass(frozen=True)
+class AngleTable:
+    """The cumulative distribution of the angle to the mode at r = reach * (k / steps)^2."""
+
+    reach: Float[Tensor, "*batch"]
+    """Angle [rad] that holds everything; pi unless the distribution is concentrated."""
+    within: Float[Tensor, "*batch K"]
+    """Probability of a smaller angle, from 0 to 1."""
+
+    def quantile(self, probability: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """Gives the angle [rad] below which there is so much probability."""
+        steps = self.within.shape[-1] - 1
+        wanted = probability[..., None].contiguous()
+        above = torch.searchsorted(self.within, wanted).clamp(1, steps)
+        low, high = self.within.gather(-1, above - 1), self.within.gather(-1, above)
+        part = (wanted - low) / (high - low).clamp(min=torch.finfo(low.dtype).tiny)
+        place = ((above - 1 + part.clamp(0, 1)) / steps).squeeze(-1)
+        return self.reach * place.square()
+
+    def probability(self, angle: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """Gives the probability of an angle smaller than this [rad]."""
+        steps = self.within.shape[-1] - 1
+        place = (angle / self.reach).clamp(0, 1).sqrt()[..., None] * steps
+        below = place.floor().clamp(max=steps - 1).long()
+        low, high = self.within.gather(-1, below), self.within.gather(-1, below + 1)
+        return (low + (place - below) * (high - low)).squeeze(-1)
+
+
+def tabulate(proper: Float[Tensor, "*batch 3"]) -> AngleTable:
+    """Integrates the angle's density; interpolating between the steps errs by less than 1e-6.
+
+    Args:
+        proper: Singular values, s1 >= s2 >= |s3|, in float64.
+    """
+    s1, s2, s3 = (value[..., None, None] for value in proper.unbind(-1))
+    a1, a2, a3 = 2 * (s2 + s3), 2 * (s1 + s3), 2 * (s1 + s2)
+    rules = (_angle_rule(), _direction_rule())
+    (places, slopes), (x, weights) = (
+        [torch.from_numpy(part).to(proper) for part in rule] for rule in rules
+    )
+    reach = 2 * (_REACH / a1).clamp(max=1.0).sqrt().asin()
+    angle = reach * places.square()[:, None]
+    t = (angle / 2).sin().square()
+    across = 1 - x.square()
+    exponent = -t * (a3 * x.square() + a1 * across)
+    spherical = torch.exp(exponent) * torch.special.i0e(t * (a2 - a1) / 2 * across)
+    density = t.squeeze(-1) * (spherical @ weights) * places
+    within = (density @ slopes).clamp(min=0)
+    within = (within / within[..., -1:]).cummax(-1).values.clamp(max=1.0)
+    return AngleTable(reach[..., 0, 0], within.contiguous())
+
+
+@lru_cache(maxsize=1)
+def _angle_rule() -> tuple[np.ndarray, np.ndarray]:
+    """Gives nodes of 0..1, and what integrates from 0 to each step a function given at them."""
+    nodes, weights = legendre.leggauss(_ANGLES)
+    series = legendre.legvander(nodes, _ANGLES - 1) * weights[:, None]
+    series = series * (np.arange(_ANGLES) + 0.5)  # coefficients of the interpolating polynomial
+    steps = np.linspace(-1, 1, _STEPS + 1)
+    integrals = legendre.legval(steps, legendre.legint(series.T, lbnd=-1))
+    return (nodes + 1) / 2, integrals / 2
+
+
+@lru_cache(maxsize=1)
+def _direction_rule() -> tuple[np.ndarray, np.ndarray]:
+    """Gives nodes x = z^2 of 0..1, crowded at 0, and their weights."""
+    nodes, weights = legendre.leggauss(_DIRECTIONS)
+    z = (nodes + 1) / 2
+    return z**2, weights * z
