@@ -20,6 +20,7 @@ from plausibody.models.losses import LiteWeights
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.regressor import RegressorSettings
 from plausibody.synth.generator import StreamSettings
+from plausibody.synth.raster import BACKENDS
 from plausibody.synth.stores import SourceSettings
 
 Settings = TypeVar("Settings")
@@ -69,6 +70,12 @@ class RendererSettings:
     backend: str = "auto"
     """auto (numba on a CPU, triton on CUDA, torch where these are missing), torch, numba (CPU),
     triton (CUDA), or pytorch3d (to compare with; not bit for bit)."""
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise ValueError(
+                f"renderer.backend: wanted one of {', '.join(BACKENDS)}, got {self.backend!r}"
+            )
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from plausibody.synth.lasor import LasorRecipe, LasorSettings
 from plausibody.synth.lite import LiteRecipe, LiteSettings
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import StrapsRecipe, StrapsSettings
-from plausibody.synth.views import seen_from
+from plausibody.synth.views import VIEWPOINTS, seen_from
 
 BLOCK = 64
 """Samples made at once on a CPU. Part of the stream's definition: another value gives other last
@@ -63,6 +63,14 @@ class StreamSettings:
     straps: StrapsSettings = field(default_factory=StrapsSettings)
     hierprob: HierprobSettings = field(default_factory=HierprobSettings)
     lasor: LasorSettings = field(default_factory=LasorSettings)
+
+    def __post_init__(self) -> None:
+        if self.recipe not in RECIPES:
+            raise ValueError(f"recipe: wanted one of {', '.join(RECIPES)}, got {self.recipe!r}")
+        if self.viewpoint and self.viewpoint not in VIEWPOINTS:
+            raise ValueError(
+                f"viewpoint: wanted one of {', '.join(VIEWPOINTS)}, got {self.viewpoint!r}"
+            )
 
 
 def keep_channels(stream: StreamSettings, assets: SynthAssets) -> StreamSettings:
@@ -194,8 +202,6 @@ class _Pieces:
 def _build_recipe(
     stream: StreamSettings, proxy: ProxySettings, assets: SynthAssets, backend: str
 ) -> Recipe:
-    if stream.recipe not in RECIPES:
-        raise ValueError(f"recipe: wanted one of {', '.join(RECIPES)}, got {stream.recipe!r}")
     if stream.viewpoint:
         own = getattr(stream, stream.recipe)
         stream = dataclasses.replace(stream, **{stream.recipe: seen_from(own, stream.viewpoint)})

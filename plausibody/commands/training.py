@@ -101,9 +101,9 @@ def train_command(
     help="Whose stream to show.",
 )
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Overrides a setting.")
-@click.option("--step", type=int, default=0, help="Which training step to show.")
+@click.option("--step", type=click.IntRange(min=0), default=0, help="Which training step to show.")
 @click.option("--seed", type=int, help="Of the stream.")
-@click.option("--count", type=int, default=8, help="How many of its samples.")
+@click.option("--count", type=click.IntRange(min=1), default=8, help="How many of its samples.")
 @click.option("--card", is_flag=True, help="Plot what many samples cover instead.")
 @click.option(
     "--config", "config_file", type=click.Path(path_type=Path), help="config.json of a run."
