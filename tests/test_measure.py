@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from scipy.spatial import ConvexHull
@@ -391,3 +393,27 @@ def test_other_skeletons_are_refused(template: BodyTemplate) -> None:
     odd = dataclasses.replace(template, parents=template.parents[:22])
     with pytest.raises(ValueError, match="24 joints of SMPL, came one with 22"):
         Landmarks.of(odd)
+
+
+def test_people_have_the_measurements_that_anny_takes(template: BodyTemplate) -> None:
+    """On full MakeHuman bodies, outside the open body's shape space.
+
+    The file is written by `python -m plausibody.assets.builders.measured_people`.
+    """
+    with np.load(Path(__file__).parent / "data" / "measured_people.npz") as file:
+        people = {name: torch.from_numpy(file[name]).float() for name in file.files}
+    found = measure(template, 1e-4 * people["vertices"])
+    # They were measured in MakeHuman's pose; ours raises the arms and straightens the legs.
+    torch.testing.assert_close(found.height, people["height"], rtol=5e-3, atol=0)
+    torch.testing.assert_close(found.mass / DENSITY, people["volume"], rtol=3e-2, atol=0)
+
+    # Their waist is 61 % of the stature high: there, a level tape agrees with their loop.
+    tape = Landmarks.of(template).tapes["waist"][0]
+    origin, normal = tape.plane(1e-4 * people["vertices"])
+    feet = 1e-4 * people["vertices"][..., 1].amin(-1)
+    origin[:, 1] = feet + 0.613 * found.height
+    skin = 1e-4 * people["vertices"][:, tape.skin]
+    there = girth(skin, tape.edges, origin[:, None], normal[:, None])[:, 0]
+    torch.testing.assert_close(there, people["waist"], rtol=5e-2, atol=0)
+    assert torch.corrcoef(torch.stack([found.waist, people["waist"]]))[0, 1] > 0.97
+    assert (found.waist < people["waist"]).all(), "the natural waist is slimmer"
