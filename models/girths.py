@@ -40,8 +40,9 @@ def girth(
         Lengths; not a number where a plane misses the part.
     """
     batch, levels = origin.shape[:-2], origin.shape[-2]
-    points = vertices.expand(*batch, -1, -1).reshape(-1, *vertices.shape[-2:])
-    origin, normal = origin.reshape(-1, levels, 3), normal.reshape(-1, levels, 3)
+    bodies = math.prod(batch)
+    points = vertices.expand(*batch, -1, -1).reshape(bodies, *vertices.shape[-2:])
+    origin, normal = (x.reshape(bodies, levels, 3) for x in (origin, normal))
     above = normal @ points.mT - (normal * origin).sum(-1, keepdim=True)
     with torch.no_grad():
         side = above >= 0
@@ -51,7 +52,7 @@ def girth(
         first = count.cumsum(0) - count
         row = body * levels + level
         slot = torch.arange(len(row), device=row.device) - first[row]
-        width = max(int(count.amax()), 1)
+        width = int(count.amax()) if len(count) else 0
 
     start, end = edges[edge].unbind(-1)
     first_above, second_above = above[body, level, start], above[body, level, end]
@@ -60,8 +61,8 @@ def girth(
     across, along = _axes(normal)
     flat = torch.stack([(met * axis[body, level]).sum(-1) for axis in (across, along)], -1)
 
-    padded = flat.new_zeros(len(count), width, 2).index_put((row, slot), flat)
-    present = torch.arange(width, device=row.device) < count[:, None]
+    padded = flat.new_zeros(len(count), max(width, 1), 2).index_put((row, slot), flat)
+    present = torch.arange(padded.shape[1], device=row.device) < count[:, None]
     return hull_length(padded, present, directions).reshape(*batch, levels)
 
 
@@ -101,13 +102,14 @@ def enclosed_volume(
         faces: Triangles, anticlockwise seen from outside.
     """
     # (V, 3, batch): gathering then moves whole rows. Near the origin nothing cancels.
-    rows = vertices.reshape(-1, *vertices.shape[-2:]).permute(1, 2, 0)
+    batch = vertices.shape[:-2]
+    rows = vertices.reshape(math.prod(batch), *vertices.shape[-2:]).permute(1, 2, 0)
     rows = rows - rows[:1]
     flat, shape = rows.flatten(1), (len(faces), *rows.shape[1:])
     a, b, c = (flat.index_select(0, faces[:, corner]).view(shape) for corner in range(3))
     (x1, y1, z1), (x2, y2, z2), (x3, y3, z3) = a.unbind(1), b.unbind(1), c.unbind(1)
     six = x1 * (y2 * z3 - z2 * y3) + y1 * (z2 * x3 - x2 * z3) + z1 * (x2 * y3 - y2 * x3)
-    return six.sum(0).reshape(vertices.shape[:-2]) / 6
+    return six.sum(0).reshape(batch) / 6
 
 
 def _axes(

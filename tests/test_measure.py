@@ -265,6 +265,7 @@ def test_bodies_are_measured_one_by_one_as_in_batches(
     torch.testing.assert_close(alone, hundred[7], rtol=1e-5, atol=0)
     square = table(measure_shape(template, shapes[:6].reshape(2, 3, 10)))
     torch.testing.assert_close(square, hundred[:6].reshape(2, 3, -1), rtol=1e-5, atol=0)
+    assert table(measure_shape(template, shapes[:0])).shape == (0, len(NAMES))
 
 
 PEOPLE = {
