@@ -22,12 +22,18 @@ from functools import cached_property
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
+from plausibody.models.constants import constant
 from plausibody.models.fisher_angle import AngleTable, tabulate
-from plausibody.models.fisher_normalizer import log_normalizer, moments
+from plausibody.models.fisher_normalizer import hessian, log_normalizer, moments
 from plausibody.models.fisher_sampler import draw_noise, envelope, rotate_noise
 
 __all__ = ["MatrixFisher", "log_normalizer"]
+
+
+_LARGEST = 1e100
+"""Of an entry of F: sums of a few such numbers and their products with angles do not overflow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +41,7 @@ class MatrixFisher:
     """Distributions over rotations, one for each entry of the batch."""
 
     parameter: Float[Tensor, "*batch 3 3"]
-    """F, without unit; any finite matrices."""
+    """F, without unit; any finite matrices. Results have its type, or float32 if that is finer."""
 
     def __post_init__(self) -> None:
         shape, dtype = tuple(self.parameter.shape), self.parameter.dtype
@@ -43,16 +49,21 @@ class MatrixFisher:
             raise ValueError(f"parameter: wanted 3x3 matrices (the last two axes), got {shape}")
         if not dtype.is_floating_point:
             raise ValueError(f"parameter: wanted floating-point numbers, got {dtype}; use .float()")
-        finite = self.parameter.detach().isfinite().flatten(-2).all(-1)
-        if not finite.all():
+        fits = (self.parameter.detach().double().abs() <= _LARGEST).flatten(-2).all(-1)
+        if not fits.all():
             raise ValueError(
-                f"parameter: wanted finite numbers, got NaN or infinity in "
-                f"{int((~finite).sum())} of {finite.numel()} matrices"
+                f"parameter: wanted finite numbers of {_LARGEST:g} at most, got NaN, infinity or "
+                f"larger ones in {int((~fits).sum())} of {fits.numel()} matrices"
             )
 
     @property
     def batch_shape(self) -> torch.Size:
         return self.parameter.shape[:-2]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the results."""
+        return torch.promote_types(self.parameter.dtype, torch.float32)
 
     @cached_property
     def _frames(self) -> tuple[Tensor, Tensor]:
@@ -91,7 +102,7 @@ class MatrixFisher:
             sums = values[..., :, None] + values[..., None, :]
             turn = (change - change.mT) / sums.clamp(min=1e-6)
             rotmat = rotmat + left @ turn @ right.mT
-        return rotmat.to(self.parameter.dtype)
+        return rotmat.to(self.dtype)
 
     def mean(self) -> Float[Tensor, "*batch 3 3"]:
         """Gives the mean of the rotations, U diag(d log c / ds) V^T, which is no rotation itself.
@@ -103,14 +114,14 @@ class MatrixFisher:
         _, gradient = moments(self.singular_values)
         mean = left @ torch.diag_embed(gradient) @ right.mT
         if (change := self._change()) is not None:
-            fourth = 8 * self._fourth_moments()
-            turned = fourth[..., 0, 1:]  # of w and x, y, z: for turns about each axis
-            about = torch.stack([turned.new_zeros(turned.shape[:-1]), *turned.unbind(-1)], -1)
-            table = torch.tensor([[0, 3, 2], [3, 0, 1], [2, 1, 0]], device=about.device)
+            values = self.singular_values.detach()
+            fourth = 8 * _fourth_moments(gradient.detach(), hessian(values))
+            axes = constant(_AXIS_OF_TURN, torch.long, fourth.device)
             skew, even = (change - change.mT) / 2, (change + change.mT) / 2
-            step = about[..., table] * skew + _off_diagonal(fourth[..., 1:, 1:]) * even
+            step = _off_diagonal(fourth[..., 0, :][..., axes]) * skew
+            step = step + _off_diagonal(fourth[..., 1:, 1:]) * even
             mean = mean + left @ step @ right.mT
-        return mean.to(self.parameter.dtype)
+        return mean.to(self.dtype)
 
     def log_prob(self, rotmat: Float[Tensor, "*samples 3 3"]) -> Float[Tensor, ...]:
         """Gives the log-density at rotations, 0 everywhere for F = 0.
@@ -130,13 +141,13 @@ class MatrixFisher:
             raise ValueError(f"rotmat: wanted (..., {', '.join(map(str, wanted))}), got {came}")
         log_c, _ = moments(self.singular_values)
         inner = (self.parameter.double() * rotmat.double()).sum((-2, -1))
-        return (inner - log_c).to(self.parameter.dtype)
+        return (inner - log_c).to(self.dtype)
 
     def entropy(self) -> Float[Tensor, "*batch"]:
         """Gives the differential entropy [nats]: 0 if uniform, negative otherwise."""
         values = self.singular_values
         log_c, gradient = moments(values)
-        return (log_c - (values * gradient).sum(-1)).to(self.parameter.dtype)
+        return (log_c - (values * gradient).sum(-1)).to(self.dtype)
 
     def sample(
         self, count: int, generator: torch.Generator | None = None, reparameterized: bool = False
@@ -156,19 +167,20 @@ class MatrixFisher:
         """
         if count < 0:
             raise ValueError(f"count: wanted a number of rotations, 0 or more, got {count}")
-        left, right = (frame.to(self.parameter.dtype) for frame in self._frames)
+        left, right = (frame.to(self.dtype) for frame in self._frames)
         with torch.no_grad():
             shape = envelope(self.singular_values.reshape(-1, 3))
-            noise = draw_noise(shape, count, self.parameter.dtype, generator)
+            noise = draw_noise(shape, count, self.dtype, generator)
         change = self._change() if reparameterized else None
-        inner = rotate_noise(noise, shape, None if change is None else change.reshape(-1, 3, 3))
-        return left @ inner.reshape(count, *self.batch_shape, 3, 3) @ right.mT
+        with torch.autocast(self.parameter.device.type, enabled=False):  # else no rotations
+            inner = rotate_noise(noise, shape, None if change is None else change.reshape(-1, 3, 3))
+            return left @ inner.reshape(count, *self.batch_shape, 3, 3) @ right.mT
 
     def credible_radius(self, probability: float) -> Float[Tensor, "*batch"]:
         """Gives the radius [rad] of the ball round the mode that holds this probability.
 
-        The ball is geodesic: all rotations that differ from the mode by a smaller angle. 1e-5 of
-        the radius is the error for probabilities of 0.01 to 0.999.
+        The ball is geodesic: all rotations that differ from the mode by a smaller angle. The error
+        is 1e-5 of the radius for probabilities of 0.05 to 0.999, and below that 1e-4.
 
         Raises:
             ValueError: If the probability is not between 0 and 1.
@@ -177,11 +189,11 @@ class MatrixFisher:
             raise ValueError(f"probability: wanted a number between 0 and 1, got {probability}")
         table = self._angles
         wanted = torch.full_like(table.reach, probability)
-        return table.quantile(wanted).to(self.parameter.dtype)
+        return table.quantile(wanted).to(self.dtype)
 
     def probability_within(self, radius: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """Gives the probability of a smaller angle to the mode than this [rad]."""
-        return self._angles.probability(radius.double()).to(self.parameter.dtype)
+        return self._angles.probability(radius.double()).to(self.dtype)
 
     def product(self, other: MatrixFisher) -> MatrixFisher:
         """Gives the normalised product of the densities: what two independent sources say."""
@@ -192,22 +204,24 @@ class MatrixFisher:
         with torch.no_grad():
             return tabulate(self.singular_values)
 
-    def _fourth_moments(self) -> Float[Tensor, "*batch 4 4"]:
-        """Gives E[q_a^2 q_b^2] of the quaternion in the singular frame.
 
-        The squares are linear in the rotation's diagonal, of which all moments are known.
-        """
-        with torch.enable_grad():
-            values = self.singular_values.detach().requires_grad_()
-            _, gradient = moments(values)
-            sums = [entry.sum() for entry in gradient.unbind(-1)]
-            rows = [torch.autograd.grad(total, values, retain_graph=True)[0] for total in sums]
-        first = torch.nn.functional.pad(gradient.detach(), (1, 0), value=1.0)
-        second = first[..., :, None] * first[..., None, :]
-        second = second + torch.nn.functional.pad(torch.stack(rows, -2), (1, 0, 1, 0))
-        signs = [[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]]
-        squares = torch.tensor(signs, dtype=second.dtype, device=second.device) / 4
-        return squares @ second @ squares.mT
+_AXIS_OF_TURN = ((0, 3, 2), (3, 0, 1), (2, 1, 0))
+"""Which of the quaternion's x, y, z = 1, 2, 3 turns one coordinate axis into another."""
+_SQUARES = ((1, 1, 1, 1), (1, 1, -1, -1), (1, -1, 1, -1), (1, -1, -1, 1))
+"""4 q_a^2 by 1, R_11, R_22 and R_33."""
+
+
+def _fourth_moments(
+    gradient: Float[Tensor, "*batch 3"], hessian: Float[Tensor, "*batch 3 3"]
+) -> Float[Tensor, "*batch 4 4"]:
+    """Gives E[q_a^2 q_b^2] of the quaternion in the singular frame.
+
+    Its squares are linear in the rotation's diagonal, of which mean and covariance are known.
+    """
+    first = functional.pad(gradient, (1, 0), value=1.0)
+    second = first[..., :, None] * first[..., None, :] + functional.pad(hessian, (1, 0, 1, 0))
+    squares = constant(_SQUARES, gradient.dtype, gradient.device) / 4
+    return squares @ second @ squares.mT
 
 
 def _determinant(rotmat: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 1 1"]:

@@ -5,7 +5,7 @@ The angle r to the mode has the density ~ t J(t) with t = sin^2(r/2), where
     J(t) = Int_0^1 exp[-t a3 x^2 - t a1 (1 - x^2)] I0e[t (a2 - a1)(1 - x^2)/2] dx
 
 is the mean of exp(-t n^T diag(a) n) over the directions n of the turn, and a = 2(s2+s3), 2(s1+s3),
-2(s1+s2). Both integrals are by Gauss-Legendre nodes that crowd where the integrand is narrow.
+2(s1+s2). Both integrals are by Gauss-Legendre nodes, up to where exp(-40) is left of the integrand.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jaxtyping import Float
 from numpy.polynomial import legendre
 from torch import Tensor
 
-_ANGLES, _DIRECTIONS, _STEPS = 64, 48, 2048
+_ANGLES, _DIRECTIONS, _STEPS = 64, 32, 2048
 _REACH = 40.0
 """Exponents beyond which exp(-x) counts as nothing next to 1."""
 
@@ -53,23 +53,23 @@ class AngleTable:
 
 
 def tabulate(proper: Float[Tensor, "*batch 3"]) -> AngleTable:
-    """Integrates the angle's density; interpolating between the steps errs by less than 1e-6.
+    """Integrates the angle's density; what is interpolated errs by 2e-6 at most.
 
     Args:
         proper: Singular values, s1 >= s2 >= |s3|, in float64.
     """
     s1, s2, s3 = (value[..., None, None] for value in proper.unbind(-1))
-    a1, a2, a3 = 2 * (s2 + s3), 2 * (s1 + s3), 2 * (s1 + s2)
-    rules = (_angle_rule(), _direction_rule())
-    (places, slopes), (x, weights) = (
-        [torch.from_numpy(part).to(proper) for part in rule] for rule in rules
-    )
+    a1, a2, a3 = (2 * total.clamp(min=0) for total in (s2 + s3, s1 + s3, s1 + s2))  # rounding
+    places, slopes = (torch.from_numpy(part).to(proper) for part in _angle_rule())
+    z, weights = (torch.from_numpy(part).to(proper) for part in _direction_rule())
     reach = 2 * (_REACH / a1).clamp(max=1.0).sqrt().asin()
     angle = reach * places.square()[:, None]
     t = (angle / 2).sin().square()
-    across = 1 - x.square()
-    exponent = -t * (a3 * x.square() + a1 * across)
-    spherical = torch.exp(exponent) * torch.special.i0e(t * (a2 - a1) / 2 * across)
+    breadth = (_REACH / (t * (a3 - a1))).clamp(max=1.0).sqrt()
+    x = breadth * z
+    exponent = -t * (a1 + (a3 - a1) * x.square())
+    bessel = torch.special.i0e(t * (s1 - s2).clamp(min=0) * (1 - x.square()))
+    spherical = breadth * torch.exp(exponent) * bessel
     density = t.squeeze(-1) * (spherical @ weights) * places
     within = (density @ slopes).clamp(min=0)
     within = (within / within[..., -1:]).cummax(-1).values.clamp(max=1.0)
@@ -89,7 +89,6 @@ def _angle_rule() -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=1)
 def _direction_rule() -> tuple[np.ndarray, np.ndarray]:
-    """Gives nodes x = z^2 of 0..1, crowded at 0, and their weights."""
+    """Gives the nodes of 0..1 and their weights."""
     nodes, weights = legendre.leggauss(_DIRECTIONS)
-    z = (nodes + 1) / 2
-    return z**2, weights * z
+    return (nodes + 1) / 2, weights / 2

@@ -68,8 +68,9 @@ def draw_noise(
         dtype: Of the numbers.
         generator: On the device of `shape`; torch's own where None.
     """
-    energy, width, b = (part.to(dtype) for part in (shape.energy, shape.width, shape.looseness))
-    device, distributions = energy.device, len(energy)
+    squared = shape.width.square()
+    terms = torch.stack([shape.energy * squared, squared], -1).to(dtype)  # of q^T A q |z|^2, |z|^2
+    b, device, distributions = shape.looseness.to(dtype), terms.device, len(terms)
     ceiling = torch.exp((4 - b) / 2) * (b / 4).square()  # one over the greatest ratio of densities
     noise = torch.empty(count * distributions, 4, dtype=dtype, device=device)
     missing = torch.arange(len(noise), device=device)
@@ -78,8 +79,8 @@ def draw_noise(
         size, owner = (len(missing), proposals), missing % distributions
         proposed = torch.randn(*size, 4, dtype=dtype, device=device, generator=generator)
         uniform = torch.rand(size, dtype=dtype, device=device, generator=generator)
-        squares = (proposed * width[owner, None]).square()
-        cost = (squares @ energy[owner, :, None]).squeeze(-1) / squares.sum(-1)
+        above, below = (proposed.square() @ terms[owner]).unbind(-1)
+        cost = above / below
         ratio = torch.exp(-cost) * (1 + 2 * cost / b[owner, None]).square()
         accepted = uniform < ratio * ceiling[owner, None]
         first = accepted.to(torch.uint8).argmax(-1)

@@ -140,7 +140,20 @@ def test_the_gradient_of_the_mode() -> None:
     assert torch.autograd.gradcheck(lambda value: MatrixFisher(value).mode(), (parameter,))
 
 
-@pytest.mark.parametrize("size", [0.0, 1e-20, 1.0, 1e4, 1e12])
+def test_rounded_singular_values_do_no_harm() -> None:
+    """Those of -s R are (s, s, -s), whose sums would be 0 but for rounding, of either sign."""
+    rotmat = MatrixFisher(torch.zeros(300, 3, 3).double()).sample(1, seeded())[0]
+    for size in (1.0, 30.0, 1e3):
+        parameter = (-size * rotmat).requires_grad_()
+        distribution = MatrixFisher(parameter)
+        log_c = -distribution.log_prob(torch.zeros(3, 3).double())
+        expected = log_normalizer(torch.tensor([size, size, -size]).double())
+        torch.testing.assert_close(log_c, expected.expand(300))
+        assert torch.autograd.grad(log_c.sum(), parameter)[0].norm(dim=(-2, -1)).max() < 3**0.5
+        assert distribution.credible_radius(0.5).isfinite().all()
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-20, 1.0, 1e4, 1e12, 1e35])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_everything_is_finite_whatever_the_concentration(size: float, dtype: torch.dtype) -> None:
     parameter = (size * torch.cat([SPECIAL, matrices(5)])).to(dtype).requires_grad_()
@@ -370,11 +383,26 @@ def test_concentrated_rotations_are_near_the_mode() -> None:
     assert geodesic_angle(rotmat, mode.expand_as(rotmat)).max() < 0.05
 
 
+def test_networks_of_half_precision_get_rotations() -> None:
+    parameter = torch.eye(3).to(torch.bfloat16).expand(4, 3, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        distribution = MatrixFisher(parameter)
+        rotmat = distribution.sample(5, seeded())
+        log_prob = distribution.log_prob(rotmat)
+    assert rotmat.dtype == log_prob.dtype == torch.float32
+    torch.testing.assert_close(rotmat @ rotmat.mT, torch.eye(3).expand_as(rotmat))
+    torch.testing.assert_close(log_prob, MatrixFisher(parameter.float()).log_prob(rotmat))
+
+
 @pytest.mark.parametrize(
     ("parameter", "message"),
     [
-        (torch.tensor([[[math.nan] * 3] * 3, [[0.0] * 3] * 3]), "infinity in 1 of 2 matrices"),
-        (torch.full((3, 3), math.inf), "infinity in 1 of 1 matrices"),
+        (
+            torch.tensor([[[math.nan] * 3] * 3, [[0.0] * 3] * 3]),
+            "larger ones in 1 of 2",
+        ),
+        (torch.full((3, 3), -math.inf), "larger ones in 1 of 1"),
+        (torch.full((3, 3), 1e200, dtype=torch.float64), "1e.100 at most, got"),
         (torch.eye(3).long(), r"floating-point numbers, got torch.int64; use \.float"),
         (torch.zeros(3, 2), r"wanted 3x3 matrices .*got \(3, 2\)"),
         (torch.zeros(3), r"wanted 3x3 matrices .*got \(3,\)"),
