@@ -104,37 +104,43 @@ class Skin:
         depth = [0] * len(self.parents)
         for joint, parent in enumerate(self.parents[1:], start=1):
             depth[joint] = depth[parent] + 1
-        levels, above, reached = [], [0], [0]
-        for distance in range(1, max(depth) + 1):
-            joints = [joint for joint, at in enumerate(depth) if at == distance]
-            parents = [self.parents[joint] for joint in joints]
-            places = [above.index(parent) for parent in parents]  # all of them one level above
-            levels.append(Level(*(self._index(some) for some in (joints, parents, places))))
-            above, reached = joints, reached + joints
-        order = [reached.index(joint) for joint in range(len(self.parents))]
-        return Tree(tuple(levels), self._index(order))
+        levels = [
+            [joint for joint, at in enumerate(depth) if at == distance]
+            for distance in range(max(depth) + 1)
+        ]
+        order = [joint for level in levels for joint in level]
+        origins = []
+        for upper, lower in zip(levels, levels[1:], strict=False):
+            places = [upper.index(self.parents[joint]) for joint in lower]
+            same = places == list(range(len(upper)))
+            origins.append(None if same else self._index(places))
+        return Tree(
+            order=self._index(order),
+            parents=self._index([order.index(max(self.parents[joint], 0)) for joint in order]),
+            sizes=[len(level) for level in levels],
+            origins=tuple(origins),
+            back=self._index([order.index(joint) for joint in range(len(order))]),
+        )
 
     def _index(self, joints: list[int]) -> Int[Tensor, " N"]:
         return constant(tuple(joints), torch.long, self.joints.device)
 
 
 @dataclass(frozen=True)
-class Level:
-    """The joints at one distance from the root."""
-
-    joints: Int[Tensor, " N"]
-    parents: Int[Tensor, " N"]
-    places: Int[Tensor, " N"]
-    """Of the parents, in the level above."""
-
-
-@dataclass(frozen=True)
 class Tree:
     """A skin's joints as indices on its device, level by level."""
 
-    levels: tuple[Level, ...]
     order: Int[Tensor, " J"]
-    """Place of each joint in the root and all levels, one after the other."""
+    """The joints, by their distance from the root."""
+    parents: Int[Tensor, " J"]
+    """Place in that order of each one's parent; the root's own."""
+    sizes: list[int]
+    """How many joints each level has, from the root's on."""
+    origins: tuple[Int[Tensor, " _"] | None, ...]
+    """For each level after the root's, the parents' places in the level above; None where the two
+    correspond one to one."""
+    back: Int[Tensor, " J"]
+    """Place of each joint in the order."""
 
 
 @dataclass(frozen=True)
@@ -232,18 +238,23 @@ def _walk(
     skin: Skin, rotations: Float[Tensor, "*batch J 3 3"], joints: Float[Tensor, "*batch J 3"]
 ) -> tuple[Float[Tensor, "*batch J 3 3"], Float[Tensor, "*batch J 3"]]:
     """Composes each joint's transform with its parent's, one level of the tree at a time."""
-    orientation, position = rotations[..., :1, :, :], joints[..., :1, :]
+    tree = skin.tree
+    rest = joints.index_select(-2, tree.order)
+    bones = rest - rest.index_select(-2, tree.parents)
+    moves = torch.cat([rotations.index_select(-3, tree.order), bones[..., None]], -1)
+    root, *levels = moves.split(tree.sizes, -3)
+    orientation, position = root[..., :3], rest[..., :1, :]
     orientations, positions = [orientation], [position]
-    for level in skin.tree.levels:
-        bone = joints[..., level.joints, :] - joints[..., level.parents, :]
-        origin = position[..., level.places, :]
-        turned = orientation[..., level.places, :, :]
-        position = origin + _rotate(turned, bone)
-        orientation = turned @ rotations[..., level.joints, :, :]
+    for level, origins in zip(levels, tree.origins, strict=True):
+        if origins is not None:
+            orientation = orientation.index_select(-3, origins)
+            position = position.index_select(-2, origins)
+        turned = orientation @ level
+        orientation, position = turned[..., :3], position + turned[..., 3]
         orientations.append(orientation)
         positions.append(position)
-    order = skin.tree.order
-    return torch.cat(orientations, -3)[..., order, :, :], torch.cat(positions, -2)[..., order, :]
+    orientation, position = torch.cat(orientations, -3), torch.cat(positions, -2)
+    return orientation.index_select(-3, tree.back), position.index_select(-2, tree.back)
 
 
 def _rotate(

@@ -79,14 +79,14 @@ def bench_step(
     """Measures the training step alone, on one batch again and again, and with fresh batches."""
     trainer = Trainer(config, assets, device)
     batches = BatchGenerator(config, assets, trainer.device)
-    batch = trainer.pose_targets(batches[0])
+    batch = trainer.prepare(batches[0])
     for _ in range(3):
         trainer.train_step(batch)
     started = time.perf_counter()
     for _ in range(steps):
         trainer.train_step(batch)
     alone = _throughput("training step alone", config, steps, started)
-    stream = prefetch(batches, 1, steps + 6, finish=trainer.pose_targets)
+    stream = prefetch(batches, 1, steps + 6, finish=trainer.prepare)
     for _ in range(5):  # fills the queue's pipeline
         trainer.train_step(next(stream)[1])
     started = time.perf_counter()

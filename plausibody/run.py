@@ -168,7 +168,7 @@ def train_run(
         def state() -> dict[str, Any]:
             return {**record, "figures": figures, "seconds": time.time() - started}
 
-        stream = prefetch(batches, trainer.step, config.train.steps, finish=trainer.pose_targets)
+        stream = prefetch(batches, trainer.step, config.train.steps, finish=trainer.prepare)
         fit(trainer, stream, checkpoints, state, log, validate)
     for line in skipped_lines(assets.looks):
         say(line)

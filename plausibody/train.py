@@ -48,6 +48,8 @@ class Progress:
     """Parts of the loss, smoothed."""
 
 
+AVERAGE_EVERY = 4
+"""Steps between updates of the average, which decays as if there were one each step."""
 SUPERVISED = 700
 """Vertices that small networks learn."""
 SPREAD = 200_000
@@ -123,6 +125,7 @@ class Trainer:
         precision: Any = pick_precision(settings.precision, chosen.device)
         self.fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
         self.device = self.fabric.device
+        self.rounded = precision == "bf16-mixed"
         model = build_model(config, assets)
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = build_model(config, assets).to(self.device) if settings.average else None
@@ -140,13 +143,19 @@ class Trainer:
         """Parts of the loss as last told, smoothed; kept so that a resumed curve goes on."""
 
     @torch.no_grad()
-    def pose_targets(self, batch: Batch) -> Batch:
-        """Poses the true bodies ahead of the step, in the thread that makes the batches."""
+    def prepare(self, batch: Batch) -> Batch:
+        """Does ahead of the step, in the thread that makes the batches, what needs no network.
+
+        The true bodies are posed, and pictures rounded as the first layer would round them.
+        """
         if self.device.type != "cpu":
             return batch
         points = self.criterion.markers(batch.target.parameters)
         target = dataclasses.replace(batch.target, points=points)
-        return dataclasses.replace(batch, target=target)
+        proxy = batch.proxy
+        if self.rounded and self.config.proxy.channel == "silhouette":
+            proxy = dataclasses.replace(proxy, silhouette=proxy.silhouette.bfloat16())
+        return dataclasses.replace(batch, target=target, proxy=proxy)
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """Learns from one batch and gives the parts of the loss."""
@@ -174,10 +183,10 @@ class Trainer:
 
     @torch.no_grad()
     def _average(self) -> None:
-        if self.average is None:
+        if self.average is None or self.step % AVERAGE_EVERY:
             return
         # A short memory at first, so that the start is forgotten.
-        decay = min(self.config.train.average, self.step / (self.step + 20.0))
+        decay = min(self.config.train.average, self.step / (self.step + 20.0)) ** AVERAGE_EVERY
         kept: list[Tensor] = list(self.average.parameters())
         new: list[Tensor] = list(self.model.parameters())
         torch._foreach_lerp_(kept, new, 1 - decay)

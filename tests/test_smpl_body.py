@@ -333,7 +333,7 @@ def test_networks_train_on_it(foreign: SynthAssets, method: str) -> None:
     )
     trainer = Trainer(config, foreign, "cpu")
     batches = BatchGenerator(config, foreign)
-    parts = trainer.train_step(trainer.pose_targets(batches[0]))
+    parts = trainer.train_step(trainer.prepare(batches[0]))
     assert all(value.isfinite().all() for value in parts.values())
 
 
