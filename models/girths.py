@@ -18,6 +18,8 @@ from torch import Tensor
 DIRECTIONS = 128
 """In which the support function is taken. The length of any hull is then exact to within
 (2 pi / 128)^2 / 12 = 0.02 %, of circles exactly."""
+CHUNK = 1024
+"""Triangles whose volumes are summed at once: of a batch of bodies, they fit into a cache."""
 
 
 def girth(
@@ -104,12 +106,15 @@ def enclosed_volume(
     # (V, 3, batch): gathering then moves whole rows. Near the origin nothing cancels.
     batch = vertices.shape[:-2]
     rows = vertices.reshape(math.prod(batch), *vertices.shape[-2:]).permute(1, 2, 0)
-    rows = rows - rows[:1]
-    flat, shape = rows.flatten(1), (len(faces), *rows.shape[1:])
-    a, b, c = (flat.index_select(0, faces[:, corner]).view(shape) for corner in range(3))
-    (x1, y1, z1), (x2, y2, z2), (x3, y3, z3) = a.unbind(1), b.unbind(1), c.unbind(1)
-    six = x1 * (y2 * z3 - z2 * y3) + y1 * (z2 * x3 - x2 * z3) + z1 * (x2 * y3 - y2 * x3)
-    return six.sum(0).reshape(batch) / 6
+    flat = (rows - rows[:1]).flatten(1)
+    six = flat.new_zeros(rows.shape[2])
+    for some in faces.split(CHUNK):
+        shape = (len(some), *rows.shape[1:])
+        a, b, c = (flat.index_select(0, some[:, corner]).view(shape) for corner in range(3))
+        (x1, y1, z1), (x2, y2, z2), (x3, y3, z3) = a.unbind(1), b.unbind(1), c.unbind(1)
+        triple = x1 * (y2 * z3 - z2 * y3) + y1 * (z2 * x3 - x2 * z3) + z1 * (x2 * y3 - y2 * x3)
+        six = six + triple.sum(0)
+    return six.reshape(batch) / 6
 
 
 def _axes(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,4 +62,5 @@ def _traits(source: SourceBody) -> dict[str, ndarray]:
 
 
 if __name__ == "__main__":
-    np.savez_compressed(Path(sys.argv[1]), **build_measured_people())
+    people: dict[str, Any] = build_measured_people()
+    np.savez_compressed(Path(sys.argv[1]), **people)
