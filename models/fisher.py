@@ -159,8 +159,9 @@ class MatrixFisher:
             generator: On the parameter's device; torch's own where None.
             reparameterized: Lets gradients pass from the rotations to F along the accepted
                 proposals. The choice of what is accepted has no gradient, as in published
-                training: the expected gradient is exact in the limits of small and large F and
-                up to 45 % off between, where singular values are near 3.
+                training. The gradient of a mean over samples then points where the exact one does
+                (measured: cosine over 0.98), but is shorter: 0.54 of it at worst, where singular
+                values are near 3, and as long for F = 0 and in the limit of large F.
 
         Raises:
             ValueError: If the count is negative.
@@ -191,12 +192,21 @@ class MatrixFisher:
         wanted = torch.full_like(table.reach, probability)
         return table.quantile(wanted).to(self.dtype)
 
-    def probability_within(self, radius: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-        """Gives the probability of a smaller angle to the mode than this [rad]."""
+    def probability_within(self, radius: Float[Tensor, "*samples"]) -> Float[Tensor, ...]:
+        """Gives the probability of a smaller angle to the mode than this [rad].
+
+        Of the angles of rotations that the distribution describes well, it is uniform over 0..1.
+
+        Args:
+            radius: The batch's axes come last.
+        """
         return self._angles.probability(radius.double()).to(self.dtype)
 
     def product(self, other: MatrixFisher) -> MatrixFisher:
-        """Gives the normalised product of the densities: what two independent sources say."""
+        """Gives the normalised product of the densities: what two independent sources say.
+
+        Batches broadcast as tensors do.
+        """
         return MatrixFisher(self.parameter + other.parameter)
 
     @cached_property

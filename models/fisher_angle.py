@@ -43,12 +43,13 @@ class AngleTable:
         place = ((above - 1 + part.clamp(0, 1)) / steps).squeeze(-1)
         return self.reach * place.square()
 
-    def probability(self, angle: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-        """Gives the probability of an angle smaller than this [rad]."""
+    def probability(self, angle: Float[Tensor, "*samples"]) -> Float[Tensor, ...]:
+        """Gives the probability of an angle smaller than this [rad]; the batch's axes come last."""
         steps = self.within.shape[-1] - 1
         place = (angle / self.reach).clamp(0, 1).sqrt()[..., None] * steps
         below = place.floor().clamp(max=steps - 1).long()
-        low, high = self.within.gather(-1, below), self.within.gather(-1, below + 1)
+        within = self.within.expand(*place.shape[:-1], -1)
+        low, high = within.gather(-1, below), within.gather(-1, below + 1)
         return (low + (place - below) * (high - low)).squeeze(-1)
 
 

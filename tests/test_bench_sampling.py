@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from plausibody.bench_sampling import LOOP, bench_sample, draw_one_by_one
+from plausibody.bench_sampling import LIKELIHOOD, LOOP, bench_sample, draw_one_by_one
 from plausibody.models.fisher import MatrixFisher
 
 
@@ -13,7 +13,7 @@ def test_rows_tell_what_was_measured() -> None:
     rows = {row.part: row for row in bench_sample(images=2, joints=3, samples=4, seconds=0.0)}
     assert torch.get_num_threads() == threads
     assert rows["drawn at once"].samples == rows[LOOP].samples == 24
-    assert rows["log-likelihood and gradient"].samples == 6
+    assert rows[LIKELIHOOD].samples == 6 and rows[LIKELIHOOD].times_the_loop is None
     assert rows[LOOP].times_the_loop == 1 and all(row.threads == 1 for row in rows.values())
     for row in rows.values():
         assert 0 < row.milliseconds <= row.median_milliseconds
