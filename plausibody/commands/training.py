@@ -16,6 +16,7 @@ from rich.table import Table
 from plausibody.commands.terminal import (
     counting,
     helpful_errors,
+    pick_device,
     prepare_cpu,
     tell,
     teller,
@@ -163,7 +164,7 @@ def _told(value: Any) -> str:
 
 
 @click.command("bench")
-@click.argument("what", type=click.Choice(["render", "synth", "step"]))
+@click.argument("what", type=click.Choice(["render", "synth", "step", "sample"]))
 @click.option(
     "--method",
     type=click.Choice(RECIPES),
@@ -182,31 +183,34 @@ def bench_command(
     device: str,
     file: Path | None,
 ) -> None:
-    """Measure speed here: of the rasteriser, of the stream, or of training."""
+    """Measure speed here: of drawing, of the stream, of training, of sampling rotations."""
     for notice in ("KINETO_LOG_LEVEL", "TORCH_CPP_LOG_LEVEL"):  # of the profiler's start and stop
         os.environ.setdefault(notice, "6" if notice.startswith("KINETO") else "ERROR")
     with helpful_errors():
-        from plausibody import bench, bench_training
+        from plausibody import bench, bench_sampling, bench_training
         from plausibody.config import stream_config
         from plausibody.models.files import write_file
         from plausibody.run import open_assets
 
-        config = stream_config(method)
-        with counting("textures", quiet=False) as made:
-            assets = open_assets(config, "train", progress=made)
         rows: list[Any] = []
+        config = stream_config(method)
+        if what != "sample":
+            with counting("textures", quiet=False) as made:
+                assets = open_assets(config, "train", progress=made)
         if what == "render":
             rows += bench.bench_render(assets, sizes=sizes, threads=threads)
         for count in threads if what != "render" else ():
             prepare_cpu(count)
-            rows += (
-                bench_training.bench_synth(config, assets)
-                if what == "synth"
-                else bench_training.bench_step(config, assets, device)
-            )
+            if what == "synth":
+                rows += bench_training.bench_synth(config, assets)
+            elif what == "step":
+                rows += bench_training.bench_step(config, assets, device)
+            else:
+                rows += bench_sampling.bench_sample(device=pick_device(device))
         # The JSON file has the rest.
         shown = "output backend size threads images_per_second images_per_core_second"
         shown += " part samples milliseconds megabytes samples_per_second memory_megabytes covered"
+        shown += " median_milliseconds times_the_loop"
         names = [field.name for field in dataclasses.fields(rows[0]) if field.name in shown.split()]
         table = Table(*names)
         for row in rows:
