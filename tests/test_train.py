@@ -25,7 +25,7 @@ from plausibody.run import prepare_folder, train_run
 from plausibody.synth.batch import Batch
 from plausibody.synth.generator import BatchGenerator, prefetch
 from plausibody.synth.stores import SynthAssets
-from plausibody.train import Progress, Trainer, build_optimiser, export, fit, rate_at
+from plausibody.train import AVERAGE_EVERY, Progress, Trainer, build_optimiser, export, fit, rate_at
 
 TINY: dict[str, Any] = {
     "train.batch_size": 16,
@@ -160,9 +160,11 @@ def test_the_average_follows_the_weights(assets: SynthAssets, tmp_path: Path) ->
     torch.testing.assert_close(list(trainer.average.parameters()), start)
     expected = start
     batches = BatchGenerator.of(trainer.config.stream, trainer.config.proxy, assets, 16)
-    for step in range(3):
+    for step in range(AVERAGE_EVERY + 2):
         trainer.train_step(batches[step])
-        decay = min(0.9, step / (step + 20))
+        if step % AVERAGE_EVERY:
+            continue
+        decay = min(0.9, step / (step + 20)) ** AVERAGE_EVERY
         for mean, new in zip(expected, trainer.model.parameters(), strict=True):
             mean.mul_(decay).add_(new.detach(), alpha=1 - decay)
     torch.testing.assert_close([v.detach() for v in trainer.average.parameters()], expected)
