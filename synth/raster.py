@@ -220,7 +220,7 @@ def _engine(backend: str, device: torch.device) -> ModuleType:
     if backend not in BACKENDS:
         raise ValueError(f"renderer.backend: wanted {', '.join(BACKENDS)}, got {backend!r}")
     if backend == "auto":
-        backend = _fastest(device.type)
+        backend = fastest_backend(device.type)
     if backend == "numba":
         return _numba(device)
     if backend == "triton":
@@ -232,7 +232,7 @@ def _engine(backend: str, device: torch.device) -> ModuleType:
     return raster_torch
 
 
-def _fastest(device: str) -> str:
+def fastest_backend(device: str) -> str:
     """Gives what draws fastest on a kind of device with what is installed."""
     library = {"cpu": "numba", "cuda": "triton"}.get(device)
     return library if library is not None and _has(library) else "torch"

@@ -7,7 +7,6 @@ and by torch elsewhere; `shade` is for drawings that people look at.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -23,7 +22,7 @@ from plausibody.models.constants import constant
 from plausibody.synth import shade_torch
 from plausibody.synth.charts import PART6_OF_24, PART14_OF_24, Chart, coarser_parts
 from plausibody.synth.mipmaps import MipMaps
-from plausibody.synth.raster import interpolate, label_pixels, rasterize
+from plausibody.synth.raster import fastest_backend, interpolate, label_pixels, rasterize
 from plausibody.synth.raster_settings import RasterSettings
 from plausibody.synth.shading import OUTPUTS, Job, Lights
 
@@ -240,7 +239,7 @@ def _by_numba(backend: str, device: torch.device) -> bool:
             "use auto, or move the vertices"
         )
     if backend == "auto":
-        return device.type == "cpu" and importlib.util.find_spec("numba") is not None
+        return fastest_backend(device.type) == "numba"
     return backend == "numba"
 
 

@@ -54,7 +54,7 @@ def test_a_library_is_imported_only_when_it_draws(library):
 )
 def test_auto_takes_the_fastest_that_is_installed(monkeypatch, device, installed, expected):
     monkeypatch.setattr(raster, "_has", installed.__contains__)
-    assert raster._fastest(device) == expected
+    assert raster.fastest_backend(device) == expected
 
 
 def test_what_is_missing_is_said_once(monkeypatch, caplog):
