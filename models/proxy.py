@@ -22,8 +22,10 @@ from torch.profiler import record_function
 from plausibody.models.constants import constant
 from plausibody.models.crop import Box, extend_picture, inside_borders, resample_square
 from plausibody.models.edges import PADDINGS, canny
+from plausibody.models.skeleton import COCO17
 
 CHANNELS = ("silhouette", "edges")
+_LIMBS = ("elbow", "wrist", "knee", "ankle")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ class Proxy:
     """Where in the picture the square lies."""
     edges: Float[Tensor, "*batch size size"] | None = None
     """Strength of thin edges, 0 elsewhere; see `models.edges`. None where nobody reads them."""
+    gender: Float[Tensor, "*batch"] | None = None
+    """What is said of the person's gender: -1 male, +1 female, 0 nothing. None says nothing of
+    anybody."""
 
     def channel(self, name: str) -> Float[Tensor, "*batch size size"]:
         """Gives what a regressor reads besides the key points: `ProxySettings.channel`."""
@@ -79,6 +84,8 @@ class ProxySettings:
     edge_padding: str = "replicate"
     """What the edge detector sees beyond the photo's border: replicate (its border pixels, and no
     edges out there) or zero, as published, which draws a line along every border."""
+    least_limb_confidence: float = 0.0
+    """Elbows, wrists, knees and ankles below it count as not seen either; HierProb3D takes 0.75."""
 
     def __post_init__(self) -> None:
         if self.channel not in CHANNELS:
@@ -178,7 +185,12 @@ def _seen(
     keypoints: Float[Tensor, "*batch 17 3"], settings: ProxySettings
 ) -> Bool[Tensor, "*batch 17"]:
     confidence = keypoints[..., 2]
-    return (confidence >= settings.least_confidence) & (confidence > 0)
+    least = [settings.least_confidence] * len(COCO17)
+    for joint, name in enumerate(COCO17):
+        if name.endswith(_LIMBS):
+            least[joint] = max(least[joint], settings.least_limb_confidence)
+    wanted = constant(tuple(least), confidence.dtype, confidence.device)
+    return (confidence >= wanted) & (confidence > 0)
 
 
 def _flat(

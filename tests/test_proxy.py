@@ -144,6 +144,18 @@ def test_confidence_zero_is_unseen_even_if_anything_else_counts() -> None:
     assert (proxy.keypoints[0] == 0).all() and proxy.keypoints[1, 2] > 0
 
 
+def test_limbs_may_have_to_be_surer_than_the_rest() -> None:
+    settings = ProxySettings(size=32, least_confidence=0.2, least_limb_confidence=0.75)
+    keypoints = torch.cat([torch.full((17, 2), 30.0), torch.full((17, 1), 0.74)], -1)
+    mask = rectangle(60, 60, 10, 50, 30, 50)
+    kept = make_proxy(Observation(keypoints, mask), settings).keypoints[:, 2] > 0
+    assert kept.nonzero()[:, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 11, 12]
+    keypoints[:, 2] = 0.75
+    assert (make_proxy(Observation(keypoints, mask), settings).keypoints[:, 2] > 0).all()
+    keypoints[:, 2] = 0.19
+    assert (make_proxy(Observation(keypoints, mask), settings).keypoints == 0).all()
+
+
 def test_nothing_seen_gives_the_whole_picture_and_zeros() -> None:
     garbage = torch.full((17, 3), 1e4) * torch.tensor([1, 1, 0.0])
     proxy = make_proxy(Observation(garbage, torch.full((40, 60), 0.4)), SETTINGS)
