@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from plausibody.models.body import BodyTemplate
@@ -28,6 +28,20 @@ class Target:
     """True places of the COCO-17 key points in half-squares of the proxy's box."""
     points: BodyPoints | None = None
     """Points of the true bodies, where somebody has posed them already."""
+    gender: Float[Tensor, " batch"] | None = None
+    """-1 male, 0 neutral, +1 female: as which body each shape was drawn. None where all are
+    neutral."""
+    reported: Bool[Tensor, "batch 17"] | None = None
+    """Which key points the proxy has."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When in a training a loss is computed, and the chance that it may use."""
+
+    step: int
+    generator: torch.Generator
+    """On the device of the prediction."""
 
 
 class ShapeError:
@@ -109,21 +123,21 @@ class LiteLoss(nn.Module):
         self.weights = weights or LiteWeights()
 
     def forward(
-        self, prediction: BodyPrediction, target: Target
+        self, prediction: BodyPrediction, target: Target, moment: Moment
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         mode, truth, weights = prediction.mode(), target.parameters, self.weights
         placed = self.markers(mode)
         points = _from_pelvis(placed)
-        true_points = _from_pelvis(_true_points(self.markers, target))
+        true = _from_pelvis(true_points(self.markers, target))
         turn = (mode.rotations - truth.rotations).square().sum((-2, -1))[:, :-FINGERS]
         flat = prediction.camera.project(placed.coco)
         # Far outside the box a key point was cut off by the picture: it guides, no more.
         near = (target.keypoints.abs().amax(-1) < 3).float()[..., None]
         plain = self.shape_error.plain(mode.shape, truth.shape).mean()
         scaled = self.shape_error.scale_corrected(mode.shape, truth.shape).mean()
-        gap_vertices = ((points.vertices - true_points.vertices).abs() * self.shares).sum((1, 2))
-        gap_joints = (points.h36m - true_points.h36m).abs().mean()
-        gap_joints = gap_joints + (points.joints - true_points.joints).abs().mean()
+        gap_vertices = ((points.vertices - true.vertices).abs() * self.shares).sum((1, 2))
+        gap_joints = (points.h36m - true.h36m).abs().mean()
+        gap_joints = gap_joints + (points.joints - true.joints).abs().mean()
         parts = {
             "root": weights.root * turn[:, 0].mean(),
             "rotations": weights.rotations * turn[:, 1:].mean(),
@@ -138,7 +152,8 @@ class LiteLoss(nn.Module):
 
 
 @torch.no_grad()
-def _true_points(markers: Markers, target: Target) -> BodyPoints:
+def true_points(markers: Markers, target: Target) -> BodyPoints:
+    """Gives the points of the true bodies, posing them if nobody has."""
     return markers(target.parameters) if target.points is None else target.points
 
 
@@ -186,18 +201,18 @@ class StrapsLoss(nn.Module):
         )
 
     def forward(
-        self, prediction: BodyPrediction, target: Target
+        self, prediction: BodyPrediction, target: Target, moment: Moment
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         mode, truth = prediction.mode(), target.parameters
         points = self.markers(mode)
-        true_points = _true_points(self.markers, target)
+        true = true_points(self.markers, target)
         flat = prediction.camera.project(points.coco)
         joints = constant(self.joints, torch.long, flat.device)
         inside = (target.keypoints.abs() <= 1).all(-1)
         missed = torch.where(inside[..., None], flat - target.keypoints, 0.0).square()
         errors = {
-            "vertices": (points.vertices - true_points.vertices).square().mean(),
-            "joints": (points.h36m - true_points.h36m)[:, joints].square().mean(),
+            "vertices": (points.vertices - true.vertices).square().mean(),
+            "joints": (points.h36m - true.h36m)[:, joints].square().mean(),
             "keypoints": missed.sum() / (2 * inside.sum()).clamp(min=1),
             "rotations": (mode.rotations - truth.rotations).square().mean(),
             "shape": (mode.shape - truth.shape).square().mean(),

@@ -12,65 +12,101 @@ from torch.nn import functional
 
 from plausibody.models.camera import WeakPerspectiveCamera
 from plausibody.models.encoder import LiteEncoder, ResNet
-from plausibody.models.prediction import BodyParameters, PointPrediction
-from plausibody.models.proxy import Proxy, ProxySettings, regressor_image
+from plausibody.models.prediction import BodyParameters, BodyPrediction, PointPrediction
+from plausibody.models.proxy import Proxy, regressor_image
 from plausibody.models.rotations import rot6d_to_rotmat, rotmat_to_rot6d
+from plausibody.models.skeleton import COCO17
 
 INITIAL_CAMERA = (0.9, 0.0, 0.0)
+ENCODERS = ("lite", "resnet")
 
 
 @dataclass(frozen=True)
 class RegressorSettings:
     """The size of a network."""
 
+    encoder: str = "lite"
+    """lite, small and quick on a CPU; or resnet, as published."""
     shape_count: int = 10
     """How many shape coefficients are predicted."""
     depth: int = 18
-    """Of the residual network, 18 or 50 (straps)."""
+    """Of the residual network, 18 or 50 (resnet)."""
     heatmap_sigma: float = 4.0
-    """Standard deviation of the key points' Gaussians [px] (straps)."""
+    """Standard deviation of the key points' Gaussians [px] (resnet)."""
     features: int = 512
     """Length of the feature vector (lite)."""
     width: int = 32
     """Channels of the first stage (lite)."""
     blocks: int = 4
-    """Residual blocks of the head (lite)."""
+    """Residual blocks behind it (lite)."""
+    conditioning: str = "parameter"
+    """What a joint hears of its ancestors (hierprob): published, or parameter."""
+    whole_covariance: bool = True
+    """Whether the shape's coefficients are correlated (hierprob); as published they are not."""
+    gendered: bool = False
+    """Whether the network may be told a gender (hierprob); it learns that from streams with
+    `shape.gendered` above 0."""
+
+    def __post_init__(self) -> None:
+        if self.encoder not in ENCODERS:
+            raise ValueError(
+                f"regressor.encoder: wanted {' or '.join(ENCODERS)}, got {self.encoder!r}"
+            )
 
 
 class Regressor(nn.Module):
-    """What every point regressor shares: a vector of parameters and how to read it.
+    """What every regressor shares: a vector of numbers and how to read it."""
 
-    The vector is [camera 3, rotations 6 J, shape S], the layout of SPIN and STRAPS. It starts
-    from a mean body that faces the camera, which is kept in the state dict.
-    """
+    gendered = False
+    """Whether it may be told the gender of a person."""
 
-    initial: Tensor
-
-    def __init__(
-        self, mean_rotations: Float[Tensor, "J 3 3"], shape_count: int, channel: str = "silhouette"
-    ):
+    def __init__(self, channel: str, joint_count: int):
+        """Args:
+        channel: What it reads of the picture: silhouette or edges.
+        joint_count: With the root.
+        """
         super().__init__()
-        self.channel = channel
-        upright = mean_rotations.clone()
-        upright[0] = torch.eye(3)
-        pose = rotmat_to_rot6d(upright).flatten()
-        initial = torch.cat([torch.tensor(INITIAL_CAMERA), pose, torch.zeros(shape_count)])
-        self.register_buffer("initial", initial)
-        self.joint_count = len(mean_rotations)
+        self.channel, self.joint_count = channel, joint_count
 
     @abstractmethod
     def forward(
         self, image: Float[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 3"]
     ) -> Float[Tensor, "batch parameters"]:
-        """Gives the vector of parameters.
+        """Gives the vector of numbers.
 
         Args:
             image: The proxy's channel that the network reads, silhouette or edges.
             keypoints: Of the proxy.
         """
 
-    def predict(self, proxy: Proxy) -> PointPrediction:
-        return self.read(self(proxy.channel(self.channel), proxy.keypoints))
+    @abstractmethod
+    def read(self, vector: Float[Tensor, "batch parameters"]) -> BodyPrediction:
+        """Makes a prediction of the vector."""
+
+    def inputs(self, proxy: Proxy) -> tuple[Tensor, ...]:
+        """Picks what `forward` takes."""
+        image = (proxy.channel(self.channel), proxy.keypoints)
+        return (*image, proxy.gender) if self.gendered and proxy.gender is not None else image
+
+    def predict(self, proxy: Proxy) -> BodyPrediction:
+        return self.read(self(*self.inputs(proxy)))
+
+
+class PointRegressor(Regressor):
+    """One body: its vector is [camera 3, rotations 6 J, shape S], the layout of SPIN and STRAPS.
+
+    It starts from a mean body that faces the camera, which is kept in the state dict.
+    """
+
+    initial: Tensor
+
+    def __init__(self, mean_rotations: Float[Tensor, "J 3 3"], shape_count: int, channel: str):
+        super().__init__(channel, len(mean_rotations))
+        upright = mean_rotations.clone()
+        upright[0] = torch.eye(3)
+        pose = rotmat_to_rot6d(upright).flatten()
+        initial = torch.cat([torch.tensor(INITIAL_CAMERA), pose, torch.zeros(shape_count)])
+        self.register_buffer("initial", initial)
 
     def read(self, vector: Float[Tensor, "batch parameters"]) -> PointPrediction:
         vector = vector.float()
@@ -109,31 +145,22 @@ class IterativeHead(nn.Module):
         return estimate
 
 
-class StrapsRegressor(Regressor):
-    """Silhouette and 17 heatmaps through a ResNet and an iterative head.
+class HeatmapEncoder(ResNet):
+    """A residual network that reads an image and key points drawn as heatmaps."""
 
-    Source: Sengupta et al., "Synthetic Training for Accurate 3D Human Pose and Shape Estimation
-    in the Wild", 2020, section 3.
-    """
+    def __init__(self, depth: int, sigma: float):
+        """Args:
+        depth: 18 or 50.
+        sigma: Standard deviation of the heatmaps' Gaussians [px].
+        """
+        super().__init__(1 + len(COCO17), depth)
+        self.sigma = sigma
 
-    def __init__(
-        self,
-        settings: RegressorSettings,
-        proxy: ProxySettings,
-        mean_rotations: Float[Tensor, "J 3 3"],
-    ):
-        super().__init__(mean_rotations, settings.shape_count, proxy.channel)
-        self.sigma = settings.heatmap_sigma
-        self.image_encoder = ResNet(18, settings.depth)
-        hidden = 512 if settings.depth == 18 else 1024
-        self.ief_module = IterativeHead(self.image_encoder.features, len(self.initial), hidden)
-
-    def forward(
+    def forward(  # type: ignore[override]
         self, image: Float[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 3"]
-    ) -> Float[Tensor, "batch parameters"]:
+    ) -> Float[Tensor, "batch features"]:
         stack = regressor_image(image, keypoints, self.sigma)
-        features = self.image_encoder(stack.contiguous(memory_format=torch.channels_last))
-        return self.ief_module(features, self.initial)
+        return super().forward(stack.contiguous(memory_format=torch.channels_last))
 
 
 class ResidualBlock(nn.Module):
@@ -151,46 +178,71 @@ class ResidualBlock(nn.Module):
         return x + self.project(functional.gelu(self.expand(self.norm(x))))
 
 
-class LiteRegressor(Regressor):
-    """A small network that trains on a CPU: `LiteEncoder`, residual blocks, one linear head."""
+class DeepLiteEncoder(nn.Module):
+    """`LiteEncoder` and residual blocks behind it: what learns on a CPU."""
 
-    def __init__(
-        self,
-        settings: RegressorSettings,
-        proxy: ProxySettings,
-        mean_rotations: Float[Tensor, "J 3 3"],
-    ):
-        super().__init__(mean_rotations, settings.shape_count, proxy.channel)
-        self.encoder = LiteEncoder(proxy.size, settings.features, settings.width)
+    def __init__(self, settings: RegressorSettings, size: int):
+        """Args:
+        settings: Features, width and blocks.
+        size: Side of the image [px].
+        """
+        super().__init__()
+        self.features = settings.features
+        self.encoder = LiteEncoder(size, settings.features, settings.width)
         self.trunk = nn.Sequential(
             *(ResidualBlock(settings.features) for _ in range(settings.blocks)),
             nn.LayerNorm(settings.features),
         )
-        self.head = nn.Linear(settings.features, len(self.initial))
+
+    def forward(
+        self, image: Float[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 3"]
+    ) -> Float[Tensor, "batch features"]:
+        features: Tensor = self.trunk(self.encoder(image, keypoints))
+        return features
+
+
+class StrapsRegressor(PointRegressor):
+    """An encoder, as published of silhouette and 17 heatmaps, and an iterative head.
+
+    Source: Sengupta et al., "Synthetic Training for Accurate 3D Human Pose and Shape Estimation
+    in the Wild", 2020, section 3.
+    """
+
+    def __init__(
+        self,
+        encoder: HeatmapEncoder | DeepLiteEncoder,
+        mean_rotations: Float[Tensor, "J 3 3"],
+        shape_count: int,
+        channel: str,
+    ):
+        super().__init__(mean_rotations, shape_count, channel)
+        self.image_encoder = encoder
+        hidden = 512 if encoder.features <= 512 else 1024
+        self.ief_module = IterativeHead(encoder.features, len(self.initial), hidden)
+
+    def forward(
+        self, image: Float[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 3"]
+    ) -> Float[Tensor, "batch parameters"]:
+        return self.ief_module(self.image_encoder(image, keypoints).float(), self.initial)
+
+
+class LiteRegressor(PointRegressor):
+    """A small network that trains on a CPU: `DeepLiteEncoder` and one linear head."""
+
+    def __init__(
+        self,
+        encoder: HeatmapEncoder | DeepLiteEncoder,
+        mean_rotations: Float[Tensor, "J 3 3"],
+        shape_count: int,
+        channel: str,
+    ):
+        super().__init__(mean_rotations, shape_count, channel)
+        self.image_encoder = encoder
+        self.head = nn.Linear(encoder.features, len(self.initial))
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
 
     def forward(
         self, image: Float[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 3"]
     ) -> Float[Tensor, "batch parameters"]:
-        features = self.trunk(self.encoder(image, keypoints))
-        return self.head(features).float() + self.initial
-
-
-def build_regressor(
-    method: str,
-    settings: RegressorSettings,
-    proxy: ProxySettings,
-    mean_rotations: Float[Tensor, "J 3 3"],
-) -> Regressor:
-    """Makes the network of a method.
-
-    Args:
-        method: straps or lite.
-        mean_rotations: Where the estimate starts; the root is set to face the camera.
-    """
-    if method == "straps":
-        return StrapsRegressor(settings, proxy, mean_rotations)
-    if method == "lite":
-        return LiteRegressor(settings, proxy, mean_rotations)
-    raise ValueError(f"method: wanted straps or lite, got {method!r}")
+        return self.head(self.image_encoder(image, keypoints)).float() + self.initial

@@ -8,6 +8,8 @@ SMPL24 = (
     "left_elbow right_elbow left_wrist right_wrist left_hand right_hand"
 ).split()
 """The kinematic joints of SMPL and of the open body."""
+SMPL24_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+"""Of each of them; the root has none."""
 
 COCO17 = (
     "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow "

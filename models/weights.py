@@ -11,10 +11,11 @@ import torch
 from plausibody.assets.catalog import find_asset
 from plausibody.models.checkpoint import CheckpointError, load_weights
 from plausibody.models.mirroring import predict_both
-from plausibody.models.prediction import PointPrediction
+from plausibody.models.networks import build_regressor
+from plausibody.models.prediction import BodyPrediction
 from plausibody.models.proxy import Proxy, ProxySettings
-from plausibody.models.regressor import Regressor, RegressorSettings, build_regressor
-from plausibody.models.skeleton import SMPL24
+from plausibody.models.regressor import Regressor, RegressorSettings
+from plausibody.models.skeleton import SMPL24, SMPL24_PARENTS
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class TrainedRegressor:
         return str(sources.get("body", "open"))
 
     @torch.no_grad()
-    def predict(self, proxy: Proxy) -> PointPrediction:
+    def predict(self, proxy: Proxy) -> BodyPrediction:
         """Predicts from a proxy and from its mirror image, and gives the mean."""
         return predict_both(self.network, proxy)
 
@@ -69,7 +70,8 @@ def load_regressor(path: Path, device: torch.device | str = "cpu") -> TrainedReg
         settings = RegressorSettings(**config["regressor"])
         proxy = ProxySettings(**config["proxy"])
         start = torch.eye(3).expand(len(SMPL24), 3, 3)
-        network = build_regressor(config["method"], settings, proxy, start)
+        parents = card.get("parents", SMPL24_PARENTS)
+        network = build_regressor(config["method"], settings, proxy, start, parents)
         network.load_state_dict({name: value.float() if value.is_floating_point() else value
                                  for name, value in tensors.items()})  # fmt: skip
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

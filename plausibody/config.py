@@ -16,7 +16,9 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from plausibody.models.likelihood import HierprobWeights, LikelihoodWeights
 from plausibody.models.losses import LiteWeights
+from plausibody.models.networks import NETWORKS
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.regressor import RegressorSettings
 from plausibody.synth.generator import StreamSettings
@@ -25,7 +27,7 @@ from plausibody.synth.stores import SourceSettings
 
 Settings = TypeVar("Settings")
 
-METHODS = ("lite", "straps")
+OBJECTIVES = ("lite", "straps", "hierprob")
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class TrainSettings:
     """Steps between validations."""
     log_every: int = 50
     """Steps between scalars."""
+    second_stage: int = 0
+    """First step of the second stage, in which distributions learn from their samples too."""
     seed: int = 0
     """Of the network's start; the stream has its own seed."""
     threads: int = 0
@@ -83,7 +87,9 @@ class RunConfig:
     """All that decides what a training run does."""
 
     method: str = "lite"
-    """lite or straps."""
+    """lite, straps or hierprob: the network's head."""
+    objective: str = "lite"
+    """What is minimised: lite, straps or hierprob. With lite, distributions add `likelihood`."""
     gender: str = "neutral"
     """Of the body that is learnt."""
     train: TrainSettings = field(default_factory=TrainSettings)
@@ -92,11 +98,19 @@ class RunConfig:
     proxy: ProxySettings = field(default_factory=ProxySettings)
     regressor: RegressorSettings = field(default_factory=RegressorSettings)
     loss: LiteWeights = field(default_factory=LiteWeights)
+    likelihood: LikelihoodWeights = field(default_factory=LikelihoodWeights)
+    hierprob: HierprobWeights = field(default_factory=HierprobWeights)
     renderer: RendererSettings = field(default_factory=RendererSettings)
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ValueError(f"method: wanted one of {', '.join(METHODS)}, got {self.method!r}")
+        for key, known in (("method", NETWORKS), ("objective", OBJECTIVES)):
+            if (value := getattr(self, key)) not in known:
+                raise ValueError(f"{key}: wanted one of {', '.join(known)}, got {value!r}")
+        if self.objective == "hierprob" and self.method != "hierprob":
+            raise ValueError(
+                f"objective: hierprob learns distributions, wanted the method hierprob, "
+                f"got {self.method}"
+            )
         counts = ("batch_size", "steps", "checkpoint_every", "keep", "validate_every", "log_every")
         for key in counts:
             if getattr(self.train, key) < 1:
@@ -118,13 +132,14 @@ def lite_demo() -> RunConfig:
     return dataclasses.replace(RunConfig(), train=train)
 
 
-def straps() -> RunConfig:
-    """STRAPS as published: Adam at 1e-4, batches of 140, no schedule, no averaging."""
+def _published(method: str, batch_size: int, steps: int) -> RunConfig:
+    """What STRAPS and HierProb3D have in common: Adam at 1e-4, no schedule, no averaging."""
     return RunConfig(
-        method="straps",
+        method=method,
+        objective=method,
         train=TrainSettings(
-            batch_size=140,
-            steps=250_000,
+            batch_size=batch_size,
+            steps=steps,
             rate=1e-4,
             schedule="constant",
             warm_up=0,
@@ -134,21 +149,54 @@ def straps() -> RunConfig:
             checkpoint_every=2500,
             validate_every=2500,
         ),
-        stream=StreamSettings(recipe="straps"),
+        stream=StreamSettings(recipe=method),
         proxy=ProxySettings(size=256, least_confidence=0.0),
+        regressor=RegressorSettings(encoder="resnet"),
     )
+
+
+def straps() -> RunConfig:
+    """STRAPS as published, in batches of 140."""
+    return _published("straps", 140, 250_000)
+
+
+def hierprob() -> RunConfig:
+    """HierProb3D as published: 300 epochs of 91,106 poses in batches of 72, stages at epoch 66."""
+    epoch = 91_106 // 72
+    values = {
+        "train.second_stage": 66 * epoch,
+        "proxy.channel": "edges",
+        "regressor.conditioning": "published",
+        "regressor.whole_covariance": False,
+    }
+    return override(_published("hierprob", 72, 300 * epoch), values)
+
+
+def hierprob_lite() -> RunConfig:
+    """Distributions on a CPU: the encoder of `lite`, correlated coefficients, gender if known."""
+    values = {
+        "method": "hierprob",
+        "train.second_stage": 10_000,
+        "stream.lite.shape.gendered": 1.0,
+        "regressor.gendered": True,
+    }
+    return override(lite(), values)
 
 
 def stream_config(recipe: str) -> RunConfig:
     """Gives a configuration whose stream is of a recipe: a preset, or the network of `straps`."""
     if recipe in PRESETS:
         return PRESETS[recipe]()
-    channel = "edges" if recipe == "hierprob" else "silhouette"
-    values = {"stream.recipe": recipe, "proxy.channel": channel}
-    return override(straps(), values)
+    return override(straps(), {"stream.recipe": recipe})
 
 
-PRESETS = {"lite": lite, "lite-demo": lite_demo, "straps": straps}
+PRESETS = {
+    "lite": lite,
+    "lite-demo": lite_demo,
+    "straps": straps,
+    "hierprob": hierprob,
+    "hierprob-lite": hierprob_lite,
+}
 
 
 def preset(name: str) -> RunConfig:

@@ -27,12 +27,15 @@ from plausibody.models.checkpoint import (
     save_checkpoint,
     save_weights,
 )
-from plausibody.models.losses import LiteLoss, StrapsLoss
+from plausibody.models.likelihood import HierprobLoss, LikelihoodLoss
+from plausibody.models.losses import LiteLoss, Moment, StrapsLoss
 from plausibody.models.markers import Markers, area_shares, supervised_vertices
+from plausibody.models.networks import build_regressor
 from plausibody.models.records import to_device
-from plausibody.models.regressor import Regressor, build_regressor
+from plausibody.models.regressor import Regressor
 from plausibody.models.rotations import mean_rotation, rotvec_to_rotmat
 from plausibody.synth.batch import Batch
+from plausibody.synth.chance import Chance
 from plausibody.synth.stores import SynthAssets
 
 
@@ -61,19 +64,33 @@ def build_model(config: RunConfig, assets: SynthAssets) -> Regressor:
     mean = mean_rotation(rotvec_to_rotmat(assets.bank.spread(SPREAD)))
     with torch.random.fork_rng(devices=[]):  # layers draw their start from the global generator
         torch.manual_seed(config.train.seed)
-        return build_regressor(config.method, config.regressor, config.proxy, mean)
+        parents = assets.template.parents
+        return build_regressor(config.method, config.regressor, config.proxy, mean, parents)
 
 
-def build_criterion(config: RunConfig, assets: SynthAssets) -> LiteLoss | StrapsLoss:
+Criterion = LiteLoss | StrapsLoss | LikelihoodLoss | HierprobLoss
+
+
+def build_criterion(config: RunConfig, assets: SynthAssets) -> Criterion:
     """Makes the objective of a run."""
-    if config.method == "straps":
-        every = torch.arange(len(assets.template.vertices), device=assets.template.faces.device)
-        return StrapsLoss(Markers.of(assets.template, assets.regressors, every))
-    vertices = supervised_vertices(assets.regressors, assets.supervised, SUPERVISED)
-    markers = Markers.of(assets.template, assets.regressors, vertices)
-    shares = area_shares(assets.template, vertices)
-    shapes = config.regressor.shape_count
-    return LiteLoss(markers, assets.template, shapes, config.loss, shares)
+    template, regressors = assets.template, assets.regressors
+    nothing = torch.zeros_like(regressors.h36m17)
+    none = torch.arange(0, device=template.faces.device)
+    seen = Markers.of(template, dataclasses.replace(regressors, h36m17=nothing), none)
+    second = config.train.second_stage
+    if config.objective != "lite":
+        every = torch.arange(len(template.vertices), device=template.faces.device)
+        whole = Markers.of(template, regressors, every)
+        if config.objective == "straps":
+            return StrapsLoss(whole)
+        return HierprobLoss(whole, seen, config.hierprob, second)
+    vertices = supervised_vertices(regressors, assets.supervised, SUPERVISED)
+    markers = Markers.of(template, regressors, vertices)
+    shares = area_shares(template, vertices)
+    lite = LiteLoss(markers, template, config.regressor.shape_count, config.loss, shares)
+    if config.method != "hierprob":
+        return lite
+    return LikelihoodLoss(lite, seen, config.likelihood, second)
 
 
 def build_optimiser(modules: Iterable[nn.Module], settings: TrainSettings) -> torch.optim.AdamW:
@@ -164,9 +181,10 @@ class Trainer:
             group["lr"] = rate_at(self.step, settings)
         batch = to_device(batch, self.device)
         self.model.train()
-        image = batch.proxy.channel(self.config.proxy.channel)
-        vector = self.model(image, batch.proxy.keypoints)
-        loss, parts = self.criterion(self.model.module.read(vector), batch.target)
+        network = self.model.module
+        prediction = network.read(self.model(*network.inputs(batch.proxy)))
+        target = dataclasses.replace(batch.target, reported=batch.proxy.keypoints[..., 2] > 0)
+        loss, parts = self.criterion(prediction, target, self._moment())
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"step {self.step}: the loss is {loss.item()}; 'plausibody preview --step "
@@ -180,6 +198,12 @@ class Trainer:
         self._average()
         self.step += 1
         return {"loss": loss.detach(), **{name: part.detach() for name, part in parts.items()}}
+
+    def _moment(self) -> Moment:
+        """Gives the chance of a step, which is the same whenever and wherever it is done."""
+        drawn = Chance(self.config.train.seed, torch.tensor([self.step])).bits("loss", 1)
+        generator = torch.Generator(self.device).manual_seed(int(drawn[0, 0]))
+        return Moment(self.step, generator)
 
     @torch.no_grad()
     def _average(self) -> None:

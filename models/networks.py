@@ -1,0 +1,65 @@
+"""Which network a method has: encoder and head put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from plausibody.models.hierarchical import HierarchicalRegressor
+from plausibody.models.proxy import ProxySettings
+from plausibody.models.regressor import (
+    DeepLiteEncoder,
+    HeatmapEncoder,
+    LiteRegressor,
+    Regressor,
+    RegressorSettings,
+    StrapsRegressor,
+)
+from plausibody.models.skeleton import SMPL24_PARENTS
+
+NETWORKS = ("lite", "straps", "hierprob")
+
+
+def build_regressor(
+    method: str,
+    settings: RegressorSettings,
+    proxy: ProxySettings,
+    mean_rotations: Float[Tensor, "J 3 3"],
+    parents: Sequence[int] = SMPL24_PARENTS,
+) -> Regressor:
+    """Makes the network of a method.
+
+    Args:
+        method: One of `NETWORKS`, which decides the head.
+        settings: Encoder and sizes.
+        proxy: What is read.
+        mean_rotations: Where single estimates start; the root is set to face the camera.
+        parents: Of the body's joints, with -1 for the root.
+
+    Raises:
+        ValueError: If the method is unknown.
+    """
+    if method not in NETWORKS:
+        raise ValueError(f"method: wanted one of {', '.join(NETWORKS)}, got {method!r}")
+    if settings.gendered and method != "hierprob":
+        raise ValueError(f"regressor.gendered: wanted the method hierprob, got {method}")
+    encoder: HeatmapEncoder | DeepLiteEncoder
+    if settings.encoder == "resnet":
+        encoder = HeatmapEncoder(settings.depth, settings.heatmap_sigma)
+    else:
+        encoder = DeepLiteEncoder(settings, proxy.size)
+    if method == "hierprob":
+        return HierarchicalRegressor(
+            encoder,
+            encoder.features,
+            parents,
+            proxy.channel,
+            settings.shape_count,
+            settings.conditioning,
+            settings.whole_covariance,
+            settings.gendered,
+        )
+    point = StrapsRegressor if method == "straps" else LiteRegressor
+    return point(encoder, mean_rotations, settings.shape_count, proxy.channel)
