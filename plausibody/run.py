@@ -24,7 +24,7 @@ from plausibody.config import RunConfig, known_keys, load_config, to_json
 from plausibody.models.checkpoint import CheckpointError
 from plausibody.models.files import write_file
 from plausibody.preview import draw_predictions
-from plausibody.synth.generator import COLOURED, BatchGenerator, prefetch
+from plausibody.synth.generator import COLOURED, BatchGenerator, draws_genders, prefetch
 from plausibody.synth.looks import Looks, skipped_lines
 from plausibody.synth.stores import SynthAssets, load_assets
 from plausibody.train import Progress, Trainer, export, fit, start_record
@@ -109,8 +109,9 @@ def open_assets(
     """
     coloured = config.stream.recipe in COLOURED and looks is None
     assets = load_assets(
-        split, config.gender, sources=config.sources, coloured=coloured, progress=progress
-    )
+        split, config.gender, sources=config.sources, coloured=coloured, progress=progress,
+        gendered=draws_genders(config.stream),
+    )  # fmt: skip
     return assets if looks is None else dataclasses.replace(assets, looks=looks)
 
 

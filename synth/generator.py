@@ -23,6 +23,7 @@ from plausibody.models.proxy import ProxySettings
 from plausibody.models.records import concatenate, take
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
+from plausibody.synth.genders import gender_maps
 from plausibody.synth.hierprob import CHANNELS, HierprobRecipe, HierprobSettings
 from plausibody.synth.lasor import LasorRecipe, LasorSettings
 from plausibody.synth.lite import LiteRecipe, LiteSettings
@@ -71,6 +72,17 @@ class StreamSettings:
             raise ValueError(
                 f"viewpoint: wanted one of {', '.join(VIEWPOINTS)}, got {self.viewpoint!r}"
             )
+
+
+def draws_genders(stream: StreamSettings) -> bool:
+    """Tells whether a stream draws men and women: `load_assets(gendered=True)` opens for it."""
+    gendered = {
+        "lite": stream.lite.shape.gendered,
+        "straps": stream.straps.gendered,
+        "hierprob": stream.hierprob.shape.gendered,
+        "lasor": stream.lasor.straps.gendered,
+    }
+    return gendered[stream.recipe] > 0
 
 
 def keep_channels(stream: StreamSettings, assets: SynthAssets) -> StreamSettings:
@@ -206,9 +218,12 @@ def _build_recipe(
         own = getattr(stream, stream.recipe)
         stream = dataclasses.replace(stream, **{stream.recipe: seen_from(own, stream.viewpoint)})
     if stream.recipe == "lite":
+        shape = stream.lite.shape
+        maps = gender_maps(shape.gendered, assets.genders, assets.template, shape.count)
         return LiteRecipe(
-            stream.lite, proxy, stream.seed, assets.coarse, assets.bank, assets.limits, backend
-        )
+            stream.lite, proxy, stream.seed, assets.coarse, assets.bank, assets.limits, backend,
+            maps=maps,
+        )  # fmt: skip
     if stream.recipe == "straps":
         return StrapsRecipe(stream.straps, proxy, stream.seed, assets, backend)
     if stream.recipe == "lasor":

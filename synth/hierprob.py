@@ -34,6 +34,7 @@ from plausibody.models.records import concatenate, take, to_device
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.corrupt import rectangles
+from plausibody.synth.genders import with_genders
 from plausibody.synth.hierprob_scene import CHANNELS, HierprobSettings, Scene, Scenes
 from plausibody.synth.joint_sight import IN_SIGHT
 from plausibody.synth.looks import Looks
@@ -118,7 +119,7 @@ class HierprobRecipe:
         made = {"silhouette": proxy.silhouette, "joint_visibility": seen}
         if "rgb" in settings.channels:
             made["rgb"] = picture * inside[:, None]
-        return Batch(
+        batch = Batch(
             proxy=proxy,
             target=Target(parameters=crop.parameters, keypoints=proxy.box.to_square(crop.truth)),
             channels={
@@ -126,6 +127,7 @@ class HierprobRecipe:
                 for name in settings.channels
             },
         )
+        return with_genders(batch, crop.genders)
 
     def _render(self, scene: Scene) -> Rendering:
         settings, looks = self.settings, self.looks

@@ -23,6 +23,7 @@ from plausibody.synth.charts import Chart
 from plausibody.synth.corrupt import swap_pairs
 from plausibody.synth.exact import rounded
 from plausibody.synth.garments import GarmentSettings, dress
+from plausibody.synth.genders import Genders, by_gender, draw_genders, gender_maps
 from plausibody.synth.looks import Looks
 from plausibody.synth.mass import MassIndex
 from plausibody.synth.measured import check_errors
@@ -161,6 +162,7 @@ class Crop:
     """Of the picture, in the crop: left, top, right, bottom [px]."""
     eye: Float[Tensor, "batch 3"]
     """The camera's place in the world [m]."""
+    genders: Genders | None = None
 
 
 @dataclass(frozen=True)
@@ -233,9 +235,15 @@ class Scenes:
     def __init__(self, settings: HierprobSettings, assets: SynthAssets, looks: Looks):
         self.settings, self.assets, self.textures = settings, assets, looks.textures
         self.groups = group_vertices(looks.chart)
-        self._mass = self._wardrobe = None
+        self._wardrobe = None
+        shape = settings.shape
+        self._maps = gender_maps(shape.gendered, assets.genders, assets.template, shape.count)
+        self._masses: tuple[MassIndex, ...] = ()
+        """Of the neutral body; of the male and the female one too, where people are drawn so."""
         if settings.mass_index is not None:
-            self._mass = MassIndex.of(assets.template, settings.shape.count)
+            mass = MassIndex.of(assets.template, shape.count)
+            maps = () if self._maps is None else (self._maps.male, self._maps.female)
+            self._masses = (mass, *(mass.after(mapped) for mapped in maps))
         if settings.garments.worn > 0:
             self._wardrobe = build_wardrobe(looks.textures, assets.template, looks.chart)
 
@@ -281,13 +289,22 @@ class Scenes:
             extent=settings.size / self.draw_scale(chance),
             borders=borders.flatten(1),
             eye=world_to_camera(-camera.translation),
+            genders=self._draw_genders(chance),
         )
 
     def draw_shape(self, chance: Chance) -> Float[Tensor, "batch S"]:
-        if self._mass is None or self.settings.mass_index is None:
-            return draw_shape(chance, self.settings.shape)
-        low, high = self.settings.mass_index
-        return self._mass.draw_shape(chance, low, high, self.settings.shape.std)
+        if self.settings.mass_index is None:
+            return draw_shape(chance, self.settings.shape, self._maps)
+        (low, high), std = self.settings.mass_index, self.settings.shape.std
+        shapes = [mass.draw_shape(chance, low, high, std) for mass in self._masses]
+        genders = self._draw_genders(chance)
+        if genders is None or self._maps is None:
+            return shapes[0]
+        return self._maps.to_neutral(by_gender(genders.true, *shapes), genders.true)
+
+    def _draw_genders(self, chance: Chance) -> Genders | None:
+        shape = self.settings.shape
+        return draw_genders(chance, shape.gendered, shape.known)
 
     def _dress(self, chance: Chance, posed: PosedBody) -> Float[Tensor, "batch V 3"]:
         """Gives the vertices to draw; what is to be learnt stays naked."""

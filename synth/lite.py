@@ -30,6 +30,7 @@ from plausibody.synth.corrupt import (
     swap_pairs,
     swap_sides,
 )
+from plausibody.synth.genders import GenderMaps, draw_genders, with_genders
 from plausibody.synth.joint_sight import joints_in_sight
 from plausibody.synth.measured import MeasuredModel, Truth, check_errors, corrupt
 from plausibody.synth.measured_file import choose_measured
@@ -184,20 +185,23 @@ class LiteRecipe:
         limits: JointLimits,
         backend: str = "auto",
         measured: MeasuredModel | None = None,
+        maps: GenderMaps | None = None,
     ):
         """Args:
         measured: With measured errors, which; those of the embedded front end if None.
+        maps: As of `draw_shape`.
         """
         self.settings, self.proxy, self.seed = settings, proxy, seed
         self.measured = to_device(choose_measured(settings.errors, measured), body.faces.device)
         self.body, self.bank, self.limits, self.backend = body, bank, limits, backend
+        self.maps = maps
 
     def __call__(self, numbers: Int[Tensor, " batch"]) -> Batch:
         chance = Chance(self.seed, numbers)
         wrong, size = self.settings.corruption, self.settings.frame
         parameters = draw_body(
             chance, self.bank, self.limits,
-            self.settings.pose, self.settings.view, self.settings.shape,
+            self.settings.pose, self.settings.view, self.settings.shape, self.maps,
         )  # fmt: skip
         posed = pose_body(self.body.skin, parameters.shape, parameters.rotations).vertices
         joints = regress(self.body.coco17, posed)
@@ -231,10 +235,12 @@ class LiteRecipe:
             seen = look(chance, labels, in_frame, borders, wrong)
             observation = corrupt(chance, seen, self.measured)
         proxy = make_proxy(observation, self.proxy)
-        return Batch(
+        batch = Batch(
             proxy=proxy,
             target=Target(parameters=parameters, keypoints=proxy.box.to_square(truth)),
         )
+        shape = self.settings.shape
+        return with_genders(batch, draw_genders(chance, shape.gendered, shape.known))
 
 
 def _face_away(marks: Float[Tensor, "batch 17 3"]) -> Bool[Tensor, " batch"]:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from plausibody.models.body import BodyTemplate
+from plausibody.models.genders import ShapeMap
 from plausibody.models.girths import enclosed_volume
 from plausibody.models.records import map_tensors, to_device
 from plausibody.synth.chance import Chance
@@ -56,6 +57,17 @@ class MassIndex:
         curvature = curvature - curvature.diag().diag() + straight.diag()
         slope = (plus - minus) / (2 * spread)
         return cls(constant=centre[0], slope=slope, curvature=curvature).to(device)
+
+    def after(self, mapped: ShapeMap) -> MassIndex:
+        """Gives the same index as a function of what is mapped: of another body's shapes."""
+        index, other = map_tensors(self, Tensor.double), map_tensors(mapped, Tensor.double)
+        gradient = index.slope + index.curvature @ other.offset
+        composed = MassIndex(
+            constant=index.constant + other.offset @ (index.slope + gradient) / 2,
+            slope=other.matrix @ gradient,
+            curvature=other.matrix @ index.curvature @ other.matrix.T,
+        )
+        return map_tensors(composed, Tensor.float)
 
     def __call__(self, shape: Float[Tensor, "*batch S"]) -> Float[Tensor, "*batch"]:
         """Gives the index [kg/m^2]."""

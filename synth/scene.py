@@ -16,6 +16,7 @@ from plausibody.models.rotations import axis_rotation, rotvec_to_rotmat
 from plausibody.models.skeleton import SMPL24, indices, mirror
 from plausibody.synth.chance import Chance
 from plausibody.synth.exact import rounded
+from plausibody.synth.genders import GenderMaps, check_genders, draw_genders
 from plausibody.synth.poses import PoseBank
 
 UPPER_BODY = indices(
@@ -103,6 +104,14 @@ class ShapeSettings:
     uniform: float = 0.0
     """Half range of a uniform distribution of every coefficient, which replaces the normal one
     where positive: bodies of another distribution than the training's, for evaluation."""
+    gendered: float = 0.0
+    """Probability that a person is drawn as a male or as a female body, half each, instead of the
+    neutral one; the coefficients are then those of the neutral body that come nearest."""
+    known: float = 0.5
+    """Probability that the network is told the gender of such a person."""
+
+    def __post_init__(self) -> None:
+        check_genders("shape", self.gendered, self.known)
 
 
 @dataclass(frozen=True)
@@ -223,8 +232,27 @@ def stand_back(
     return replace(camera, translation=camera.translation + away)
 
 
-def draw_shape(chance: Chance, settings: ShapeSettings) -> Float[Tensor, "batch S"]:
-    """Draws coefficients of the shape directions."""
+def draw_shape(
+    chance: Chance, settings: ShapeSettings, maps: GenderMaps | None = None
+) -> Float[Tensor, "batch S"]:
+    """Draws coefficients of the shape directions.
+
+    Args:
+        maps: From `gender_maps`; needed where some people are drawn as male or female bodies.
+    """
+    shape = _draw_coefficients(chance, settings)
+    genders = draw_genders(chance, settings.gendered, settings.known)
+    if genders is None:
+        return shape
+    if maps is None:
+        raise ValueError(
+            f"shape.gendered={settings.gendered:g}: wanted maps from male and female shapes to "
+            "neutral ones, got none; do: hand on what gender_maps gives, or set gendered=0"
+        )
+    return maps.to_neutral(shape, genders.true)
+
+
+def _draw_coefficients(chance: Chance, settings: ShapeSettings) -> Float[Tensor, "batch S"]:
     if settings.uniform > 0:
         low, high = -settings.uniform, settings.uniform
         return chance.uniform("shape/uniform", settings.count, low=low, high=high)
@@ -240,10 +268,15 @@ def draw_body(
     pose: PoseSettings,
     view: ViewSettings,
     shape: ShapeSettings,
+    maps: GenderMaps | None = None,
 ) -> BodyParameters:
-    """Draws a body as the camera sees it: the root's rotation contains the view."""
+    """Draws a body as the camera sees it: the root's rotation contains the view.
+
+    Args:
+        maps: As of `draw_shape`.
+    """
     rotations = turn_pose(draw_view(chance, view), draw_pose(chance, bank, limits, pose))
-    return BodyParameters(shape=draw_shape(chance, shape), rotations=rotations)
+    return BodyParameters(shape=draw_shape(chance, shape, maps), rotations=rotations)
 
 
 def draw_place(chance: Chance, settings: ViewSettings) -> Float[Tensor, "batch 3"]:

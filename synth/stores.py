@@ -27,6 +27,7 @@ from plausibody.synth.coarse import (
     labels_nearby,
     spread_vertices,
 )
+from plausibody.synth.genders import GenderedBodies
 from plausibody.synth.joint_regressor_published import published_regressors
 from plausibody.synth.looks import Looks, load_looks
 from plausibody.synth.pose_check import require_upright
@@ -70,6 +71,8 @@ class SynthAssets:
     """Of the training poses, whichever split the bank holds."""
     looks: Looks | None = None
     """Textures and backgrounds, for recipes with colours."""
+    genders: GenderedBodies | None = None
+    """Male and female bodies, for recipes that draw some people as these."""
 
     def to(self, device: torch.device | str) -> SynthAssets:
         moved = to_device(dataclasses.replace(self, looks=None), device)
@@ -84,6 +87,7 @@ def load_assets(
     sources: SourceSettings | None = None,
     coloured: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    gendered: bool = False,
 ) -> SynthAssets:
     """Opens a body, all that hangs on its mesh, and a split of the pose store.
 
@@ -99,6 +103,7 @@ def load_assets(
         coloured: Whether to open textures and backgrounds too. The first time textures are made,
             which takes half a minute.
         progress: Is told how many of them are made.
+        gendered: Whether to open the male and the female body too.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -106,12 +111,7 @@ def load_assets(
             pose store do not stand upright.
     """
     sources = sources or SourceSettings()
-    template = load_template(sources.body, gender, directories)
-    if template.gender != gender:
-        raise ValueError(
-            f"sources.body: wanted a {gender} body, came a {template.gender} one, {sources.body}; "
-            f"do: set gender={template.gender}, or name a folder with all genders"
-        )
+    template = _load_body(sources, gender, directories)
     part24 = load_chart(template, directories=directories).face_part
     regressors = load_regressors(template, directories)
     thinned = _load_thinned(template, part24, directories)
@@ -129,6 +129,26 @@ def load_assets(
         bank=bank,
         limits=limits,
         looks=_load_looks(template, sources, directories, progress) if coloured else None,
+        genders=_load_genders(sources, directories) if gendered else None,
+    )
+
+
+def _load_body(
+    sources: SourceSettings, gender: str, directories: Sequence[Path] | None
+) -> BodyTemplate:
+    template = load_template(sources.body, gender, directories)
+    if template.gender != gender:
+        raise ValueError(
+            f"sources.body: wanted a {gender} body, came a {template.gender} one, {sources.body}; "
+            f"do: set gender={template.gender}, or name a folder with all genders"
+        )
+    return template
+
+
+def _load_genders(sources: SourceSettings, directories: Sequence[Path] | None) -> GenderedBodies:
+    return GenderedBodies(
+        male=_load_body(sources, "male", directories),
+        female=_load_body(sources, "female", directories),
     )
 
 

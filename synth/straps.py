@@ -32,6 +32,13 @@ from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import PART6_OF_24, coarser_parts
 from plausibody.synth.corrupt import rectangles, remove_labels
+from plausibody.synth.genders import (
+    Genders,
+    check_genders,
+    draw_genders,
+    gender_maps,
+    with_genders,
+)
 from plausibody.synth.measured import MeasuredModel, Truth, check_errors, corrupt
 from plausibody.synth.measured_file import choose_measured
 from plausibody.synth.raster import rasterize_labels
@@ -45,6 +52,8 @@ from plausibody.synth.scene import (
 )
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.views import VIEWPOINTS
+
+SHAPE_COUNT = 10
 
 
 @dataclass(frozen=True)
@@ -75,9 +84,14 @@ class StrapsSettings:
     errors: str = "published"
     """published; or measured: instead of removed parts and the joints' noise, those of the fitted
     model of the front end."""
+    gendered: float = 0.0
+    """Ours: as of `ShapeSettings`."""
+    known: float = 0.5
+    """The same."""
 
     def __post_init__(self) -> None:
         check_errors("straps.errors", self.errors)
+        check_genders("straps", self.gendered, self.known)
 
 
 @dataclass(frozen=True)
@@ -92,6 +106,7 @@ class Figure:
     """The same in the picture, with ragged edges: x, y [px], depth [m]."""
     marks: Float[Tensor, "batch 17 3"]
     """COCO-17 key points in the picture: x, y [px], depth [m]."""
+    genders: Genders | None = None
 
 
 class StrapsRecipe:
@@ -118,6 +133,7 @@ class StrapsRecipe:
         self.assets, self.backend = assets, backend
         self.measured = to_device(choose_measured(settings.errors, measured), assets.part24.device)
         self.part6 = coarser_parts(assets.part24, PART6_OF_24)
+        self.maps = gender_maps(settings.gendered, assets.genders, assets.template, SHAPE_COUNT)
 
     def __call__(self, numbers: Int[Tensor, " batch"]) -> Batch:
         chance, size = Chance(self.seed, numbers), self.settings.size
@@ -166,8 +182,12 @@ class StrapsRecipe:
         """Draws who stands how before which camera."""
         bank, settings = self.assets.bank, self.settings
         pose = bank.pick(chance.integer("pose", len(bank)))
+        shape = chance.normal("shape", SHAPE_COUNT, std=settings.shape_std)
+        genders = draw_genders(chance, settings.gendered, settings.known)
+        if genders is not None and self.maps is not None:
+            shape = self.maps.to_neutral(shape, genders.true)
         parameters = BodyParameters(
-            shape=chance.normal("shape", 10, std=settings.shape_std),
+            shape=shape,
             rotations=turn_pose(draw_view(chance, settings.view), pose),
         )
         vertices = pose_body(self.assets.template, parameters.shape, parameters.rotations).vertices
@@ -182,6 +202,7 @@ class StrapsRecipe:
             vertices=vertices,
             surface=camera.project(ragged),
             marks=camera.project(joints),
+            genders=genders,
         )
 
     def draw_box(
@@ -248,11 +269,12 @@ class StrapsRecipe:
     ) -> Batch:
         """Makes the batch of crops: the whole crop is the box of the proxy."""
         proxy = make_drawn_proxy(Observation(keypoints=keypoints, mask=mask), self.proxy)
-        return Batch(
+        batch = Batch(
             proxy=proxy,
             target=Target(parameters=figure.parameters, keypoints=proxy.box.to_square(truth)),
             channels=channels or {},
         )
+        return with_genders(batch, figure.genders)
 
 
 def into_crop(
