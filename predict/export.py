@@ -19,7 +19,7 @@ from plausibody.models.body import BodyTemplate
 from plausibody.models.camera import PerspectiveCamera, rotmat_to_camera, world_to_camera
 from plausibody.models.files import explained, unfinished
 from plausibody.models.rotations import rotmat_to_rotvec
-from plausibody.predict.predictor import PersonPrediction
+from plausibody.predict.result import PersonPrediction
 
 SCHEMA = 1
 """Version of what `person_<k>.npz` holds."""

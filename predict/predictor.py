@@ -5,86 +5,45 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from plausibody.models.body import PosedBody, regress
-from plausibody.models.camera import PerspectiveCamera, WeakPerspectiveCamera
-from plausibody.models.prediction import BodyParameters, BodyPrediction
-from plausibody.models.proxy import Box, Observation, Proxy, make_proxy
+from plausibody.models.genders import gender_sign
+from plausibody.models.prediction import BodyPrediction, FisherPrediction
 from plausibody.models.records import concatenate, map_tensors, take, to_device
+from plausibody.models.shapes import ShapeGaussian
 from plausibody.models.templates import load_template
 from plausibody.models.weights import TrainedRegressor, find_weights, load_regressor
+from plausibody.predict.describing import Case, Describer
 from plausibody.predict.embedded import load_embedded
-from plausibody.predict.fit import Fit, measure_fit
-from plausibody.predict.front_end import FrontEnd, ImageResult, Person, Picture
-from plausibody.predict.placement import DIAGONAL_VIEW, PictureCamera, to_perspective
+from plausibody.predict.front_end import FrontEnd, ImageResult, Picture
+from plausibody.predict.looking import look_at, open_picture
+from plausibody.predict.placement import DIAGONAL_VIEW
+from plausibody.predict.result import ImagePrediction, PersonPrediction, Status
+from plausibody.predict.told import Gender, Told, check_told, fuse_shapes, tell
 from plausibody.synth.stores import load_regressors
 
 log = logging.getLogger(__name__)
 
-Status = Literal["ok", "no_person", "unreadable", "too_small", "failed"]
+Item = TypeVar("Item")
+Prediction = TypeVar("Prediction", bound=BodyPrediction)
 
 CHUNK = 64
 """People whom the network looks at, and whose bodies are posed, at a time."""
-POOR_REPROJECTION = 6.0
-"""[% of the person's diagonal]. Worse fits are named in the warnings."""
-POOR_OVERLAP = 0.5
-
-FLAG_WORDS = {
-    "truncated": "the picture's border cuts the person off",
-    "small": "the person is small in the picture",
-    "overlap": "another person hides or touches this one",
-    "mask_unreliable": "the mask misses parts of the person",
-    "low_agreement": "two detectors disagree where the person is",
-}
 
 
 @dataclass(frozen=True)
-class PersonPrediction:
-    """The body of one person. Its tensors have no batch axis and are on the CPU."""
+class FirstLook:
+    """What a picture says of the shape of the one person whom all pictures show."""
 
-    index: int
-    """Place among the picture's people; 0 is the main one."""
-    evidence: Person
-    """What the front end saw."""
-    box: Box
-    """The square that the regressor looked at."""
-    prediction: BodyPrediction
-    """Parameters, and the camera over the box."""
-    camera: PictureCamera
-    """The same camera over the whole picture; overlays use it."""
-    perspective: PerspectiveCamera
-    """The nearest pinhole camera, of an assumed focal length."""
-    body: PosedBody
-    """The most probable body, in the world: y up, facing +z if it faces the camera [m]."""
-    keypoints: Float[Tensor, "17 2"]
-    """COCO-17 of that body, in the picture [px]."""
-    fit: Fit
-    warnings: tuple[str, ...]
-    """Reasons to look twice; empty if there are none."""
-
-
-@dataclass(frozen=True)
-class ImagePrediction:
-    """What became of one picture."""
-
-    path: str | None
-    """None if the picture did not come from a file."""
-    width: int
-    """Of the upright picture [px]; 0 if it could not be read."""
-    height: int
-    status: Status
-    """ok as soon as there is one body."""
-    message: str = ""
-    """Why there is no body, or why there are fewer than people."""
-    people: tuple[PersonPrediction, ...] = ()
-    """The main person first."""
+    failed: bool
+    """Whether something went wrong that may go better another time."""
+    shape: ShapeGaussian | None
+    """On the CPU; None if that person was not found."""
 
 
 class Predictor:
@@ -99,20 +58,41 @@ class Predictor:
         person: Literal["all", "main"] | int = "all",
         flip: bool = True,
         diagonal_view: float = DIAGONAL_VIEW,
+        samples: int = 0,
+        seed: int = 0,
+        height: float | None = None,
+        gender: Gender | None = None,
+        same_person: bool = False,
     ):
-        """Args:
-        weights: A network; or the file of one; or the name of one that ships, such as "lite".
-        person: Who is predicted: all, the main person, or the one with this number, from 0.
-        flip: Whether to average with what the network says of the mirror image; twice the time.
-        diagonal_view: Angle of view of the pinhole camera over the picture's diagonal [rad].
+        """What is told by height, gender and same_person is of one person: the main one of each
+        picture, or the one chosen by number. Others are predicted as if nothing were known.
+
+        Args:
+            weights: A network; or the file of one; or the name of one that ships, such as "lite".
+            person: Who is predicted: all, the main person, or the one with this number, from 0.
+            flip: Whether to average with what the network says of the mirror image; twice the time.
+            diagonal_view: Angle of view of the pinhole camera over the picture's diagonal [rad].
+            samples: Bodies drawn from each person's distribution; 0 for the most probable only.
+            seed: Of those draws. They also follow from the name of the picture and the number of
+                the person, but not from what else is predicted.
+            height: Of the person, barefoot [m].
+            gender: Of the person.
+            same_person: Whether it is the same person in all pictures, who then has one shape.
+
+        Raises:
+            ValueError: If an option makes no sense, or none with these weights.
         """
         if isinstance(person, int) and person < 0:
             raise ValueError(f"person: wanted all, main or a number from 0, got {person}")
+        if samples < 0:
+            raise ValueError(f"--samples: wanted 0 or more, got {samples}")
+        self.told = Told(height, gender, same_person)
         if isinstance(weights, TrainedRegressor):
             self.regressor, self.weights_name = weights, "in memory"
         else:
             path = find_weights(weights)
             self.regressor, self.weights_name = load_regressor(path, device), path.stem
+        check_told(self.told, samples, self.regressor, self.weights_name)
         self.weights_sha256 = str(self.regressor.card.get("sha256", ""))
         self.front_end = front_end
         self.device = torch.device(device)
@@ -121,26 +101,50 @@ class Predictor:
         self.person = person
         self.flip = flip
         self.diagonal_view = diagonal_view
+        self.samples = samples
+        self.seed = seed
+        self.describer = Describer(
+            self.template.to(self.device), self.coco17, samples, seed, diagonal_view
+        )
 
     def __call__(self, images: Sequence[Picture]) -> list[ImagePrediction]:
         """Gives one result per picture, in the same order."""
-        return self._batch(list(images))
+        return list(self.stream(images, max(1, len(images))))
 
     def stream(self, images: Iterable[Picture], batch_size: int = 8) -> Iterator[ImagePrediction]:
-        """Gives one result per picture in the same order, holding one batch in memory at a time."""
-        if batch_size < 1:
-            raise ValueError(f"batch size: wanted at least 1, got {batch_size}")
-        images = iter(images)
-        while batch := list(itertools.islice(images, batch_size)):
-            yield from self._batch(batch)
+        """Gives one result per picture in the same order, holding one batch in memory at a time.
 
-    def _batch(self, pictures: list[Picture]) -> list[ImagePrediction]:
+        With `same_person` it goes through all pictures twice, the first time for the shape.
+        """
+        shape = None
+        if self.told.same_person:
+            images = list(images)
+            shape = fuse_shapes(look.shape for look in self.first_looks(images, batch_size))
+        yield from self.stream_given(images, shape, batch_size)
+
+    def stream_given(
+        self, images: Iterable[Picture], shape: ShapeGaussian | None, batch_size: int = 8
+    ) -> Iterator[ImagePrediction]:
+        """Does the same for pictures of a person whose shape is known.
+
+        Args:
+            shape: Without batch axes: `fuse_shapes` of what `first_looks` gave. None if nothing is.
+        """
+        for batch in _batches(images, batch_size):
+            yield from self._batch(batch, shape)
+
+    def first_looks(self, images: Iterable[Picture], batch_size: int = 8) -> Iterator[FirstLook]:
+        """Gives for each picture what it says of the shape of the person who is in all of them."""
+        for batch in _batches(images, batch_size):
+            yield from self._first_looks(batch)
+
+    def _batch(self, pictures: list[Picture], shape: ShapeGaussian | None) -> list[ImagePrediction]:
         """Predicts pictures together; if that fails, one by one, so that only the cause is lost."""
         try:
-            return self._predict(pictures)
+            return self._predict(pictures, shape)
         except Exception as error:  # whatever it is, it must not cost the other pictures
             if len(pictures) > 1:
-                return [self._batch([picture])[0] for picture in pictures]
+                return [self._batch([picture], shape)[0] for picture in pictures]
             log.debug("a picture could not be predicted", exc_info=error)
             path = None if isinstance(pictures[0], Tensor) else str(pictures[0])
             message = (
@@ -149,76 +153,99 @@ class Predictor:
             return [ImagePrediction(path, 0, 0, "failed", message)]
 
     @torch.no_grad()
-    def _predict(self, pictures: list[Picture]) -> list[ImagePrediction]:
-        seen = self.front_end(pictures, self._most())
-        chosen = [
-            (picture, index)
-            for picture, result in enumerate(seen)
-            for index in range(len(result.people))
-            if not isinstance(self.person, int) or index == self.person
-        ]
-        people = [seen[picture].people[index] for picture, index in chosen]
-        looked = [make_proxy(person.observation(), self.regressor.proxy) for person in people]
-        answers = self._look(looked)
-        bodies: dict[int, list[PersonPrediction | str]] = {picture: [] for picture, _ in chosen}
-        for (picture, index), person, proxy, answer in zip(
-            chosen, people, looked, answers, strict=True
-        ):
-            size = (seen[picture].height, seen[picture].width)
-            bodies[picture].append(self._person(index, person, proxy, answer, size))
-        return [self._image(result, bodies.get(n, [])) for n, result in enumerate(seen)]
+    def _predict(
+        self, pictures: list[Picture], shape: ShapeGaussian | None
+    ) -> list[ImagePrediction]:
+        seen, cases = self._see(pictures)
+        bodies: list[list[PersonPrediction | str]] = [[] for _ in seen]
+        for some in _batches(cases, CHUNK):
+            answer, troubles = self._answer(some)
+            fine = [n for n, trouble in enumerate(troubles) if not trouble]
+            people = iter(self._describe([some[n] for n in fine], _rows(answer, fine), shape))
+            for case, trouble in zip(some, troubles, strict=True):
+                bodies[case.picture].append(
+                    f"person {case.index}: wanted a body, the network gave {trouble}"
+                    if trouble
+                    else next(people)
+                )
+        return [self._image(result, found) for result, found in zip(seen, bodies, strict=True)]
 
-    def _most(self) -> int | None:
-        """How many people per picture the front end must find."""
-        if isinstance(self.person, int):
-            return self.person + 1
-        return 1 if self.person == "main" else None
+    @torch.no_grad()
+    def _first_looks(self, pictures: list[Picture]) -> list[FirstLook]:
+        """Looks at pictures together; if that fails, one by one."""
+        try:
+            _, cases = self._see(pictures)
+            shapes: list[ShapeGaussian | None] = [None] * len(pictures)
+            for some in _batches([case for case in cases if case.told], CHUNK):
+                answer, troubles = self._answer(some)
+                for n, (case, trouble) in enumerate(zip(some, troubles, strict=True)):
+                    if not trouble and isinstance(answer, FisherPrediction):
+                        shapes[case.picture] = to_device(take(answer.shape, torch.tensor(n)), "cpu")
+            return [FirstLook(failed=False, shape=shape) for shape in shapes]
+        except Exception as error:  # as above
+            if len(pictures) > 1:
+                return [self._first_looks([picture])[0] for picture in pictures]
+            log.debug("a picture could not be looked at", exc_info=error)
+            return [FirstLook(failed=True, shape=None)]
 
-    def _look(self, proxies: list[Proxy]) -> list[BodyPrediction]:
-        """Runs the network over the people of all pictures."""
-        answers: list[BodyPrediction] = []
-        for start in range(0, len(proxies), CHUNK):
-            some = proxies[start : start + CHUNK]
-            batch = concatenate([map_tensors(proxy, lambda t: t[None]) for proxy in some])
-            answer = to_device(self._answer(to_device(batch, self.device)), "cpu")
-            answers += [take(answer, torch.tensor(n)) for n in range(len(some))]
-        return answers
+    def _see(self, pictures: list[Picture]) -> tuple[list[ImageResult], list[Case]]:
+        """Finds people, and makes what the network looks at."""
+        most = None if self.person == "all" else self._told_of + 1
+        seen = self.front_end(pictures, most)
+        cases = []
+        for n, (picture, result) in enumerate(zip(pictures, seen, strict=True)):
+            found = dict(enumerate(result.people))
+            if isinstance(self.person, int):
+                found = {self.person: found[self.person]} if self.person in found else {}
+            edges = self.regressor.proxy.channel == "edges"
+            pixels = open_picture(picture) if found and edges else None
+            for index, person in found.items():
+                told = self.told if index == self._told_of else Told()
+                proxy = look_at(person, self.regressor.proxy, pixels)
+                if self.told.gender and self.regressor.network.gendered:
+                    sign = gender_sign(told.gender or "neutral")
+                    proxy = replace(proxy, gender=torch.tensor(sign))
+                cases.append(
+                    Case(
+                        picture=n,
+                        name="" if isinstance(picture, Tensor) else Path(picture).name,
+                        size=(result.height, result.width),
+                        index=index,
+                        person=person,
+                        proxy=proxy,
+                        told=told,
+                    )
+                )
+        return seen, cases
 
-    def _answer(self, batch: Proxy) -> BodyPrediction:
+    @property
+    def _told_of(self) -> int:
+        """Number of the person of whom something is told."""
+        return self.person if isinstance(self.person, int) else 0
+
+    def _answer(self, cases: Sequence[Case]) -> tuple[BodyPrediction, list[str]]:
+        """Runs the network; says for each person what is wrong with its numbers, if anything."""
+        batch = concatenate([map_tensors(case.proxy, lambda t: t[None]) for case in cases])
+        batch = to_device(batch, self.device)
         regressor = self.regressor
-        return regressor.predict(batch) if self.flip else regressor.network.predict(batch)
+        answer = regressor.predict(batch) if self.flip else regressor.network.predict(batch)
+        return answer, _troubles(answer)
 
-    def _person(
-        self,
-        index: int,
-        person: Person,
-        proxy: Proxy,
-        answer: BodyPrediction,
-        size: tuple[int, int],
-    ) -> PersonPrediction | str:
-        """Places a body in the picture; gives a message if the network's numbers are no body."""
-        mode = answer.mode()
-        if trouble := _trouble(mode, answer.camera):
-            return f"person {index}: wanted a body, the network gave {trouble}"
-        body = mode.posed(self.template)
-        camera = PictureCamera.of(answer.camera, proxy.box)
-        observation = person.observation()
-        keypoints = camera.project(regress(self.coco17, body.vertices))[:, :2]
-        fit = measure_fit(
-            observation, proxy.box, camera, body.vertices, self.template.faces, keypoints
-        )
-        return PersonPrediction(
-            index=index,
-            evidence=person,
-            box=proxy.box,
-            prediction=answer,
-            camera=camera,
-            perspective=to_perspective(camera, body.joints, size, self.diagonal_view),
-            body=body,
-            keypoints=keypoints,
-            fit=fit,
-            warnings=_warnings(person, observation, fit),
-        )
+    def _describe(
+        self, cases: Sequence[Case], answer: BodyPrediction, shape: ShapeGaussian | None
+    ) -> list[PersonPrediction]:
+        """Conditions predictions on what is told, and describes them."""
+        if not cases:
+            return []
+        doubts = [""] * len(cases)
+        told = [n for n, case in enumerate(cases) if case.told]
+        if told and isinstance(answer, FisherPrediction):
+            others = [n for n in range(len(cases)) if n not in told]
+            known, found = tell(_rows(answer, told), self.describer.template, self.told, shape)
+            order = torch.tensor([*told, *others]).argsort()
+            answer = take(concatenate([known, _rows(answer, others)]), order.to(self.device))
+            doubts = [dict(zip(told, found, strict=True)).get(n, "") for n in range(len(cases))]
+        return self.describer(cases, answer, doubts)
 
     def _image(
         self, seen: ImageResult, bodies: Sequence[PersonPrediction | str]
@@ -242,24 +269,31 @@ def load_predictor(weights: Path | str = "lite", device: torch.device | str = "c
     return Predictor(weights, load_embedded(device=device), device)
 
 
-def _trouble(mode: BodyParameters, camera: WeakPerspectiveCamera) -> str:
+def _troubles(answer: BodyPrediction) -> list[str]:
     """Says what is wrong with a network's numbers; nothing if they are a body."""
-    numbers = [mode.shape, mode.rotations, camera.scale, camera.shift]
-    if not all(torch.isfinite(number).all() for number in numbers):
-        return "numbers that are not finite"
-    if camera.scale <= 0:
-        return f"a camera of scale {float(camera.scale):.3g}, wanted more than 0"
-    return ""
+    fine = torch.ones_like(answer.camera.scale, dtype=torch.bool)
+
+    def check(tensor: Tensor) -> Tensor:
+        fine.logical_and_(torch.isfinite(tensor).reshape(len(fine), -1).all(1))
+        return tensor
+
+    map_tensors(answer, check)
+    return [
+        "numbers that are not finite"
+        if not is_fine
+        else ("" if scale > 0 else f"a camera of scale {scale:.3g}, wanted more than 0")
+        for is_fine, scale in zip(fine.tolist(), answer.camera.scale.tolist(), strict=True)
+    ]
 
 
-def _warnings(person: Person, observation: Observation, fit: Fit) -> tuple[str, ...]:
-    found = [FLAG_WORDS[flag] for flag in sorted(person.flags)]
-    if fit.confident == 0:
-        found.append("no key point is seen surely")
-    if not (observation.mask > 0.5).any():
-        found.append("there is no mask")
-    elif fit.silhouette_iou < POOR_OVERLAP:
-        found.append(f"the body covers the mask badly ({fit.silhouette_iou:.2f})")
-    if fit.reprojection > POOR_REPROJECTION:
-        found.append(f"key points are {fit.reprojection:.0f} % of the diagonal off")
-    return tuple(found)
+def _rows(answer: Prediction, rows: Sequence[int]) -> Prediction:
+    """Takes some people of a batch."""
+    return take(answer, torch.tensor(rows, dtype=torch.long, device=answer.camera.scale.device))
+
+
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    if size < 1:
+        raise ValueError(f"batch size: wanted at least 1, got {size}")
+    items = iter(items)
+    while batch := list(itertools.islice(items, size)):
+        yield batch

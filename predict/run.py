@@ -25,8 +25,9 @@ from plausibody.predict.export import (
 )
 from plausibody.predict.naming import folder_names
 from plausibody.predict.photo import PhotoError, find_photos, read_photo
-from plausibody.predict.predictor import ImagePrediction, PersonPrediction, Predictor
+from plausibody.predict.predictor import Predictor
 from plausibody.predict.report import Report, cards_of_run, write_report
+from plausibody.predict.result import ImagePrediction, PersonPrediction
 
 SCHEMA = 1
 """Version of `summary.json` and `result.json`."""

@@ -21,7 +21,7 @@ from plausibody.doctor import asymmetric_pose
 from plausibody.models.body import BodyTemplate
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import ProxySettings, make_proxy
-from plausibody.models.regressor import Regressor
+from plausibody.models.regressor import PointRegressor
 from plausibody.models.rotations import axis_rotation, rotmat_to_rot6d
 from plausibody.models.templates import load_template
 from plausibody.models.weights import TrainedRegressor
@@ -133,11 +133,11 @@ def smpl_arrays() -> dict[str, np.ndarray]:
     }
 
 
-class OneAnswer(Regressor):
+class OneAnswer(PointRegressor):
     """Says the same of every proxy."""
 
     def __init__(self, answer: Tensor):
-        super().__init__(torch.eye(3).repeat(24, 1, 1), 10)
+        super().__init__(torch.eye(3).repeat(24, 1, 1), 10, "silhouette")
         self.answer = answer
 
     def forward(self, silhouette: Tensor, keypoints: Tensor) -> Tensor:

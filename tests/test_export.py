@@ -28,8 +28,8 @@ from plausibody.predict.export import (
     person_arrays,
 )
 from plausibody.predict.naming import folder_names
-from plausibody.predict.predictor import PersonPrediction
 from plausibody.predict.report import Card, Curve, Report, Table, render_report
+from plausibody.predict.result import PersonPrediction
 from plausibody.predict.run import LOG, SAVE, Progress, RunOptions, predict_folder
 
 

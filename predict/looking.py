@@ -1,0 +1,61 @@
+"""What a regressor looks at: the proxy of a person whom a front end has found in a picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from plausibody.models.proxy import Box, Observation, Proxy, ProxySettings, make_proxy
+from plausibody.predict.front_end import Person, Picture
+from plausibody.predict.photo import read_photo
+
+
+def look_at(
+    person: Person, settings: ProxySettings, picture: UInt8[Tensor, "H W 3"] | None = None
+) -> Proxy:
+    """Makes the proxy of a person.
+
+    Where edges are read, only the part of the picture under the person's box becomes floats: of a
+    large photo, a fraction, and the same edges.
+
+    Args:
+        picture: In which the person is; needed if the settings want edges.
+    """
+    seen = person.observation()
+    if settings.channel != "edges":
+        return make_proxy(seen, settings)
+    if picture is None:
+        raise ValueError("picture: wanted one, as the regressor reads edges, got none")
+    proxy = make_proxy(seen, replace(settings, channel="silhouette"))
+    left, top, right, bottom = _window(proxy.box, settings.size, picture.shape[0], picture.shape[1])
+    offset = proxy.box.centre.new_tensor([left, top])
+    part = Observation(
+        keypoints=seen.keypoints - torch.cat([offset, offset.new_zeros(1)]),
+        mask=seen.mask[top:bottom, left:right],
+        picture=picture[top:bottom, left:right].permute(2, 0, 1).float() / 255,
+    )
+    box = Box(centre=proxy.box.centre - offset, side=proxy.box.side)
+    return replace(proxy, edges=make_proxy(part, settings, box).edges)
+
+
+def open_picture(picture: Picture) -> UInt8[Tensor, "H W 3"]:
+    """Reads a picture unless it is one already."""
+    return picture if isinstance(picture, Tensor) else read_photo(Path(picture))
+
+
+def _window(box: Box, size: int, height: int, width: int) -> tuple[int, int, int, int]:
+    """Gives left, top, right, bottom of the pixels that resampling a box touches [px]."""
+    side = float(box.side)
+    margin = 2 * max(1.0, side / size) + 1  # the resampling filter reaches one step out
+    edges = []
+    for centre, length in zip(box.centre.tolist(), (width, height), strict=True):
+        low = min(max(math.floor(centre - side / 2 - margin), 0), length - 1)
+        high = max(min(math.ceil(centre + side / 2 + margin), length), low + 1)
+        edges.append((low, high))
+    (left, right), (top, bottom) = edges
+    return left, top, right, bottom
