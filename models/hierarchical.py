@@ -124,7 +124,7 @@ class AncestralHead(nn.ModuleList):
         return torch.cat([left.flatten(-2), values, mode.flatten(-2)], -1)
 
     def _grouped(self, lore: Float[Tensor, "batch J A told"]) -> list[Tensor]:
-        """Orders what is told as the released weights expect: by kind, then by ancestor."""
+        """Orders what is told: of the released weights by kind, then by ancestor."""
         kinds = (9, 3, 9) if self.conditioning == PUBLISHED else (10,)
         return [part.flatten(-2) for part in lore.split(kinds, -1)]
 
@@ -199,7 +199,7 @@ class HierarchicalRegressor(Regressor):
         self, features: Float[Tensor, "batch C"], gender: Float[Tensor, " batch"] | None
     ) -> Float[Tensor, "batch parameters"]:
         if self.gendered:
-            told = features.new_zeros(len(features)) if gender is None else gender
+            told = features.new_zeros(len(features)) if gender is None else gender.to(features)
             features = features + self.fc_gender(torch.stack([told, told.abs()], -1))
         hidden = functional.elu(self.fc1(features))
         shape = self.fc_shape(hidden)

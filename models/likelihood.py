@@ -120,12 +120,12 @@ class HierprobWeights:
 
     first: StageWeights = field(
         default_factory=lambda: StageWeights(
-            pose=80, shape=50, keypoints=5000, root=5000, vertices=0, joints=0
+            pose=80.0, shape=50.0, keypoints=5e3, root=5e3, vertices=0.0, joints=0.0
         )
     )
     second: StageWeights = field(
         default_factory=lambda: StageWeights(
-            pose=10, shape=80, keypoints=30000, root=5000, vertices=5000, joints=5000
+            pose=10.0, shape=80.0, keypoints=3e4, root=5e3, vertices=5e3, joints=5e3
         )
     )
     samples: int = 8

@@ -123,7 +123,7 @@ class LiteLoss(nn.Module):
         self.weights = weights or LiteWeights()
 
     def forward(
-        self, prediction: BodyPrediction, target: Target, moment: Moment
+        self, prediction: BodyPrediction, target: Target, moment: Moment | None = None
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         mode, truth, weights = prediction.mode(), target.parameters, self.weights
         placed = self.markers(mode)
@@ -201,7 +201,7 @@ class StrapsLoss(nn.Module):
         )
 
     def forward(
-        self, prediction: BodyPrediction, target: Target, moment: Moment
+        self, prediction: BodyPrediction, target: Target, moment: Moment | None = None
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         mode, truth = prediction.mode(), target.parameters
         points = self.markers(mode)

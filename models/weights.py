@@ -17,6 +17,13 @@ from plausibody.models.proxy import Proxy, ProxySettings
 from plausibody.models.regressor import Regressor, RegressorSettings
 from plausibody.models.skeleton import SMPL24, SMPL24_PARENTS
 
+PUBLISHED = (".tar", ".pt", ".pth")
+"""Suffixes of published checkpoints; ours are `.safetensors`."""
+
+
+BACKBONE = "image_encoder"
+"""Where every network has its encoder."""
+
 
 @dataclass(frozen=True)
 class TrainedRegressor:
@@ -47,11 +54,14 @@ def find_weights(weights: Path | str) -> Path:
     """Finds weights by their file, by the folder of the run that made them, or by a name.
 
     Args:
-        weights: A name is that of weights that ship, such as "lite".
+        weights: A name is that of weights that ship, such as "lite"; or of a published checkpoint
+            in the search order, such as "LASOR.tar".
     """
     path = Path(weights)
     if (path / "weights.safetensors").is_file():
         return path / "weights.safetensors"
+    if path.suffix in PUBLISHED and not path.exists():
+        return find_asset(path.as_posix())
     if path.suffix or path.is_file():
         return path
     return find_asset(f"weights/{weights}.safetensors")
@@ -60,10 +70,16 @@ def find_weights(weights: Path | str) -> Path:
 def load_regressor(path: Path, device: torch.device | str = "cpu") -> TrainedRegressor:
     """Builds a network from its card and fills in its weights.
 
+    Published checkpoints of STRAPS, LASOR and HierProb3D go to `models.official.load_official`.
+
     Raises:
         FileNotFoundError: If the weights or the card are missing.
         CheckpointError: If they are damaged, or not of a network of ours.
     """
+    if path.suffix in PUBLISHED:
+        from plausibody.models.official import load_official  # it makes what is defined here
+
+        return load_official(path, device)
     tensors, card = load_weights(path)
     try:
         config = card["config"]
@@ -83,4 +99,37 @@ def load_regressor(path: Path, device: torch.device | str = "cpu") -> TrainedReg
         proxy=proxy,
         gender=config.get("gender", "neutral"),
         card=card,
+    )
+
+
+def load_backbone(network: Regressor, weights: Path | str) -> None:
+    """Fills in the image encoder of other weights, whatever their head.
+
+    Args:
+        weights: As `find_weights` takes them.
+
+    Raises:
+        CheckpointError: If their image encoder is of another kind or size.
+    """
+    path = find_weights(weights)
+    tensors, _ = load_weights(path)
+    wanted = network.get_submodule(BACKBONE).state_dict()
+    came = {
+        name.removeprefix(f"{BACKBONE}."): value
+        for name, value in tensors.items()
+        if name.startswith(f"{BACKBONE}.")
+    }
+    odd = sorted(
+        name
+        for name in wanted.keys() | came.keys()
+        if name not in wanted or name not in came or wanted[name].shape != came[name].shape
+    )
+    if odd:
+        raise CheckpointError(
+            f"{path}: wanted an image encoder of {len(wanted)} tensors like the network's, got one "
+            f"that differs in {len(odd)} of them, such as {', '.join(odd[:3])}; do: give both the "
+            "same regressor.encoder, its sizes, and proxy.size"
+        )
+    network.get_submodule(BACKBONE).load_state_dict(
+        {name: value.to(wanted[name].dtype) for name, value in came.items()}
     )

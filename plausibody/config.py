@@ -61,6 +61,8 @@ class TrainSettings:
     """Steps between scalars."""
     second_stage: int = 0
     """First step of the second stage, in which distributions learn from their samples too."""
+    init_backbone: str = ""
+    """Weights, by file or name, whose image encoder the training starts from."""
     seed: int = 0
     """Of the network's start; the stream has its own seed."""
     threads: int = 0

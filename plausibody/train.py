@@ -34,6 +34,7 @@ from plausibody.models.networks import build_regressor
 from plausibody.models.records import to_device
 from plausibody.models.regressor import Regressor
 from plausibody.models.rotations import mean_rotation, rotvec_to_rotmat
+from plausibody.models.weights import load_backbone
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.stores import SynthAssets
@@ -65,7 +66,10 @@ def build_model(config: RunConfig, assets: SynthAssets) -> Regressor:
     with torch.random.fork_rng(devices=[]):  # layers draw their start from the global generator
         torch.manual_seed(config.train.seed)
         parents = assets.template.parents
-        return build_regressor(config.method, config.regressor, config.proxy, mean, parents)
+        network = build_regressor(config.method, config.regressor, config.proxy, mean, parents)
+    if config.train.init_backbone:
+        load_backbone(network, config.train.init_backbone)
+    return network
 
 
 Criterion = LiteLoss | StrapsLoss | LikelihoodLoss | HierprobLoss
@@ -153,6 +157,7 @@ class Trainer:
             supervised=assets.supervised.to(self.device),
         )
         self.criterion = build_criterion(config, placed).to(self.device)
+        self.parents = list(assets.template.parents)
         optimiser = build_optimiser([model, self.criterion], settings)
         self.model, self.optimiser = self.fabric.setup(model, optimiser)
         self.step = 0
@@ -328,4 +333,5 @@ def export(trainer: Trainer, path: Path, card: dict[str, Any]) -> None:
         for name, value in trainer.best.state_dict().items()
     }
     samples = trainer.step * trainer.config.train.batch_size
-    save_weights(path, tensors, {**card, "steps": trainer.step, "samples": samples})
+    done = {"parents": trainer.parents, "steps": trainer.step, "samples": samples}
+    save_weights(path, tensors, {**card, **done})

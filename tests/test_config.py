@@ -120,7 +120,9 @@ def test_settings_are_pairs() -> None:
 
 
 def test_unknown_presets_are_refused() -> None:
-    with pytest.raises(ValueError, match="one of lite, lite-demo, straps, got 'big'"):
+    with pytest.raises(
+        ValueError, match="one of lite, lite-demo, straps, hierprob, hierprob-lite, got 'big'"
+    ):
         preset("big")
 
 

@@ -34,9 +34,10 @@ from plausibody.evaluate.run import (
 )
 from plausibody.evaluate.table import comparison_table, result_table
 from plausibody.models.camera import WeakPerspectiveCamera, fit_weak_perspective
+from plausibody.models.networks import build_regressor
 from plausibody.models.prediction import PointPrediction
 from plausibody.models.proxy import Proxy, ProxySettings
-from plausibody.models.regressor import RegressorSettings, build_regressor
+from plausibody.models.regressor import RegressorSettings
 from plausibody.models.rotations import axis_rotation
 from plausibody.models.weights import TrainedRegressor
 from plausibody.synth.poses import PoseBank

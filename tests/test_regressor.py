@@ -9,18 +9,20 @@ import torch
 from torch import Tensor
 
 from plausibody.models.encoder import LiteEncoder, ResNet
+from plausibody.models.networks import build_regressor
 from plausibody.models.proxy import Box, Proxy, ProxySettings
 from plausibody.models.regressor import (
     INITIAL_CAMERA,
     LiteRegressor,
+    PointRegressor,
     Regressor,
     RegressorSettings,
     StrapsRegressor,
-    build_regressor,
 )
 from plausibody.models.rotations import rotvec_to_rotmat
 
 SMALL = RegressorSettings(features=32, width=8, blocks=1)
+RESNET = RegressorSettings(encoder="resnet")
 PROXY = ProxySettings(size=32)
 
 
@@ -38,23 +40,27 @@ def inputs(count: int = 3, size: int = 32) -> Proxy:
 
 
 @pytest.fixture(scope="module", params=["lite", "straps"])
-def network(request: pytest.FixtureRequest) -> Regressor:
+def network(request: pytest.FixtureRequest) -> PointRegressor:
     torch.manual_seed(0)
-    return build_regressor(request.param, SMALL, PROXY, mean_pose())
+    made = build_regressor(request.param, SMALL, PROXY, mean_pose())
+    assert isinstance(made, PointRegressor)
+    return made
+
+
+def straps(settings: RegressorSettings) -> StrapsRegressor:
+    made = build_regressor("straps", settings, ProxySettings(), mean_pose())
+    assert isinstance(made, StrapsRegressor)
+    return made
 
 
 def test_straps_has_the_published_number_of_parameters() -> None:
-    network = StrapsRegressor(RegressorSettings(), ProxySettings(), mean_pose())
-    assert sum(parameter.numel() for parameter in network.parameters()) == 11_909_789
+    assert sum(parameter.numel() for parameter in straps(RESNET).parameters()) == 11_909_789
+    lasor = straps(dataclasses.replace(RESNET, depth=50))
+    assert sum(parameter.numel() for parameter in lasor.parameters()) == 27_024_541
 
 
 def test_straps_has_the_published_names_and_shapes() -> None:
-    found = {
-        name: tuple(value.shape)
-        for name, value in StrapsRegressor(RegressorSettings(), ProxySettings(), mean_pose())
-        .state_dict()
-        .items()
-    }
+    found = {name: tuple(value.shape) for name, value in straps(RESNET).state_dict().items()}
     assert found["image_encoder.conv1.weight"] == (64, 18, 7, 7)
     head = {name.removeprefix("ief_module."): s for name, s in found.items() if "ief_" in name}
     assert head == {
@@ -111,7 +117,7 @@ def test_half_precision_inside_gives_full_precision_outside(network: Regressor) 
     assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
 
 
-def test_the_vector_is_camera_then_pose_then_shape(network: Regressor) -> None:
+def test_the_vector_is_camera_then_pose_then_shape(network: PointRegressor) -> None:
     vector = network.initial[None].clone()
     vector[0, -1] = 5.0
     start = network.read(vector)
@@ -123,7 +129,8 @@ def test_the_vector_is_camera_then_pose_then_shape(network: Regressor) -> None:
 
 def test_training_starts_near_the_mean_body() -> None:
     torch.manual_seed(0)
-    network = LiteRegressor(SMALL, PROXY, mean_pose()).eval()
+    network = build_regressor("lite", SMALL, PROXY, mean_pose()).eval()
+    assert isinstance(network, LiteRegressor)
     proxy = inputs()
     with torch.no_grad():
         vector = network(proxy.silhouette, proxy.keypoints)
@@ -152,7 +159,9 @@ def test_unseen_key_points_differ_from_seen_ones_at_the_centre() -> None:
 def test_settings_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="multiple of 16, got 40"):
         LiteEncoder(size=40)
-    with pytest.raises(ValueError, match="straps or lite, got 'hmr'"):
+    with pytest.raises(ValueError, match="lite, straps, hierprob, got 'hmr'"):
         build_regressor("hmr", SMALL, PROXY, mean_pose())
-    deeper = dataclasses.replace(SMALL, depth=50)
-    assert StrapsRegressor(deeper, ProxySettings(), mean_pose()).ief_module.fc2.in_features == 1024
+    with pytest.raises(ValueError, match="wanted the method hierprob, got lite"):
+        build_regressor("lite", dataclasses.replace(SMALL, gendered=True), PROXY, mean_pose())
+    with pytest.raises(ValueError, match="wanted lite or resnet, got 'vit'"):
+        dataclasses.replace(SMALL, encoder="vit")
