@@ -6,6 +6,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from plausibody.evaluate import calibration_result
+from plausibody.evaluate.calibration_result import CalibrationResult
 from plausibody.evaluate.result import Result, all_rows, protocol_lines, subset_rows, title
 
 TEXTUAL = {"metric", "points", "alignment", "unit", "people"}
@@ -19,6 +21,18 @@ def result_table(result: Result) -> RenderableType:
     lines = [Text(line, style=style if line == result.note else "dim")
              for line in protocol_lines(result)]  # fmt: skip
     return Group(everyone, subsets, *lines)
+
+
+def calibration_table(result: CalibrationResult) -> RenderableType:
+    """Lays out coverage and widths, then what knowing more gives, subsets and shifts."""
+    tables = {
+        "coverage of intervals [%], nothing known": calibration_result.coverage_rows(result),
+        "what is known": calibration_result.condition_rows(result),
+        "coverage by subset [%]": calibration_result.subset_rows(result),
+        "coverage of people drawn otherwise [%]": calibration_result.shift_rows(result),
+    }
+    lines = [Text(line, style="dim") for line in calibration_result.notes(result)]
+    return Group(*(_table(name, *table) for name, table in tables.items()), *lines)
 
 
 def comparison_table(first: Result, second: Result) -> RenderableType:

@@ -65,6 +65,8 @@ class TrainSettings:
     """Weights, by file or name, whose image encoder the training starts from."""
     seed: int = 0
     """Of the network's start; the stream has its own seed."""
+    calibrated: int = 4096
+    """People to whom the intervals of distributions are calibrated at the end; 0 for none."""
     threads: int = 0
     """Of torch on a CPU; 0 for as many as there are cores, less one for the synthesis."""
 

@@ -4,7 +4,8 @@ RUN/config.json          the configuration
 RUN/checkpoints/step_N/  the newest checkpoints
 RUN/curves.jsonl         one line per log step: loss parts, rate
 RUN/tensorboard/         the same for TensorBoard, with pictures
-RUN/weights.safetensors  the weights to use, with their card weights.json
+RUN/weights.safetensors  the weights to use, with their card weights.json, and of distributions
+                         weights.calibration.json
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from plausibody.synth.stores import SynthAssets, load_assets
 from plausibody.train import Progress, Trainer, export, fit, start_record
 
 _PARTS = {"config.json", "checkpoints", "curves.jsonl", "tensorboard", "weights.safetensors",
-          "weights.json"}  # fmt: skip
+          "weights.json", "weights.calibration.json"}  # fmt: skip
 
 PICTURED = 16
 """Synthetic people whose predictions are drawn as training goes on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from rich.console import Console
@@ -35,9 +35,15 @@ from plausibody.commands.terminal import (
 @click.option("--person", default="all", help="all, main, or a number from 0.  [default: all]")
 @click.option("--fov", type=float, help="Angle of view of the photo's diagonal [degrees].")
 @click.option(
+    "--samples", type=int, default=0, help="Bodies drawn from the distribution of each person."
+)
+@click.option("--height-cm", type=float, help="Height of the main person, barefoot.")
+@click.option("--gender", type=click.Choice(["female", "male"]), help="Of the main person.")
+@click.option("--same-person", is_flag=True, help="All photos show the same main person.")
+@click.option(
     "--save",
     default="overlay,mesh,params",
-    help="Some of overlay,mesh,params,proxies,report.  [default: overlay,mesh,params]",
+    help="Some of overlay,mesh,params,samples,proxies,report.  [default: overlay,mesh,params]",
 )
 @click.option("--mesh-format", type=click.Choice(["glb", "obj", "ply"]), default="glb")
 @click.option("--batch-size", type=int, default=8, help="Photos opened at a time.")
@@ -51,6 +57,10 @@ def predict_command(
     front_end: str,
     person: str,
     fov: float | None,
+    samples: int,
+    height_cm: float | None,
+    gender: Literal["female", "male"] | None,
+    same_person: bool,
     save: str,
     mesh_format: str,
     batch_size: int,
@@ -60,7 +70,6 @@ def predict_command(
 ) -> None:
     """Turn photos (files and folders) into bodies."""
     with helpful_errors():
-        from plausibody.models.weights import find_weights, load_regressor
         from plausibody.predict.embedded import load_embedded
         from plausibody.predict.placement import DIAGONAL_VIEW
         from plausibody.predict.predictor import Predictor
@@ -76,13 +85,19 @@ def predict_command(
                 raise ValueError(f"--fov: wanted degrees above 0 and below 180, got {fov:g}")
         prepare_cpu(0)
         place = pick_device(device)
-        predictor = Predictor(
-            load_regressor(find_weights(weights), place),
-            load_embedded(device=place),
-            place,
-            person=chosen,
-            diagonal_view=DIAGONAL_VIEW if fov is None else math.radians(fov),
-        )
+        eyes = load_embedded(device=place)
+        with usage_errors():
+            predictor = Predictor(
+                weights,
+                eyes,
+                place,
+                person=chosen,
+                diagonal_view=DIAGONAL_VIEW if fov is None else math.radians(fov),
+                samples=samples,
+                height=None if height_cm is None else height_cm / 100,
+                gender=gender,
+                same_person=same_person,
+            )
         with counting("photos", quiet) as watch:
             summary = predict_folder(
                 paths, out, predictor, options, lambda now: watch(now.done, now.total)
@@ -143,7 +158,7 @@ def evaluate_command(
     batch_size: int,
     quiet: bool,
 ) -> None:
-    """Measure a regressor on DATASET: open (needs no data) in this version."""
+    """Measure a regressor on DATASET: open, or calibration (of intervals); neither needs data."""
     with helpful_errors():
         from plausibody.evaluate.result import read_result
         from plausibody.evaluate.run import check_dataset, run_evaluation
@@ -152,6 +167,16 @@ def evaluate_command(
         if compare is not None:
             first, second = (read_result(path) for path in compare)
             Console().print(comparison_table(first, second))
+            return
+        if dataset == "calibration":
+            from plausibody.calibrate import measure_calibration
+            from plausibody.evaluate.table import calibration_table
+
+            prepare_cpu(0)
+            with counting("people", quiet) as watch:
+                found = measure_calibration(weights, out, pick_device(device), watch=watch)
+            if not quiet:
+                Console().print(calibration_table(found))
             return
         with usage_errors():
             check_dataset(dataset)

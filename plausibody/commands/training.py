@@ -30,13 +30,22 @@ LEAST_FOR_CARD = 1000
 
 
 @click.command("train")
-@click.option("--method", type=click.Choice(["straps", "lite"]), help="Which system to train.")
-@click.option("--preset", "preset_name", help="lite, lite-demo or straps.  [default: the method]")
+@click.option(
+    "--method", type=click.Choice(["straps", "hierprob", "lite"]), help="Which system to train."
+)
+@click.option(
+    "--preset",
+    "preset_name",
+    help="lite, lite-demo, straps, hierprob or hierprob-lite.  [default: the method]",
+)
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON file.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Overrides a setting.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @click.option("--steps", type=int, help="Same as --set train.steps=N.")
 @click.option("--seed", type=int, help="Of the network and the stream.")
+@click.option(
+    "--init-backbone", help="Weights, by file or name, whose image encoder to start from."
+)
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint in --out.")
 @click.option("--force", is_flag=True, help="Delete the run in --out first.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
@@ -50,6 +59,7 @@ def train_command(
     out: Path,
     steps: int | None,
     seed: int | None,
+    init_backbone: str | None,
     resume: bool,
     force: bool,
     device: str,
@@ -59,6 +69,7 @@ def train_command(
     """Train a regressor on synthetic people (the same as `synth-train`)."""
     with helpful_errors():
         from plausibody import config as configs
+        from plausibody.calibrate import calibrate_weights
         from plausibody.evaluate.run import quick_figures
         from plausibody.run import prepare_folder, train_run
 
@@ -75,6 +86,7 @@ def train_command(
             values |= {"train.steps": steps} if steps is not None else {}
             values |= {"train.seed": seed, "stream.seed": seed} if seed is not None else {}
             values |= {"train.precision": precision} if precision else {}
+            values |= {"train.init_backbone": init_backbone} if init_backbone else {}
             config = configs.override(config, values)
             if method and config.method != method:
                 raise ValueError(f"--method {method}, but the preset or file is of {config.method}")
@@ -90,6 +102,9 @@ def train_command(
                 teller(quiet),
                 lambda trainer: quick_figures(trainer),
             )
+        if config.method == "hierprob" and config.train.calibrated:
+            with counting("people, for the intervals", quiet) as count:
+                calibrate_weights(weights, pick_device(device), config.train.calibrated, count)
         if not quiet:
             tell(f"weights: {weights}")
 

@@ -1,0 +1,109 @@
+"""Joins weights to their calibration: fitted once, kept beside them, measured on other people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from plausibody.config import RunConfig, from_json
+from plausibody.evaluate.calibration import evaluate_calibration, fit_calibration_for
+from plausibody.evaluate.calibration_result import CalibrationResult, save_calibration_result
+from plausibody.models.calibration import (
+    Calibration,
+    CalibrationError,
+    calibration_path,
+    load_calibration,
+    save_calibration,
+)
+from plausibody.models.hierarchical import HierarchicalRegressor
+from plausibody.models.weights import TrainedRegressor, find_weights, load_regressor
+
+PEOPLE = 4096
+"""To whom a correction is fitted, and others on whom it is measured."""
+
+Watch = Callable[[int, int], None]
+"""Is told how many people are done, and of how many."""
+
+
+def calibrate_weights(
+    weights: Path | str,
+    device: str = "cpu",
+    people: int = PEOPLE,
+    watch: Watch = lambda done, total: None,
+) -> Path:
+    """Fits the correction of intervals to weights, and writes it beside them.
+
+    Args:
+        weights: File or name, of a network that predicts distributions.
+        people: Of the validation subjects.
+
+    Returns:
+        The file written.
+    """
+    path = find_weights(weights)
+    regressor = load_regressor(path, device)
+    config = _distributing(regressor, path)
+    found = fit_calibration_for(regressor, config.stream, config.sources, count=people, watch=watch)
+    save_calibration(calibration_path(path), found)
+    return calibration_path(path)
+
+
+def measure_calibration(
+    weights: Path | str,
+    out: Path | None = None,
+    device: str = "cpu",
+    people: int = PEOPLE,
+    watch: Watch = lambda done, total: None,
+) -> CalibrationResult:
+    """Measures intervals on people whom neither the training nor the correction has seen.
+
+    Weights without a correction get one, beside them.
+
+    Args:
+        weights: File or name, of a network that predicts distributions.
+        out: Folder for calibration.json, calibration.md and calibration.png; none for nothing.
+        people: Of the validation subjects, and of the test subjects.
+    """
+    path = find_weights(weights)
+    regressor = load_regressor(path, device)
+    config = _distributing(regressor, path)
+    before = _own_calibration(path, regressor)
+    result, used = evaluate_calibration(
+        regressor,
+        config.stream,
+        config.sources,
+        fit=people,
+        test=people,
+        shifted=people // 4,
+        calibration=before,
+        watch=watch,
+    )
+    if before is None:
+        save_calibration(calibration_path(path), used)
+    if out is not None:
+        save_calibration_result(result, out)
+    return result
+
+
+def _own_calibration(path: Path, regressor: TrainedRegressor) -> Calibration | None:
+    """Reads the correction beside weights; none if there is none, or that of other weights."""
+    try:
+        return load_calibration(calibration_path(path), str(regressor.card.get("sha256", "")))
+    except (FileNotFoundError, CalibrationError):
+        return None
+
+
+def _distributing(regressor: TrainedRegressor, path: Path) -> RunConfig:
+    """Gives the configuration of a training whose network predicts distributions.
+
+    Raises:
+        ValueError: If it predicts single bodies, or nothing is known of its training.
+    """
+    if not isinstance(regressor.network, HierarchicalRegressor):
+        raise ValueError(
+            f"{path.stem}: wanted weights that predict distributions, got such of the method "
+            f"{regressor.card.get('config', {}).get('method')}; do: --weights hierprob-lite"
+        )
+    if "config" not in regressor.card:
+        raise ValueError(f"{path.stem}: wanted weights whose card has their configuration")
+    return from_json(regressor.card["config"])
