@@ -53,7 +53,7 @@ def load_template(
     """
     if gender not in GENDERS:
         raise ValueError(f"gender: wanted one of {', '.join(GENDERS)}, came {gender!r}")
-    path = _locate(str(spec), gender, directories)
+    path = locate_body(str(spec), gender, directories)
     arrays = _read(path)
     _check(path, arrays)
     return BodyTemplate(
@@ -69,7 +69,12 @@ def load_template(
     )
 
 
-def _locate(spec: str, gender: str, directories: Sequence[Path] | None) -> Path:
+def locate_body(spec: str, gender: str, directories: Sequence[Path] | None = None) -> Path:
+    """Finds the file that `load_template` would read.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
     if spec == "open":
         return find_asset(f"body/open_{gender}.npz", directories)
     path = Path(spec).expanduser()
