@@ -5,19 +5,23 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from plausibody.models.body import BodyTemplate, PosedBody, regress
+from plausibody.models.body import BodyTemplate, PosedBody, Skin, pose_body, regress
+from plausibody.models.calibration import Calibration
 from plausibody.models.prediction import BodyParameters, BodyPrediction
 from plausibody.models.proxy import Observation, Proxy
-from plausibody.models.records import map_tensors, take, to_device
+from plausibody.models.records import Record, concatenate, map_tensors, take, to_device
+from plausibody.models.uncertainty import uncertainty_of_samples
 from plausibody.predict.fit import Fit, measure_fit
 from plausibody.predict.front_end import Person
 from plausibody.predict.measurements import PersonMeasurements, measure_people
 from plausibody.predict.placement import PictureCamera, to_perspective
+from plausibody.predict.ranking import photo_part, rank_samples
 from plausibody.predict.result import PersonPrediction, Samples
 from plausibody.predict.told import Told
 
@@ -65,10 +69,24 @@ class Describer:
     template: BodyTemplate
     """On the device of the predictions."""
     coco17: Float[Tensor, "17 V"]
+    """Regresses key points; on the same device."""
+    calibration: Calibration | None
+    """Of intervals; None if the weights have none."""
     samples: int
+    """How many are drawn."""
     seed: int
     diagonal_view: float
-    """[rad]."""
+    """Of the pinhole camera [rad]."""
+
+    @cached_property
+    def faces(self) -> Int[Tensor, "F 3"]:
+        """On the CPU."""
+        return self.template.faces.cpu()
+
+    @cached_property
+    def skeleton(self) -> Skin:
+        """The body without its vertices: posing it gives the joints."""
+        return self.template.subset(torch.arange(0, device=self.template.vertices.device))
 
     def __call__(
         self, cases: Sequence[Case], answer: BodyPrediction, doubts: Sequence[str]
@@ -79,37 +97,41 @@ class Describer:
             cases: One for each person of the answer.
             doubts: Warnings for each person, or empty.
         """
-        measurements = measure_people(answer, self.template)
-        bodies = to_device(answer.posed(self.template), "cpu")
+        measurements = measure_people(
+            answer, self.template, [case.told.condition for case in cases], self.calibration
+        )
+        bodies = answer.posed(self.template)
+        keypoints = regress(self.coco17, bodies.vertices).cpu()
         samples = self._samples(cases, answer)
-        answer = to_device(answer, "cpu")
-        found = []
-        for n, case in enumerate(cases):
-            one = torch.tensor(n)
-            found.append(
-                self._person(
-                    case, take(answer, one), take(bodies, one), measurements[n], samples[n],
-                    doubts[n],
-                )
-            )  # fmt: skip
-        return found
+        bodies, answer = to_device(bodies, "cpu"), to_device(answer, "cpu")
+        return [
+            self._person(
+                case, _one(answer, n), _one(bodies, n), keypoints[n], measurements[n], samples[n],
+                doubts[n],
+            )
+            for n, case in enumerate(cases)
+        ]  # fmt: skip
 
     def _person(
         self,
         case: Case,
         answer: BodyPrediction,
         body: PosedBody,
+        coco17: Float[Tensor, "17 3"],
         measurements: PersonMeasurements,
         samples: Samples | None,
         doubt: str,
     ) -> PersonPrediction:
-        """Places a body in the picture and compares it with what was seen there."""
+        """Places a body in the picture and compares it with what was seen there.
+
+        Args:
+            coco17: Key points of the body, in the world [m].
+        """
         person, box = case.person, case.proxy.box
         camera = PictureCamera.of(answer.camera, box)
         observation = person.observation()
-        keypoints = camera.project(regress(self.coco17, body.vertices))[:, :2]
-        faces = self.template.faces.cpu()
-        fit = measure_fit(observation, box, camera, body.vertices, faces, keypoints)
+        keypoints = camera.project(coco17)[:, :2]
+        fit = measure_fit(observation, box, camera, body.vertices, self.faces, keypoints)
         return PersonPrediction(
             index=case.index,
             evidence=person,
@@ -133,38 +155,52 @@ class Describer:
         found: list[Samples | None] = []
         step = max(1, BODIES // self.samples)
         for start in range(0, len(cases), step):
-            rows = range(start, min(start + step, len(cases)))
-            drawn = [
-                take(answer, slice(n, n + 1)).sample(self.samples, self._generator(cases[n]))
-                for n in rows
-            ]
-            parameters = BodyParameters(
-                shape=torch.cat([one.shape for one in drawn], 1),
-                rotations=torch.cat([one.rotations for one in drawn], 1),
-            )
-            found += self._described(parameters)
+            some = cases[start : start + step]
+            found += self._draw(some, take(answer, slice(start, start + step)))
         return found
 
-    def _described(self, parameters: BodyParameters) -> list[Samples]:
-        """Args:
-        parameters: With an axis of samples and one of people.
-        """
-        posed = parameters.posed(self.template)
-        mean = posed.vertices.mean(0)
-        spread = torch.linalg.vector_norm(posed.vertices - mean, dim=-1).mean(0).cpu()
-        parameters, joints = to_device(parameters, "cpu"), posed.joints.cpu()
+    def _draw(self, cases: Sequence[Case], answer: BodyPrediction) -> list[Samples]:
+        """Draws bodies of some people, each with a generator of their own, and ranks them."""
+        drawn = [
+            take(answer, slice(n, n + 1)).sample(self.samples, self._generator(case))
+            for n, case in enumerate(cases)
+        ]
+        proxy = concatenate([map_tensors(case.proxy, lambda t: t[None]) for case in cases])
+        side = proxy.silhouette.shape[-1]
+        inside = [photo_part(case.proxy.box, case.size, side) for case in cases]
+        ranked = rank_samples(
+            BodyParameters(
+                shape=torch.cat([one.shape for one in drawn], 1),
+                rotations=torch.cat([one.rotations for one in drawn], 1),
+            ),
+            answer.camera,
+            to_device(proxy, self.template.vertices.device),
+            self.template,
+            self.coco17,
+            inside=torch.stack(inside).to(self.template.vertices.device),
+        )
+        bodies = ranked.samples
+        spread = uncertainty_of_samples(bodies, self.template) if self.samples > 1 else None
+        joints = pose_body(self.skeleton, bodies.shape, bodies.rotations).joints.cpu()
+        bodies, scores = to_device(bodies, "cpu"), ranked.score.cpu()
         return [
             Samples(
-                parameters=map_tensors(parameters, lambda tensor: tensor[:, n]),  # noqa: B023
+                parameters=BodyParameters(bodies.shape[:, n], bodies.rotations[:, n]),
                 joints=joints[:, n],
-                vertex_uncertainty=spread[n],
+                score=scores[:, n],
+                uncertainty=None if spread is None else to_device(_one(spread, n), "cpu"),
             )
-            for n in range(len(spread))
+            for n in range(len(cases))
         ]
 
     def _generator(self, case: Case) -> torch.Generator:
         device = self.template.vertices.device
         return torch.Generator(device).manual_seed(case.seed + self.seed)
+
+
+def _one(record: Record, person: int) -> Record:
+    """Takes one person out of a batch."""
+    return take(record, torch.tensor(person))
 
 
 def _warnings(person: Person, observation: Observation, fit: Fit) -> tuple[str, ...]:

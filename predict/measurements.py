@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,17 +10,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from plausibody.models.body import BodyTemplate
+from plausibody.models.calibration import LEVELS, Calibration
 from plausibody.models.intervals import (
     QUANTITIES,
-    UNITS,
     Interval,
     measure_distribution,
     measure_table,
 )
 from plausibody.models.prediction import BodyPrediction, FisherPrediction
-
-LEVELS = (0.5, 0.8, 0.9, 0.95)
-"""Probabilities with which intervals are to hold the truth."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +31,12 @@ class PersonMeasurements:
     """Lower ends of the intervals of each of `LEVELS`; None if there is a single body."""
     high: Float[Tensor, "L Q"] | None = None
     """Upper ends."""
-    calibrated: str = ""
-    """Of which people it was verified that intervals hold the truth as often as they say, such as
-    "height told"; empty if the intervals are those of the distribution as it is."""
+    calibrated: bool = False
+    """Whether a calibration made sure that the intervals hold the truth as often as they say, of
+    people like those of the synthetic stream. If not, they are those of the distribution as it is.
+    """
+    condition: str = "plain"
+    """What was told besides the picture, see `Told.condition`."""
 
     def of(self, name: str) -> float:
         """Gives the mean of one measurement."""
@@ -53,29 +54,41 @@ class PersonMeasurements:
         return float(self.low[place]), float(self.high[place])
 
 
-def unit_of(name: str) -> tuple[str, float]:
-    """Gives the unit that people use for a measurement, and how many of it are a metre or a kg."""
-    return {"kg": ("kg", 1.0), "m": ("cm", 100.0)}[UNITS[QUANTITIES.index(name)]]
-
-
-def measure_people(prediction: BodyPrediction, template: BodyTemplate) -> list[PersonMeasurements]:
+def measure_people(
+    prediction: BodyPrediction,
+    template: BodyTemplate,
+    conditions: Sequence[str],
+    calibration: Calibration | None = None,
+) -> list[PersonMeasurements]:
     """Measures the people of a batch.
 
     Args:
         prediction: With one axis of people.
         template: Whose shape it is.
+        conditions: What was told of each of them.
+        calibration: Of the weights; it counts for those of whom was told what it was fitted for.
     """
     if not isinstance(prediction, FisherPrediction):
         table = measure_table(template, prediction.mode().shape).cpu()
         return [PersonMeasurements(mean=row) for row in table]
     found = measure_distribution(template, prediction.shape)
-    ranges: list[Interval] = [found.intervals(level) for level in LEVELS]
-    low, high = (
-        torch.stack([getattr(interval, end) for interval in ranges], 1).cpu()
-        for end in ("low", "high")
-    )
+    ranges: dict[str | None, Tensor] = {None: _ranges([found.intervals(level) for level in LEVELS])}
+    fitted = calibration.factors if calibration is not None else {}
+    if calibration is not None:
+        for name in {*conditions} & fitted.keys():
+            corrected = [calibration.intervals(found, level, name) for level in LEVELS]
+            ranges[name] = _ranges(corrected)
     mean, std = found.mean.cpu(), found.std.cpu()
-    return [
-        PersonMeasurements(mean=mean[n], std=std[n], low=low[n], high=high[n])
-        for n in range(len(mean))
-    ]
+    people = []
+    for n, condition in enumerate(conditions):
+        low, high = ranges[condition if condition in fitted else None][n]
+        people.append(
+            PersonMeasurements(mean[n], std[n], low, high, condition in fitted, condition)
+        )
+    return people
+
+
+def _ranges(levels: Sequence[Interval]) -> Float[Tensor, "people 2 L Q"]:
+    """Stacks lower and upper ends of the intervals of all levels."""
+    ends = [torch.stack([interval.low, interval.high], 1) for interval in levels]
+    return torch.stack(ends, 2).cpu()

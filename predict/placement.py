@@ -68,26 +68,45 @@ def to_perspective(
 ) -> PerspectiveCamera:
     """Finds the pinhole camera whose picture of some points is nearest to the orthographic one.
 
-    The principal point is the middle of the picture. The translation t follows by least squares
-    from u (Z + t_z) = f (X + t_x), which is linear in it. Perspective makes near limbs larger, so
-    the two pictures differ by some per cent.
+    The principal point is the middle of the picture.
 
     Args:
         points: Of the body, in the world [m]; joints will do.
         size: Height and width of the picture [px].
+    """
+    focal = points.new_tensor(focal_length(size, diagonal_view))
+    principal = points.new_tensor([size[1] / 2, size[0] / 2])
+    translation = nearest_translation(camera, points, focal, principal)
+    return PerspectiveCamera(focal=focal, principal=principal, translation=translation)
+
+
+def nearest_translation(
+    camera: PictureCamera,
+    points: Float[Tensor, "*batch N 3"],
+    focal: Float[Tensor, ""],
+    principal: Float[Tensor, " 2"],
+) -> Float[Tensor, "*batch 3"]:
+    """Moves points to where a pinhole camera sees them most nearly as an orthographic one does.
+
+    The translation t follows by least squares from u (Z + t_z) = f (X + t_x), which is linear in
+    it. Perspective makes near limbs larger, so the two pictures differ by some per cent.
+
+    Args:
+        points: In the world [m].
+        focal: [px].
+        principal: [px].
 
     Source: Kolotouros et al., SPIN, 2019, `estimate_translation`.
     """
-    focal = focal_length(size, diagonal_view)
-    principal = points.new_tensor([size[1] / 2, size[0] / 2])
     turned = world_to_camera(points).double()
-    flat = (camera.project(points)[..., :2] - principal).double() / focal
-    zero, one = torch.zeros_like(flat[:, 0]), torch.ones_like(flat[:, 0])
+    flat = (camera.project(points)[..., :2] - principal).double() / focal.double()
+    zero, one = torch.zeros_like(flat[..., 0]), torch.ones_like(flat[..., 0])
     rows = torch.cat(
-        [torch.stack([one, zero, -flat[:, 0]], -1), torch.stack([zero, one, -flat[:, 1]], -1)]
+        [
+            torch.stack([one, zero, -flat[..., 0]], -1),
+            torch.stack([zero, one, -flat[..., 1]], -1),
+        ],
+        -2,
     )
-    right = (flat * turned[:, 2:] - turned[:, :2]).T.flatten()
-    translation = torch.linalg.lstsq(rows, right[:, None]).solution[:, 0]
-    return PerspectiveCamera(
-        focal=points.new_tensor(focal), principal=principal, translation=translation.to(points)
-    )
+    right = (flat * turned[..., 2:] - turned[..., :2]).mT.flatten(-2)
+    return torch.linalg.lstsq(rows, right[..., None]).solution[..., 0].to(points)

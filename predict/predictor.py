@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor
 
+from plausibody.models.calibration import Calibration, calibration_path, load_calibration
 from plausibody.models.genders import gender_sign
 from plausibody.models.prediction import BodyPrediction, FisherPrediction
 from plausibody.models.records import concatenate, map_tensors, take, to_device
@@ -21,6 +23,7 @@ from plausibody.models.weights import TrainedRegressor, find_weights, load_regre
 from plausibody.predict.describing import Case, Describer
 from plausibody.predict.embedded import load_embedded
 from plausibody.predict.front_end import FrontEnd, ImageResult, Picture
+from plausibody.predict.gendered import GenderedBody, gendered_body
 from plausibody.predict.looking import look_at, open_picture
 from plausibody.predict.placement import DIAGONAL_VIEW
 from plausibody.predict.result import ImagePrediction, PersonPrediction, Status
@@ -63,6 +66,7 @@ class Predictor:
         height: float | None = None,
         gender: Gender | None = None,
         same_person: bool = False,
+        calibration: Calibration | None = None,
     ):
         """What is told by height, gender and same_person is of one person: the main one of each
         picture, or the one chosen by number. Others are predicted as if nothing were known.
@@ -78,6 +82,8 @@ class Predictor:
             height: Of the person, barefoot [m].
             gender: Of the person.
             same_person: Whether it is the same person in all pictures, who then has one shape.
+            calibration: Of the intervals of a network in memory. Weights from a file have theirs
+                in the file beside them, if there is one.
 
         Raises:
             ValueError: If an option makes no sense, or none with these weights.
@@ -92,20 +98,40 @@ class Predictor:
         else:
             path = find_weights(weights)
             self.regressor, self.weights_name = load_regressor(path, device), path.stem
+            calibration = calibration or _calibration_beside(path, self.regressor)
         check_told(self.told, samples, self.regressor, self.weights_name)
+        self.template = load_template(self.regressor.body, self.regressor.gender)
+        self.gendered: GenderedBody | None = None
+        """What the parameters of a person are written for whose gender is told."""
+        if gender is not None and gender != self.template.gender:
+            self.gendered = gendered_body(self.template, self.regressor.body, gender)
         self.weights_sha256 = str(self.regressor.card.get("sha256", ""))
         self.front_end = front_end
         self.device = torch.device(device)
-        self.template = load_template(self.regressor.body, self.regressor.gender)
-        self.coco17 = load_regressors(self.template).coco17
         self.person = person
         self.flip = flip
         self.diagonal_view = diagonal_view
         self.samples = samples
         self.seed = seed
+        coco17 = load_regressors(self.template).coco17
         self.describer = Describer(
-            self.template.to(self.device), self.coco17, samples, seed, diagonal_view
+            template=self.template.to(self.device),
+            coco17=coco17.to(self.device),
+            calibration=calibration,
+            samples=samples,
+            seed=seed,
+            diagonal_view=diagonal_view,
         )
+
+    @property
+    def calibration_digest(self) -> str:
+        """Tells one calibration from another; empty if there is none."""
+        calibration = self.describer.calibration
+        if calibration is None:
+            return ""
+        factors = sorted(calibration.factors.items())
+        content = b"".join(name.encode() + table.numpy().tobytes() for name, table in factors)
+        return hashlib.sha256(content).hexdigest()[:16]
 
     def __call__(self, images: Sequence[Picture]) -> list[ImagePrediction]:
         """Gives one result per picture, in the same order."""
@@ -267,6 +293,14 @@ class Predictor:
 def load_predictor(weights: Path | str = "lite", device: torch.device | str = "cpu") -> Predictor:
     """Opens the weights and the front end that ship."""
     return Predictor(weights, load_embedded(device=device), device)
+
+
+def _calibration_beside(path: Path, regressor: TrainedRegressor) -> Calibration | None:
+    """Reads the calibration of weights, if they have one; it must be theirs."""
+    beside = calibration_path(path)
+    if not beside.is_file():
+        return None
+    return load_calibration(beside, str(regressor.card.get("sha256", "")))
 
 
 def _troubles(answer: BodyPrediction) -> list[str]:

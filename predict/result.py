@@ -12,6 +12,7 @@ from plausibody.models.body import PosedBody
 from plausibody.models.camera import PerspectiveCamera
 from plausibody.models.prediction import BodyParameters, BodyPrediction
 from plausibody.models.proxy import Box
+from plausibody.models.uncertainty import VertexUncertainty
 from plausibody.predict.fit import Fit
 from plausibody.predict.front_end import Person
 from plausibody.predict.measurements import PersonMeasurements
@@ -28,9 +29,11 @@ class Samples:
     parameters: BodyParameters
     """With a leading axis of samples."""
     joints: Float[Tensor, "N J 3"]
-    """In the world, under the person's own camera [m]."""
-    vertex_uncertainty: Float[Tensor, " V"]
-    """Mean distance of each vertex from its mean place [m]."""
+    """Seen by the camera of the most probable body; in the world [m]."""
+    score: Float[Tensor, " N"]
+    """Disagreement with key points and mask, see `ranking.rank_samples`; ascending."""
+    uncertainty: VertexUncertainty | None
+    """Where they put the vertices, relative to the pelvis; None if there is only one."""
 
 
 @dataclass(frozen=True)

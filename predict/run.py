@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,28 +15,29 @@ from typing import Any
 import torch
 
 from plausibody.models.files import encode_arrays, explained, write_file
-from plausibody.predict import drawing
-from plausibody.predict.export import (
-    MESH_FORMATS,
-    Origin,
-    draft_folder,
-    encode_mesh,
-    person_arrays,
-)
+from plausibody.models.shapes import ShapeGaussian
+from plausibody.predict import common_shape, table
+from plausibody.predict.common_shape import read_lines
+from plausibody.predict.export import MESH_FORMATS, draft_folder, encode_mesh
 from plausibody.predict.naming import folder_names
-from plausibody.predict.photo import PhotoError, find_photos, read_photo
+from plausibody.predict.parameters import Origin, person_arrays
+from plausibody.predict.photo import PhotoError, file_stamp, find_photos
+from plausibody.predict.pictures import draw_pictures
 from plausibody.predict.predictor import Predictor
 from plausibody.predict.report import Report, cards_of_run, write_report
 from plausibody.predict.result import ImagePrediction, PersonPrediction
 
-SCHEMA = 1
-"""Version of `summary.json` and `result.json`."""
+SCHEMA = 2
+"""Version of `summary.json` and `result.json`; 1 had no measurements."""
 SUMMARY, RECORD, LOG = "summary.json", "result.json", ".progress.jsonl"
-SAVE = ("params", "mesh", "overlay", "proxies", "report")
-"""What can be written: parameters as npz, meshes, bodies over the photo, what the front end saw, a
-page with everything."""
-CARD_SIDE = 360
-"""[px]"""
+SAVE = ("params", "mesh", "overlay", "samples", "proxies", "report")
+"""What can be written: parameters as npz, meshes, bodies over the photo, samples (a picture, and in
+the npz), what the front end saw, a page with everything."""
+
+SHAPE_SETTINGS = (
+    "weights", "weights_sha256", "front_end", "topology", "gender", "person", "flip", "gender_told",
+)  # fmt: skip
+"""What the shape depends on that a picture says its main person has."""
 
 Record = dict[str, Any]
 
@@ -73,9 +74,10 @@ class Progress:
     """How far a run is."""
 
     done: int
-    """Photos, with those that were finished before."""
+    """Photos, with those that were finished before; each counts twice if it is looked at twice."""
     total: int
     people: int
+    """Found so far."""
 
 
 @dataclass(frozen=True)
@@ -118,14 +120,22 @@ def predict_folder(
         progress: Called after each photo.
 
     Raises:
+        ValueError: If samples are to be written and the predictor draws none.
         FileNotFoundError: If a path does not exist or a folder has no photo.
         DiskFullError: If there is no space left; what is finished stays.
     """
     options = options or RunOptions()
+    if "samples" in options.save and not predictor.samples:
+        raise ValueError("--save samples: wanted samples to write, got none; do: add --samples 25")
     photos = find_photos(paths)
     out.mkdir(parents=True, exist_ok=True)
     settings = _settings(predictor, options)
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    looked, shape = 0, None
+    if predictor.told.same_person:
+        looked = len(photos.paths)
+        shape = _common_shape(out, photos.paths, predictor, options, progress)
+        settings["common_shape"] = common_shape.digest(shape)
+    digest = _digest(settings)
     names = {str(path): path for path in photos.paths}
     before = {} if options.force else _finished(out, names, digest)
     folders = folder_names(
@@ -137,10 +147,11 @@ def predict_folder(
     write_file(log, "".join(json.dumps(record) + "\n" for record in before.values()))
 
     todo = [path for path in photos.paths if str(path) not in before]
-    stamps = {str(path): _stamp(path) for path in todo}
+    stamps = {str(path): file_stamp(path) for path in todo}
     people = sum(len(record["people"]) for record in before.values())
     with explained(log), log.open("a", encoding="utf-8") as lines:
-        for path, image in zip(todo, predictor.stream(todo, options.batch_size), strict=True):
+        stream = predictor.stream_given(todo, shape, options.batch_size)
+        for path, image in zip(todo, stream, strict=True):
             key = str(path)
             blank = {"path": key, "file": stamps[key], "settings": digest}
             record = _keep(image, blank, out / folders[key], predictor, options)
@@ -149,16 +160,18 @@ def predict_folder(
             lines.flush()
             people += len(record["people"])
             if progress:
-                progress(Progress(len(records), len(photos.paths), people))
+                progress(Progress(looked + len(records), looked + len(photos.paths), people))
 
+    inputs = [records[str(path)] for path in photos.paths]
     content = {
         "schema_version": SCHEMA,
         "versions": {"plausibody": version("plausibody"), "torch": torch.__version__},
         "settings": settings,
         "counts": dict(Counter(record["status"] for record in records.values())),
         "files_ignored": photos.ignored,
-        "inputs": [records[str(path)] for path in photos.paths],
+        "inputs": inputs,
     }
+    write_file(out / table.NAME, table.encode_table(inputs))
     write_file(out / SUMMARY, json.dumps(content, indent=1, allow_nan=False) + "\n")
     log.unlink()
     if "report" in options.save:
@@ -177,32 +190,52 @@ def _settings(predictor: Predictor, options: RunOptions) -> dict[str, Any]:
         "person": predictor.person,
         "flip": predictor.flip,
         "diagonal_view_degrees": round(math.degrees(predictor.diagonal_view), 6),
+        "samples": predictor.samples,
+        "seed": predictor.seed,
+        "height_told": predictor.told.height,
+        "gender_told": predictor.told.gender,
+        "same_person": predictor.told.same_person,
+        "calibration": predictor.calibration_digest,
         "save": sorted(options.save),
         "mesh_format": options.mesh_format,
         "vertices": options.vertices,
     }
 
 
-def _stamp(path: Path) -> list[int]:
-    """Tells a file from an altered one: size [bytes] and time of change [ns]."""
-    try:
-        state = path.stat()
-    except OSError:
-        return [0, 0]
-    return [state.st_size, state.st_mtime_ns]
+def _digest(settings: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _common_shape(
+    out: Path,
+    photos: Sequence[Path],
+    predictor: Predictor,
+    options: RunOptions,
+    progress: Callable[[Progress], None] | None,
+) -> ShapeGaussian | None:
+    """Makes the first pass over photos of one person."""
+    if options.force:
+        (out / common_shape.NAME).unlink(missing_ok=True)
+
+    def watch(done: int) -> None:
+        if progress:
+            progress(Progress(done, 2 * len(photos), 0))
+
+    network = _digest({key: _settings(predictor, options)[key] for key in SHAPE_SETTINGS})
+    return common_shape.common_shape(out, photos, predictor, network, options.batch_size, watch)
 
 
 def _finished(out: Path, wanted: dict[str, Path], digest: str) -> dict[str, Record]:
     """Reads what an earlier run of the same command has done."""
     found: dict[str, Record] = {}
-    for record in [*_summary_records(out / SUMMARY), *_log_records(out / LOG)]:
+    for record in [*_summary_records(out / SUMMARY), *read_lines(out / LOG)]:
         found[record["path"]] = record
     return {
         key: record
         for key, record in found.items()
         if key in wanted
         and record["settings"] == digest
-        and record["file"] == _stamp(wanted[key])
+        and record["file"] == file_stamp(wanted[key])
         and record["status"] != "failed"
         and (not record["folder"] or (out / record["folder"] / RECORD).is_file())
     }
@@ -222,16 +255,6 @@ def _summary_records(path: Path) -> list[Record]:
         return []
     inputs: list[Record] = content.get("inputs", [])
     return inputs
-
-
-def _log_records(path: Path) -> Iterable[Record]:
-    """Reads the log of a run that did not end; its last line may be cut off."""
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    for line in lines:
-        try:
-            yield json.loads(line)
-        except ValueError:
-            return
 
 
 def _keep(
@@ -254,13 +277,14 @@ def _keep(
         weights_sha256=predictor.weights_sha256,
         path=blank["path"],
         size=(image.height, image.width),
+        gendered=predictor.gendered,
     )
     try:
         with draft_folder(folder, RECORD) as draft:
             for person, entry in zip(image.people, record["people"], strict=True):
                 entry["files"] = _write_person(draft, person, origin, options)
-            if options.save & {"overlay", "proxies", "report"}:
-                _write_pictures(draft, image, origin, options)
+            for name, content in draw_pictures(origin.path, image, origin.template, options.save):
+                write_file(draft / name, content)
             write_file(draft / RECORD, json.dumps(record, indent=1, allow_nan=False) + "\n")
     except (FileExistsError, FileNotFoundError, PhotoError) as error:
         # Something of the user's has the folder's name, or the photo has gone in the meantime.
@@ -279,6 +303,7 @@ def _person_record(person: PersonPrediction) -> Record:
         "confident_keypoints": person.fit.confident,
         "flags": sorted(person.evidence.flags),
         "warnings": list(person.warnings),
+        "measurements": table.measurement_record(person.measurements),
         "files": [],
     }
 
@@ -289,45 +314,14 @@ def _write_person(
     files: dict[str, bytes] = {}
     stem = f"person_{person.index}"
     if "params" in options.save:
-        files[f"{stem}.npz"] = encode_arrays(person_arrays(person, origin, options.vertices))
+        arrays = person_arrays(person, origin, options.vertices, "samples" in options.save)
+        files[f"{stem}.npz"] = encode_arrays(arrays)
     if "mesh" in options.save:
-        mesh = encode_mesh(person, origin.template, options.mesh_format)
+        mesh = encode_mesh(person.body.vertices, origin.template.faces, options.mesh_format)
         files[f"{stem}.{options.mesh_format}"] = mesh
     for name, content in files.items():
         write_file(folder / name, content)
     return list(files)
-
-
-def _write_pictures(
-    folder: Path, image: ImagePrediction, origin: Origin, options: RunOptions
-) -> None:
-    photo = read_photo(origin.path)
-    picture = drawing.shrink(photo)
-    ratio = picture.shape[2] / photo.shape[1]
-    faces = origin.template.faces
-    bodies = [person.body.vertices for person in image.people]
-    cameras = [drawing.shrink_camera(person.camera, ratio) for person in image.people]
-    overlay = drawing.draw_overlay(picture, bodies, cameras, faces)
-    if "overlay" in options.save:
-        write_file(folder / "overlay.png", drawing.encode_picture(overlay))
-    size = (picture.shape[1], picture.shape[2])
-    for person in image.people if "proxies" in options.save else ():
-        seen = drawing.draw_evidence(picture, *drawing.shrink_evidence(person.evidence, size))
-        write_file(folder / f"person_{person.index}_seen.png", drawing.encode_picture(seen))
-    if "report" in options.save:
-        main = image.people[0]
-        seen = drawing.draw_evidence(picture, *drawing.shrink_evidence(main.evidence, size))
-        boxes = torch.stack([person.evidence.box for person in image.people]) * ratio
-        around = torch.cat([boxes[:, :2].amin(0), boxes[:, 2:].amax(0)])
-        rest = main.prediction.mode().rest(origin.template).vertices
-        parts = {
-            "what was seen": drawing.cut_square(seen, around, CARD_SIDE),
-            "body": drawing.cut_square(overlay, around, CARD_SIDE),
-            "from the side": drawing.draw_side(main.body.vertices, faces, CARD_SIDE),
-            "shape": drawing.draw_alone(rest, faces, CARD_SIDE),
-        }
-        sheet = drawing.tile([drawing.label(part, text) for text, part in parts.items()], 4)
-        write_file(folder / "card.jpg", drawing.encode_picture(sheet, ".jpg"))
 
 
 def _report(out: Path, content: dict[str, Any]) -> Report:

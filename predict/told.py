@@ -48,7 +48,17 @@ class Told:
             raise ValueError(f"--gender: wanted female or male, got {self.gender!r}")
 
     def __bool__(self) -> bool:
-        return self.height is not None or self.gender is not None or self.same_person
+        return self.condition != "plain"
+
+    @property
+    def condition(self) -> str:
+        """Names what is known, as `models.calibration.CONDITIONS` do; "plain" for nothing."""
+        known = {
+            "height": self.height is not None,
+            "gender": self.gender is not None,
+            "same_person": self.same_person,
+        }
+        return "+".join(name for name, is_known in known.items() if is_known) or "plain"
 
 
 def check_told(told: Told, samples: int, regressor: TrainedRegressor, name: str) -> None:

@@ -21,13 +21,9 @@ from plausibody.models.body import pose_body
 from plausibody.models.files import DiskFullError, encode_arrays, write_file
 from plausibody.models.templates import load_template
 from plausibody.predict.drawing import save_picture
-from plausibody.predict.export import (
-    Origin,
-    draft_folder,
-    encode_mesh,
-    person_arrays,
-)
+from plausibody.predict.export import draft_folder, encode_mesh
 from plausibody.predict.naming import folder_names
+from plausibody.predict.parameters import Origin, person_arrays
 from plausibody.predict.report import Card, Curve, Report, Table, render_report
 from plausibody.predict.result import PersonPrediction
 from plausibody.predict.run import LOG, SAVE, Progress, RunOptions, predict_folder
@@ -77,7 +73,7 @@ def test_saved_body_is_seen_where_the_person_is(
 
 
 def test_saved_body_is_in_the_cameras_frame(saved: Any) -> None:
-    assert int(saved["schema_version"]) == 1
+    assert int(saved["schema_version"]) == 2
     moved = _posed(saved).numpy() + saved["translation"]
     np.testing.assert_allclose(moved, saved["vertices"], atol=1e-4)
     assert saved["vertices"][:, 2].min() > 0.5
@@ -92,7 +88,7 @@ def test_saved_body_is_in_the_cameras_frame(saved: Any) -> None:
 def test_meshes_keep_their_vertices_with_y_up(
     person: PersonPrediction, known_person: Any, suffix: str
 ) -> None:
-    content = encode_mesh(person, known_person.template, suffix)
+    content = encode_mesh(person.body.vertices, known_person.template.faces, suffix)
     mesh = trimesh.load(io.BytesIO(content), file_type=suffix, force="mesh", process=False)
     assert mesh.faces.shape == (13776, 3)
     np.testing.assert_allclose(
@@ -103,7 +99,7 @@ def test_meshes_keep_their_vertices_with_y_up(
 
 def test_unknown_mesh_format_is_refused(person: PersonPrediction, known_person: Any) -> None:
     with pytest.raises(ValueError, match="mesh format: wanted one of glb, obj, ply"):
-        encode_mesh(person, known_person.template, "stl")
+        encode_mesh(person.body.vertices, known_person.template.faces, "stl")
 
 
 def test_full_disk_is_explained_and_leaves_nothing_half(
@@ -164,7 +160,7 @@ class Folder:
         self.known_person = known_person
         self.looked: list[str] = []
         self.before_each: Callable[[str], None] = lambda name: None
-        self.options = RunOptions(save=frozenset(SAVE), batch_size=1)
+        self.options = RunOptions(save=frozenset(SAVE) - {"samples"}, batch_size=1)
         photos.mkdir()
 
     def add(self, *names: str) -> None:
@@ -214,7 +210,7 @@ def test_every_input_is_accounted_for(folder: Folder) -> None:
         "person_1_seen.png", "overlay.png", "card.jpg", "result.json",
     }  # fmt: skip
     assert {path.name for path in folder.out.iterdir()} == {
-        "a_jpg", "a_png", "two", "summary.json", "report.html",
+        "a_jpg", "a_png", "two", "summary.json", "report.html", "measurements.csv",
     }  # fmt: skip
     assert [(now.done, now.total) for now in folder.progress] == [(n, 6) for n in range(1, 7)]
     page = (folder.out / "report.html").read_text()
@@ -278,8 +274,8 @@ def test_nothing_usable_is_said(folder: Folder) -> None:
 
 
 def test_options_name_what_is_known() -> None:
-    with pytest.raises(ValueError, match="got iuv, samples, which this version"):
-        RunOptions(save=frozenset({"iuv", "samples", "mesh"}))
+    with pytest.raises(ValueError, match="got iuv, masks, which this version"):
+        RunOptions(save=frozenset({"iuv", "masks", "mesh"}))
     with pytest.raises(ValueError, match="--mesh-format"):
         RunOptions(mesh_format="stl")
     with pytest.raises(ValueError, match="--batch-size"):

@@ -1,0 +1,73 @@
+"""All measurements of a run in one table that spreadsheets open."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from plausibody.models.intervals import QUANTITIES, UNITS
+from plausibody.predict.measurements import PersonMeasurements
+
+NAME = "measurements.csv"
+LEVEL = 0.9
+"""Of the intervals in the table."""
+PERSONAL = {"m": ("cm", 100.0), "kg": ("kg", 1.0)}
+"""The unit that people use for a unit, and how many of it that is."""
+
+
+def measurement_record(found: PersonMeasurements) -> dict[str, Any]:
+    """Gives a person's measurements for `summary.json`, in the units that people use.
+
+    Intervals are those of `LEVEL`; there are none for a single body.
+    """
+    record: dict[str, Any] = {"intervals": intervals_of(found), "told": found.condition}
+    for name, column in zip(QUANTITIES, COLUMNS, strict=True):
+        factor = _factor(name)
+        ends = found.interval(name, LEVEL)
+        numbers = [found.of(name), *(ends or ())]
+        record[column] = [round(factor * number, 2) for number in numbers]
+    return record
+
+
+def intervals_of(found: PersonMeasurements) -> str:
+    """Tells what intervals there are: none, raw or calibrated."""
+    if found.low is None:
+        return "none"
+    return "calibrated" if found.calibrated else "raw"
+
+
+def encode_table(inputs: Iterable[Mapping[str, Any]]) -> str:
+    """Makes the table from the records of a run: one row for each person.
+
+    Args:
+        inputs: Those of `summary.json`.
+    """
+    header = ["image", "person", "intervals", "told"]
+    percent = f"{100 * LEVEL:.0f}"
+    for column in COLUMNS:
+        header += [column, f"{column}_low{percent}", f"{column}_high{percent}"]
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    for record in inputs:
+        for person in record["people"]:
+            found = person["measurements"]
+            row = [record["path"], person["index"], found["intervals"], found["told"]]
+            for column in COLUMNS:
+                row += [*found[column], "", ""][:3]
+            writer.writerow(row)
+    return file.getvalue()
+
+
+def _unit(name: str) -> str:
+    return PERSONAL[UNITS[QUANTITIES.index(name)]][0]
+
+
+def _factor(name: str) -> float:
+    return PERSONAL[UNITS[QUANTITIES.index(name)]][1]
+
+
+COLUMNS = tuple(f"{name}_{_unit(name)}" for name in QUANTITIES)
+"""Such as waist_cm and mass_kg."""
