@@ -112,6 +112,7 @@ def load_assets(
     """
     sources = sources or SourceSettings()
     template = _load_body(sources, gender, directories)
+    genders = _load_genders(sources, directories) if gendered else None
     part24 = load_chart(template, directories=directories).face_part
     regressors = load_regressors(template, directories)
     thinned = _load_thinned(template, part24, directories)
@@ -129,7 +130,7 @@ def load_assets(
         bank=bank,
         limits=limits,
         looks=_load_looks(template, sources, directories, progress) if coloured else None,
-        genders=_load_genders(sources, directories) if gendered else None,
+        genders=genders,
     )
 
 
