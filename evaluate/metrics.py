@@ -266,6 +266,29 @@ def keypoint_error(
     return (distance * visible).sum(-1) / visible.sum(-1)
 
 
+def sample_diversity(
+    samples: Float[Tensor, " N *batch J 3"], counted: Bool[Tensor, "*batch J"] | None = None
+) -> Float[Tensor, "*batch"]:
+    """Averages the distances of joints from their means over several guesses [mm].
+
+    What is seen should leave little choice and what is hidden much: small for joints in sight,
+    large for the others. A figure that says nothing of errors; it falls to 0 for a single guess.
+
+    Args:
+        samples: Joints of each guess [m], stacked along the first axis: COCO's 17 in the source,
+            in the body model's own frame. Vertices will do.
+        counted: Which joints count, the visible or the invisible ones; all without it. A person
+            with none gives NaN. The source pools the joints of all frames instead.
+
+    Source: Sengupta et al., "HuManiFlow", 2023, and its released evaluation
+    (`joints3D_vis_sample_diversity`, `joints3D_invis_sample_diversity`).
+    """
+    distance = _length(samples - samples.mean(0)).mean(0) * MILLIMETRES
+    if counted is None:
+        return distance.mean(-1)
+    return (distance * counted).sum(-1) / counted.sum(-1)
+
+
 def minimum_of_samples(
     metric: Metric,
     samples: Float[Tensor, " N *batch"],

@@ -200,3 +200,25 @@ def test_calibrated_samples_cover_at_their_level(level: float) -> None:
 def test_coverage_wants_a_probability() -> None:
     with pytest.raises(ValueError, match="between 0 and 1, got 90.0"):
         metrics.coverage(torch.zeros(3, 2), torch.zeros(2), 90.0)
+
+
+def test_diversity_is_the_mean_distance_to_the_mean() -> None:
+    """Two guesses 2 m apart along one axis for the first joint, equal for the second."""
+    samples = torch.zeros(2, 1, 2, 3)
+    samples[0, 0, 0, 1], samples[1, 0, 0, 1] = 1.0, -1.0
+    torch.testing.assert_close(metrics.sample_diversity(samples), torch.tensor([500.0]))
+    first = torch.tensor([[True, False]])
+    torch.testing.assert_close(metrics.sample_diversity(samples, first), torch.tensor([1000.0]))
+    torch.testing.assert_close(metrics.sample_diversity(samples, ~first), torch.tensor([0.0]))
+    assert metrics.sample_diversity(samples, first & ~first).isnan().all()
+    assert metrics.sample_diversity(samples[:1]).item() == 0
+
+
+def test_diversity_is_that_of_a_loop_and_does_not_see_place() -> None:
+    samples = points(5, 3, 17)
+    found = metrics.sample_diversity(samples, torch.ones(3, 17, dtype=torch.bool))
+    for person in range(3):
+        mean = samples[:, person].mean(0)
+        loop = sum(loop_error(one.numpy(), mean.numpy()) for one in samples[:, person]) / 5
+        assert found[person].item() == pytest.approx(loop)
+    torch.testing.assert_close(metrics.sample_diversity(samples + 3.0), found)
