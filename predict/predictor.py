@@ -27,8 +27,8 @@ from plausibody.predict.gendered import GenderedBody, gendered_body
 from plausibody.predict.looking import look_at, open_picture
 from plausibody.predict.placement import DIAGONAL_VIEW
 from plausibody.predict.result import ImagePrediction, PersonPrediction, Status
-from plausibody.predict.told import Gender, Told, check_told, fuse_shapes, tell
-from plausibody.synth.stores import load_regressors
+from plausibody.predict.told import Told, check_told, fuse_shapes, tell
+from plausibody.synth.stores import load_coco17
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Predictor:
         samples: int = 0,
         seed: int = 0,
         height: float | None = None,
-        gender: Gender | None = None,
+        gender: str | None = None,
         same_person: bool = False,
         calibration: Calibration | None = None,
     ):
@@ -80,7 +80,7 @@ class Predictor:
             seed: Of those draws. They also follow from the name of the picture and the number of
                 the person, but not from what else is predicted.
             height: Of the person, barefoot [m].
-            gender: Of the person.
+            gender: Of the person, female or male.
             same_person: Whether it is the same person in all pictures, who then has one shape.
             calibration: Of the intervals of a network in memory. Weights from a file have theirs
                 in the file beside them, if there is one.
@@ -113,7 +113,7 @@ class Predictor:
         self.diagonal_view = diagonal_view
         self.samples = samples
         self.seed = seed
-        coco17 = load_regressors(self.template).coco17
+        coco17 = load_coco17(self.template)
         self.describer = Describer(
             template=self.template.to(self.device),
             coco17=coco17.to(self.device),

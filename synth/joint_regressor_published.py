@@ -50,9 +50,19 @@ def published_regressors(
             f"{missing}. For SMPL it comes with SPIN (github.com/nkolot/SPIN) and with HierProb3D"
         ) from missing
     h36m17 = read_h36m(path, template)
+    return JointRegressors(coco17=published_coco17(template, directories), h36m17=h36m17)
+
+
+def published_coco17(
+    template: BodyTemplate, directories: Sequence[Path] | None = None
+) -> Float[Tensor, "17 V"]:
+    """Gives COCO's key points alone, for which SMPL's own file is enough.
+
+    Raises:
+        ValueError: If the body is of another mesh.
+    """
     check_face(template)
-    bank = load_poses(find_asset(_POSES, directories), "train")
-    return JointRegressors(coco17=fit_coco17(template, bank), h36m17=h36m17)
+    return fit_coco17(template, load_poses(find_asset(_POSES, directories), "train"))
 
 
 def read_regressor(path: Path, vertices: int) -> Float[ndarray, "K V"]:

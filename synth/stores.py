@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from plausibody.assets.catalog import find_asset
@@ -28,7 +28,7 @@ from plausibody.synth.coarse import (
     spread_vertices,
 )
 from plausibody.synth.genders import GenderedBodies
-from plausibody.synth.joint_regressor_published import published_regressors
+from plausibody.synth.joint_regressor_published import published_coco17, published_regressors
 from plausibody.synth.looks import Looks, load_looks
 from plausibody.synth.pose_check import require_upright
 from plausibody.synth.poses import PoseBank, load_poses
@@ -179,6 +179,16 @@ def load_regressors(
         coco17=torch.from_numpy(data["coco17"]).float(),
         h36m17=torch.from_numpy(data["h36m17"]).float(),
     )
+
+
+def load_coco17(
+    template: BodyTemplate, directories: Sequence[Path] | None = None
+) -> Float[Tensor, "17 V"]:
+    """Opens COCO's key points alone: for SMPL this needs no other file."""
+    data = _of_mesh(find_asset("body/regressors.npz", directories), template)
+    if data is None:
+        return published_coco17(template, directories)
+    return torch.from_numpy(data["coco17"]).float()
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,13 @@ from plausibody.synth.joint_regressor_coco import sample_bodies
 from plausibody.synth.joint_regressor_published import FARTHEST, H36M
 from plausibody.synth.poses import load_poses
 from plausibody.synth.raster import rasterize_labels
-from plausibody.synth.stores import SourceSettings, SynthAssets, load_assets, load_regressors
+from plausibody.synth.stores import (
+    SourceSettings,
+    SynthAssets,
+    load_assets,
+    load_coco17,
+    load_regressors,
+)
 from plausibody.synth.straps import StrapsSettings
 from plausibody.synth.texels import LANDMARKS
 from plausibody.train import Trainer
@@ -147,6 +153,14 @@ def overlap(one: Tensor, other: Tensor) -> Tensor:
     """Intersection over union of masks, or of soft ones, each with its counterpart."""
     both, either = torch.minimum(one, other), torch.maximum(one, other)
     return both.sum((1, 2)) / either.sum((1, 2)).clamp(min=1)
+
+
+def test_key_points_need_no_file_but_the_bodys(
+    smpl: Smpl, foreign: SynthAssets, ours: SynthAssets
+) -> None:
+    bare = [smpl.folder / "smpl", SHIPPED]
+    assert torch.equal(load_coco17(foreign.template, bare), foreign.regressors.coco17)
+    assert torch.equal(load_coco17(ours.template, bare), ours.regressors.coco17)
 
 
 def test_what_hangs_on_the_mesh_is_that_of_the_open_body(
