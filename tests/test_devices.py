@@ -24,14 +24,17 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 import plausibody
-from plausibody.config import preset
+from plausibody.config import override, preset
 from plausibody.evaluate import run
 from plausibody.models import edges
 from plausibody.models.edges import canny
-from plausibody.models.losses import LiteLoss, StrapsLoss
+from plausibody.models.likelihood import HierprobLoss, LikelihoodLoss
+from plausibody.models.losses import LiteLoss, Moment, StrapsLoss, Target
+from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import Observation, ProxySettings, make_drawn_proxy, make_proxy
 from plausibody.models.records import map_tensors, to_device
 from plausibody.models.regressor import LiteRegressor
+from plausibody.models.rotations import rotvec_to_rotmat
 from plausibody.models.weights import find_weights, load_regressor
 from plausibody.synth import chance, generator, raster
 from plausibody.synth.backgrounds import load_backgrounds
@@ -388,6 +391,34 @@ def test_objectives_and_markers_stay_on_their_device(assets: SynthAssets, method
             vector = network(batch.proxy.channel(config.proxy.channel), batch.proxy.keypoints)
             loss, parts = criterion(network.read(vector), batch.target)
         assert not machine.waits
+        assert loss.is_cuda
+        assert all(part.is_cuda for part in parts.values())
+        loss.backward()
+        gradients = [parameter.grad for parameter in network.parameters()]
+        assert all(gradient is not None and gradient.is_cuda for gradient in gradients)
+
+
+@pytest.mark.parametrize("name", ["hierprob-lite", "hierprob"])
+def test_likelihoods_stay_on_their_device(assets: SynthAssets, name: str) -> None:
+    config = override(preset(name), {"train.second_stage": 10, "regressor.gendered": False})
+    small = dataclasses.replace(config.proxy, size=64)
+    config = dataclasses.replace(config, proxy=small)
+    with Pretended():
+        placed = assets.to("cuda")
+        criterion = place(build_criterion(config, placed))
+        assert isinstance(criterion, LikelihoodLoss | HierprobLoss)
+        network = place(build_model(config, assets))
+        drawn = Chance(0, torch.arange(2, device="cuda"))
+        image, points = drawn.uniform("image", 64, 64), drawn.uniform("points", 17, 3)
+        target = Target(
+            parameters=BodyParameters(
+                drawn.normal("shape", 10), rotvec_to_rotmat(drawn.normal("pose", 24, 3))
+            ),
+            keypoints=drawn.uniform("flat", 17, 2),
+            reported=drawn.chance("reported", 0.5, 17),
+        )
+        moment = Moment(0, torch.Generator())  # which the first stage does not use
+        loss, parts = criterion(network.read(network(image, points)), target, moment)
         assert loss.is_cuda
         assert all(part.is_cuda for part in parts.values())
         loss.backward()
