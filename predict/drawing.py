@@ -62,7 +62,7 @@ def draw_body(
     faces: Int[Tensor, "F 3"],
     camera: PictureCamera,
     size: tuple[int, int],
-    colour: Colour = PEOPLE[0],
+    colour: Colour | Float[Tensor, "V 3"] = PEOPLE[0],
     samples: int = 2,
 ) -> Layer:
     """Draws a body with soft light; nearer limbs hide those behind.
@@ -70,6 +70,7 @@ def draw_body(
     Args:
         vertices: In the world [m].
         size: Height and width [px].
+        colour: Of the whole body, or of each vertex.
         samples: Per pixel along each axis, for smooth outlines.
     """
     finer = PictureCamera(scale=camera.scale * samples, origin=camera.origin * samples)
@@ -78,12 +79,13 @@ def draw_body(
     fragments = rasterize(points, faces, fine, perspective=False)
     normals = world_to_camera(vertex_normals(vertices, faces))
     sun = functional.normalize(vertices.new_tensor(SUN), dim=0)
-    bright = AMBIENT + (1 - AMBIENT) * (normals @ sun).clamp(min=0)
-    light = interpolate(fragments, bright[None, :, None], faces)
+    bright = (AMBIENT + (1 - AMBIENT) * (normals @ sun).clamp(min=0))[:, None]
+    each, whole = (colour, (1.0,) * 3) if isinstance(colour, Tensor) else (1.0, colour)
+    light = interpolate(fragments, (bright * each)[None], faces)
     inside = fragments.mask[:, None].to(light)
     cover = functional.avg_pool2d(inside, samples)
     shade = functional.avg_pool2d(light * inside, samples) / cover.clamp(min=1e-6)
-    return Layer(shade[0] * vertices.new_tensor(colour)[:, None, None], cover[0, 0])
+    return Layer(shade[0] * vertices.new_tensor(whole)[:, None, None], cover[0, 0])
 
 
 def put_over(
@@ -118,7 +120,7 @@ def draw_alone(
     faces: Int[Tensor, "F 3"],
     side: int,
     yaw: float = 0.0,
-    colour: Colour = PEOPLE[0],
+    colour: Colour | Float[Tensor, "V 3"] = PEOPLE[0],
 ) -> Float[Tensor, "3 side side"]:
     """Draws a body on paper, filling a square.
 
