@@ -22,6 +22,7 @@ from plausibody.evaluate.run import evaluate_open
 from plausibody.models import official
 from plausibody.models.body import BodyTemplate, pose_body
 from plausibody.models.checkpoint import CheckpointError
+from plausibody.models.hierarchical import HierarchicalRegressor
 from plausibody.models.official import gender_named, load_official
 from plausibody.models.official_body import (
     MEAN_PARAMETERS,
@@ -35,7 +36,10 @@ from plausibody.models.official_straps import CameraFrameRegressor, legacy_heatm
 from plausibody.models.prediction import FisherPrediction, PointPrediction
 from plausibody.models.proxy import Box, Observation, Proxy, gaussian_heatmaps, make_proxy
 from plausibody.models.rotations import axis_rotation, rotmat_to_rot6d, rotvec_to_rotmat
+from plausibody.models.templates import load_template
 from plausibody.models.weights import TrainedRegressor, find_weights, load_regressor
+from plausibody.predict.parameters import Origin, person_arrays
+from plausibody.predict.predictor import Predictor
 
 State = dict[str, Tensor]
 
@@ -184,30 +188,34 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pose = rotmat_to_rot6d(mean_pose()).flatten().double().numpy()
     np.savez(extra / MEAN_PARAMETERS, pose=pose, shape=shape)
     (root / "checkpoints").mkdir()
-    for system, name in FILES.items():
-        save_published(root / "checkpoints" / name, random_state(system))
+    save_published(root / "checkpoints" / FILES["STRAPS"], random_state("STRAPS"))
     return root
+
+
+def published(path: Path) -> PublishedCheckpoint:
+    """What would be read of a file of this name."""
+    system = next(system for system in FILES if FILES[system].startswith(path.stem[:5]))
+    state = random_state(system)
+    kept = {name: value.float() for name, value in state.items() if "ief_layers" not in name}
+    return PublishedCheckpoint(path, kept, 42, "0" * 64)
+
+
+@pytest.fixture
+def read_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large files need not be there."""
+    monkeypatch.setattr(official, "read_published", published)
 
 
 @pytest.fixture(scope="module")
 def loaded(checkout: Path) -> Callable[[str], TrainedRegressor]:
-    found = {
-        system: load_official(checkout / "checkpoints" / name, directories=[SHIPPED])
-        for system, name in FILES.items()
-    }
+    """Gives each system's network; STRAPS's from a file."""
+    folder = checkout / "checkpoints"
+    found = {"STRAPS": load_official(folder / FILES["STRAPS"], directories=[SHIPPED])}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(official, "read_published", published)
+        for system in ("LASOR", "HierProb3D"):
+            found[system] = load_official(folder / FILES[system], directories=[SHIPPED])
     return found.__getitem__
-
-
-@pytest.fixture
-def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of any name hold the weights of STRAPS if named so, else of HierProb3D."""
-
-    def read(path: Path) -> PublishedCheckpoint:
-        state = random_state("STRAPS" if "straps" in path.name else "HierProb3D")
-        kept = {name: value.float() for name, value in state.items() if "ief_layers" not in name}
-        return PublishedCheckpoint(path, kept, None, "")
-
-    monkeypatch.setattr(official, "read_published", read)
 
 
 @pytest.fixture(scope="module")
@@ -465,6 +473,25 @@ def test_hierprob_hears_the_signs_that_lapack_gives() -> None:
     assert (one.parameters - other.parameters)[children].abs().amax((1, 2)).min() > 0.01
 
 
+def test_hierprob_decomposes_on_the_cpu(loaded: Callable[[str], TrainedRegressor]) -> None:
+    network = loaded("HierProb3D").network
+    assert isinstance(network, HierarchicalRegressor)
+    moved = []
+
+    class Elsewhere(Tensor):
+        """As if on another device."""
+
+        def cpu(self, *arguments: Any, **options: Any) -> Tensor:
+            moved.append(True)
+            return self.as_subclass(Tensor)
+
+    parameter = torch.randn(2, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+    told = network.fc_pose._told(parameter.as_subclass(Elsewhere))
+    assert moved == [True] and told.shape == (2, 3, 21)
+    left = torch.linalg.svd(parameter)[0]
+    torch.testing.assert_close(told[..., :9].unflatten(-1, (3, 3))[..., :2], left[..., :2])
+
+
 # --------------------------------------------------------------------------- one trap each
 
 
@@ -591,7 +618,7 @@ def test_the_name_says_the_gender(name: str, gender: str) -> None:
     assert gender_named(Path("male") / name) == gender
 
 
-@pytest.mark.usefixtures("read_once")
+@pytest.mark.usefixtures("read_never")
 def test_gendered_weights_get_a_body_of_their_gender(checkout: Path, tmp_path: Path) -> None:
     path = tmp_path / "poseMF_shapeGaussian_net_weights_female.tar"
     places = [checkout / "additional"]
@@ -751,7 +778,7 @@ def test_missing_checkpoints_are_named(tmp_path: Path) -> None:
         load_official(tmp_path / "x.tar")
 
 
-@pytest.mark.usefixtures("read_once")
+@pytest.mark.usefixtures("read_never")
 def test_missing_files_are_named_with_where_to_get_them(checkout: Path, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "er" / FILES["STRAPS"]
     path.parent.mkdir(parents=True)
@@ -822,6 +849,59 @@ def test_weights_are_found_and_loaded_by_their_file_or_name(
     trained = load_regressor(find_weights(path.name))
     assert trained.card["system"] == "STRAPS"
     assert trained.body == str(tmp_path / "SMPL_NEUTRAL.npz")
+
+
+@pytest.fixture
+def smpl_at_hand(
+    template: BodyTemplate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> BodyTemplate:
+    """A body in the search order that passes for SMPL: ours, its faces in another order."""
+    arrays = {
+        "v_template": template.vertices.numpy(),
+        "shapedirs": template.shape_directions.numpy()[..., :10],
+        "posedirs": template.pose_directions.numpy(),
+        "J_regressor": template.joint_regressor.numpy(),
+        "weights": template.skinning_weights.numpy(),
+        "kintree_table": np.array([PARENTS, range(24)]),
+        "f": np.roll(template.faces.numpy(), 1, axis=0),
+    }
+    np.savez(tmp_path / "SMPL_NEUTRAL.npz", **arrays)
+    still = torch.eye(3).repeat(24, 1, 1)
+    still[0] = torch.diag(torch.tensor([1.0, -1, -1]))
+    pose = rotmat_to_rot6d(still).flatten().double().numpy()
+    np.savez(tmp_path / MEAN_PARAMETERS, pose=pose, shape=np.zeros(10))
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    return load_template(tmp_path / "SMPL_NEUTRAL.npz")
+
+
+def test_photos_give_the_published_numbers_and_upright_bodies(
+    known_person: Any, smpl_at_hand: BodyTemplate, tmp_path: Path
+) -> None:
+    state = dict(random_state("STRAPS"))
+    for name in ("fc3", "ief_layers.4"):
+        for entry in ("weight", "bias"):
+            state[f"ief_module.{name}.{entry}"] = state[f"ief_module.{name}.{entry}"] / 10
+    path = save_published(tmp_path / FILES["STRAPS"], state)
+
+    predictor = Predictor(path.name, known_person.front_end, flip=False)
+    (image,) = predictor([Path("photo.jpg")])
+    (person,) = image.people
+    assert predictor.template.topology == smpl_at_hand.topology
+    head, ankle = person.body.joints[15], person.body.joints[7]
+    assert head[1] > ankle[1] + 1  # the world's y is up
+    assert person.keypoints[0, 1] < person.keypoints[15, 1]  # the picture's is down
+
+    origin = Origin(predictor.template, "STRAPS", "0" * 64, "photo.jpg", known_person.size)
+    arrays = person_arrays(person, origin)
+    network = predictor.regressor.network
+    proxy = make_proxy(known_person.person.observation(), predictor.regressor.proxy)
+    with torch.no_grad():
+        raw = network(proxy.silhouette[None], proxy.keypoints[None])[0]
+    # What is written is in the camera's frame again: the network's own numbers.
+    np.testing.assert_allclose(arrays["cam_weak"], raw[:3], atol=1e-5)
+    rotations = torch.stack([twin_rotation(six) for six in raw[3:147].view(24, 6)])
+    np.testing.assert_allclose(arrays["rotmats"], rotations, atol=1e-5)
+    np.testing.assert_allclose(arrays["betas"], raw[147:], atol=1e-6)
 
 
 def test_the_open_benchmark_refuses_other_bodies(
