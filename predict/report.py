@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from plausibody.models.files import write_file
+from plausibody.predict.bars import STYLE as BARS
+from plausibody.predict.bars import Bars, bars_of_person, render_bars
 
 MOST_CARDS = 60
 """Photos shown; a page of thousands would not open. The summary lists all."""
@@ -73,6 +75,8 @@ class Card:
     """JPEG or PNG; none if nothing could be drawn."""
     figures: Sequence[str]
     warnings: Sequence[str] = ()
+    bars: Sequence[Bars] = ()
+    """Measurements, for each person."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ def render_report(report: Report) -> str:
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{_text(report.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>",
+            f"<title>{_text(report.title)}</title>\n<style>{STYLE}{BARS}</style>\n</head>\n<body>\n<main>",
             *parts,
             "</main>\n</body>\n</html>\n",
         ]
@@ -135,17 +139,21 @@ def _card_of_input(folder: Path, record: Mapping[str, Any]) -> Card:
     picture = folder / record["folder"] / "card.jpg" if record["folder"] else None
     figures, warnings = [], [record["message"]] if record["message"] else []
     many = len(record["people"]) > 1
+    bars: list[Bars] = []
     for person in record["people"]:
         name = f"person {person['index']}: " if many else ""
         figures.append(f"{name}overlap with the mask {person['silhouette_iou']:.2f}")
         if person["reprojection_percent"] is not None:
             figures.append(f"{name}key points {person['reprojection_percent']:.1f} % off")
         warnings += [name + warning for warning in person["warnings"]]
+        title = f"Measurements of person {person['index']}" if many else "Measurements"
+        bars.append(bars_of_person(person["measurements"], title, is_open=not bars))
     return Card(
         title=f"{record['path']}" + ("" if record["status"] == "ok" else f" ({record['status']})"),
         picture=picture.read_bytes() if picture and picture.exists() else None,
         figures=figures,
         warnings=warnings,
+        bars=bars,
     )
 
 
@@ -157,6 +165,7 @@ def _card(card: Card) -> str:
         lines.append(f'<img alt="{_text(card.title)}" src="data:image/{kind};base64,{data}">')
     lines += _list(card.figures)
     lines += [f'<p class="warn">{_text(warning)}</p>' for warning in card.warnings]
+    lines += [render_bars(bars) for bars in card.bars]
     return _section(lines)
 
 

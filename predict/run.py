@@ -22,7 +22,7 @@ from plausibody.predict.export import MESH_FORMATS, draft_folder, encode_mesh
 from plausibody.predict.naming import folder_names
 from plausibody.predict.parameters import Origin, person_arrays
 from plausibody.predict.photo import PhotoError, file_stamp, find_photos
-from plausibody.predict.pictures import draw_pictures
+from plausibody.predict.pictures import draw_pictures, vertex_colours
 from plausibody.predict.predictor import Predictor
 from plausibody.predict.report import Report, cards_of_run, write_report
 from plausibody.predict.result import ImagePrediction, PersonPrediction
@@ -317,7 +317,9 @@ def _write_person(
         arrays = person_arrays(person, origin, options.vertices, "samples" in options.save)
         files[f"{stem}.npz"] = encode_arrays(arrays)
     if "mesh" in options.save:
-        mesh = encode_mesh(person.body.vertices, origin.template.faces, options.mesh_format)
+        mesh = encode_mesh(
+            person.body.vertices, origin.template.faces, options.mesh_format, vertex_colours(person)
+        )
         files[f"{stem}.{options.mesh_format}"] = mesh
     for name, content in files.items():
         write_file(folder / name, content)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from plausibody.models.body import BodyTemplate
 from plausibody.models.conditioning import (
@@ -21,7 +20,6 @@ from plausibody.models.regressor import PointRegressor
 from plausibody.models.shapes import ShapeGaussian
 from plausibody.models.weights import TrainedRegressor
 
-Gender = Literal["female", "male"]
 GENDERS = ("female", "male")
 WITH_DISTRIBUTION = "hierprob-lite"
 """Weights that ship which give a distribution and may be told a gender."""
@@ -33,7 +31,8 @@ class Told:
 
     height: float | None = None
     """Barefoot [m]."""
-    gender: Gender | None = None
+    gender: str | None = None
+    """female or male."""
     same_person: bool = False
     """Whether that person is the same in all pictures."""
 

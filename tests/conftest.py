@@ -19,10 +19,14 @@ from torch import Tensor
 
 from plausibody.doctor import asymmetric_pose
 from plausibody.models.body import BodyTemplate
-from plausibody.models.prediction import BodyParameters
+from plausibody.models.camera import WeakPerspectiveCamera
+from plausibody.models.fisher import MatrixFisher
+from plausibody.models.prediction import BodyParameters, FisherPrediction
 from plausibody.models.proxy import ProxySettings, make_proxy
-from plausibody.models.regressor import PointRegressor
+from plausibody.models.records import map_tensors
+from plausibody.models.regressor import PointRegressor, Regressor
 from plausibody.models.rotations import axis_rotation, rotmat_to_rot6d
+from plausibody.models.shapes import ShapeGaussian
 from plausibody.models.templates import load_template
 from plausibody.models.weights import TrainedRegressor
 from plausibody.predict.front_end import ImageResult, Person, Picture
@@ -144,6 +148,34 @@ class OneAnswer(PointRegressor):
         return self.answer.expand(len(silhouette), -1)
 
 
+class OneDistribution(Regressor):
+    """Says the same of every proxy, surely of the pose and vaguely of the shape.
+
+    Told a gender, +1 or -1, it moves the first coefficient by as much.
+    """
+
+    gendered = True
+
+    def __init__(self, prediction: FisherPrediction):
+        """Args:
+        prediction: With an axis of one person.
+        """
+        super().__init__("silhouette", 24)
+        self.prediction = prediction
+
+    def forward(self, image: Tensor, keypoints: Tensor, gender: Tensor | None = None) -> Tensor:
+        return image.new_zeros(len(image), 1) if gender is None else gender[:, None]
+
+    def read(self, vector: Tensor) -> FisherPrediction:
+        count = len(vector)
+        same = map_tensors(self.prediction, lambda told: told.expand(count, *told.shape[1:]))
+        shape = ShapeGaussian(
+            mean=torch.cat([same.shape.mean[:, :1] + vector, same.shape.mean[:, 1:]], 1),
+            factor=same.shape.factor,
+        )
+        return replace(same, shape=shape)
+
+
 @dataclass(frozen=True)
 class KnownPerson:
     """A picture of one person of whom everything is known: left arm up, turned a little."""
@@ -190,6 +222,24 @@ class KnownPerson:
 
     def predictor(self, answer: Tensor | None = None, **options: Any) -> Predictor:
         network = OneAnswer(self.answer() if answer is None else answer)
+        trained = TrainedRegressor(network, ProxySettings(), "neutral", {"sha256": "0" * 64})
+        return Predictor(trained, self.front_end, **({"flip": False} | options))
+
+    def distribution(self) -> FisherPrediction:
+        """The prediction of a perfect regressor that knows its doubts; one person."""
+        answer = self.answer()
+        generator = torch.Generator().manual_seed(3)
+        factor = 0.8 * torch.eye(10) + torch.randn(10, 10, generator=generator).tril(-1) / 10
+        return FisherPrediction(
+            camera=WeakPerspectiveCamera.from_vector(answer[None, :3]),
+            root=self.parameters.rotations[None, 0],
+            joints=MatrixFisher(80 * self.parameters.rotations[None, 1:]),
+            shape=ShapeGaussian(mean=self.parameters.shape[None], factor=factor[None]),
+        )
+
+    def doubting_predictor(self, **options: Any) -> Predictor:
+        """Gives that prediction for every person."""
+        network = OneDistribution(self.distribution())
         trained = TrainedRegressor(network, ProxySettings(), "neutral", {"sha256": "0" * 64})
         return Predictor(trained, self.front_end, **({"flip": False} | options))
 

@@ -1,0 +1,88 @@
+"""Measurements and their intervals as rows of an HTML page, without scripts."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from plausibody.predict.table import COLUMNS, LEVEL
+
+REACH = 0.25
+"""What a bar shows at most, on both sides of the value and as a share of it."""
+TRACK = f"A track goes {100 * REACH:.0f} % up and down from the value."
+KINDS = {
+    "calibrated": f"Bars are {100 * LEVEL:.0f} % intervals, calibrated: of synthetic people like "
+    f"those in training, they hold the truth that often. {TRACK}",
+    "raw": f"Bars are {100 * LEVEL:.0f} % intervals as the network gives them, not calibrated. "
+    f"{TRACK}",
+    "none": "The network gives a single body, and so no intervals.",
+}
+
+STYLE = """
+table.bars { width: auto; min-width: 60% } table.bars td { padding: .1rem .7rem }
+table.bars td.track { min-width: 14rem; width: 50% }
+.track div { position: relative; height: .7rem; background: var(--line); border-radius: 4px }
+.track i { position: absolute; top: 0; bottom: 0; background: var(--mark); opacity: .55;
+  border-radius: 4px } .track b { position: absolute; top: -2px; bottom: -2px; left: 50%;
+  width: 2px; background: var(--ink) }
+summary { cursor: pointer; margin: .6rem 0 .3rem; font-weight: 600 }
+"""
+
+
+@dataclass(frozen=True)
+class Bars:
+    """What is measured of one person."""
+
+    title: str
+    rows: Sequence[tuple[str, str, Sequence[float]]]
+    """Name, unit, and value with, if known, the lower and upper end of its interval."""
+    kind: str
+    """Of intervals, one of `KINDS`."""
+    is_open: bool = True
+    """Whether the rows show before somebody asks for them."""
+
+
+def bars_of_person(record: Mapping[str, Any], title: str, is_open: bool = True) -> Bars:
+    """Args:
+    record: As `table.measurement_record` makes it.
+    """
+    rows = []
+    for column in COLUMNS:
+        name, _, unit = column.rpartition("_")
+        rows.append((name.replace("_", " "), unit, record[column]))
+    if record["told"] != "plain":
+        title += f" ({record['told'].replace('_', ' ').replace('+', ', ')} told)"
+    return Bars(title, rows, record["intervals"], is_open)
+
+
+def render_bars(bars: Bars) -> str:
+    rows = "\n".join(_row(*row) for row in bars.rows)
+    return (
+        f"<details{' open' if bars.is_open else ''}><summary>{html.escape(bars.title)}</summary>\n"
+        f'<table class="bars"><caption>{KINDS[bars.kind]}</caption><tbody>\n{rows}\n'
+        "</tbody></table></details>"
+    )
+
+
+def _row(name: str, unit: str, numbers: Sequence[float]) -> str:
+    value, *ends = numbers
+    cells = [html.escape(name), f"{value:.1f} {html.escape(unit)}"]
+    if ends:
+        low, high = ends
+        cells.append(f"{low:.1f} to {high:.1f}")
+    line = "".join(f"<td>{cell}</td>" for cell in cells)
+    if ends:
+        left, right = (_place(end, value) for end in ends)
+        line += (
+            f'<td class="track"><div><i style="left:{left:.1f}%;width:{right - left:.1f}%"></i>'
+            "<b></b></div></td>"
+        )
+    return f"<tr>{line}</tr>"
+
+
+def _place(end: float, value: float) -> float:
+    """Gives where an end lies on the track, 0..100."""
+    share = (end / value - 1) / REACH if value > 0 else 0.0
+    return 50 * (1 + min(max(share, -1), 1))
