@@ -116,7 +116,9 @@ class AncestralHead(nn.ModuleList):
             size = parameter.square().sum((-2, -1), keepdim=True).clamp(min=1e-12).sqrt()
             parts = (parameter / (1 + size), torch.log1p(size))
             return torch.cat([part.flatten(-2) for part in parts], -1)
-        left, values, right = torch.linalg.svd(parameter)  # float32 as it came, signs as they fall
+        # On the CPU wherever the network is: the signs of another solver would be another story.
+        parts = torch.linalg.svd(parameter.cpu())
+        left, values, right = (part.to(parameter.device) for part in parts)
         third = values[..., 2:] * _handedness(left) * _handedness(right)
         values = torch.cat([values[..., :2], third], -1)
         left = _proper(left)

@@ -24,11 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from plausibody.models.checkpoint import CheckpointError
-from plausibody.models.hierarchical import PUBLISHED, AncestralHead, HierarchicalRegressor
+from plausibody.models.hierarchical import PUBLISHED
 from plausibody.models.networks import build_regressor
 from plausibody.models.official_body import (
     STRAPS_SOURCE,
@@ -41,7 +40,7 @@ from plausibody.models.official_file import PublishedCheckpoint, read_published,
 from plausibody.models.official_straps import CameraFrameRegressor, pelvis_of
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.regressor import Regressor, RegressorSettings
-from plausibody.models.skeleton import SMPL24, SMPL24_PARENTS
+from plausibody.models.skeleton import SMPL24
 from plausibody.models.templates import GENDERS
 from plausibody.models.weights import TrainedRegressor
 
@@ -175,18 +174,4 @@ def _build(system: System, settings: RegressorSettings) -> Regressor:
     if system.method == "straps":
         return CameraFrameRegressor(system.depth)
     still = torch.eye(3).expand(len(SMPL24), 3, 3)
-    network = build_regressor(system.method, settings, system.proxy, still)
-    assert isinstance(network, HierarchicalRegressor)
-    network.fc_pose = LapackHead(SMPL24_PARENTS, network.fc_embed.out_features, PUBLISHED)
-    return network
-
-
-class LapackHead(AncestralHead):
-    """Decomposes matrices on the CPU, wherever the network is.
-
-    The released weights were trained on the signs that LAPACK gives to singular vectors; those of
-    a GPU's solver are others, and joints would hear another story of their ancestors.
-    """
-
-    def _told(self, parameter: Float[Tensor, "batch J 3 3"]) -> Float[Tensor, "batch J told"]:
-        return super()._told(parameter.cpu()).to(parameter.device)
+    return build_regressor(system.method, settings, system.proxy, still)
