@@ -126,8 +126,8 @@ def uncertainty_of_samples(
     distances, covariances = [], []
     for skin in _parts(template.skin, max(chunk // bodies, LEAST_PART)):
         body = pose_body(skin, samples.shape, samples.rotations)
-        place = body.vertices - body.joints[..., :1, :]
-        gap = (place - place.mean(0)).unbind(-1)
+        place = (body.vertices - body.joints[..., :1, :]).mT  # as it lies in memory
+        gap = (place - place.mean(0)).unbind(-2)
         square = torch.stack([one.square() for one in gap]).sum(0)
         distances.append(square.sqrt().mean(0))
         rows = [torch.stack([(one * other).mean(0) for other in gap], -1) for one in gap]
@@ -137,6 +137,9 @@ def uncertainty_of_samples(
 
 def _parts(skin: Skin, size: int) -> Iterator[Skin]:
     """Cuts a body into runs of vertices, each with all joints."""
+    if size >= len(skin.vertices):
+        yield skin  # with the tables that it has made before
+        return
     for start in range(0, len(skin.vertices), size):
         part = slice(start, start + size)
         yield replace(
