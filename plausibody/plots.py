@@ -15,8 +15,11 @@ from matplotlib.projections.polar import PolarAxes
 from torch import Tensor
 
 from plausibody.coverage import JOINTS, Coverage
+from plausibody.evaluate.calibration_result import SHOWN, CalibrationResult
 from plausibody.evaluate.proxy_gap import Measured
 from plausibody.fit_corruption import FitReport
+from plausibody.models.calibration import LEVELS
+from plausibody.models.intervals import QUANTITIES
 from plausibody.synth.joint_sight import HIDDEN, IN_SIGHT, OUTSIDE
 
 COLOUR, PALE, DARK = "#3b6ea8", "#a9c3e2", "#1d3b5f"
@@ -187,3 +190,91 @@ def _told(measured: Measured) -> list[Float[Tensor, " n"]]:
         wrong.overlap,
         outline.flatten(),
     ]
+
+
+def draw_reliability(result: CalibrationResult, title: str) -> Float[Tensor, "3 height width"]:
+    """Draws how often intervals hold the truth, 1680 x 1080 px, 0..1.
+
+    Above: coverage over level, of intervals as predicted and corrected, a thin line for each
+    measurement and a thick one for all; on the diagonal they hold what they say. Below: coverage of
+    subsets and of other people at 90 %, and widths over those of intervals round the mean body.
+    """
+    figure = Figure(figsize=(14, 9), dpi=120, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=15, fontweight="bold")
+    above, below = figure.subplots(2, 3, width_ratios=[1, 1, 1])
+    _reliability(above[0], result, "raw", "measurements, as predicted", "measurements")
+    _reliability(above[1], result, "conformal", "measurements, corrected", "measurements")
+    _reliability(above[2], result, "conformal", "coefficients of shape, corrected", "coefficients")
+    subsets = [(s.name, s.raw, s.conformal) for s in result.subsets if s.condition == "plain"]
+    _dots(below[0], subsets, "coverage of some people alone, at 90 %")
+    shifts = [(s.name, s.raw[SHOWN], s.conformal[SHOWN]) for s in result.shifts]
+    _dots(below[1], shifts, "coverage of people drawn otherwise, at 90 %")
+    _widths(below[2], result)
+    return _picture(canvas)
+
+
+def _reliability(
+    axes: Axes, result: CalibrationResult, kind: str, name: str, quantities: str
+) -> None:
+    levels = 100 * np.array(LEVELS)
+    axes.plot([40, 100], [40, 100], color="black", linestyle=":", linewidth=1.5)
+    for row in result.coverage:
+        if row.condition != "plain":
+            continue
+        shares = 100 * np.array(getattr(row, kind))
+        whole = row.quantity == f"all {quantities}"
+        if whole:
+            axes.plot(levels, shares, "o-", color=DARK, linewidth=3, zorder=3, label="all")
+        elif row.quantity.startswith("coefficient") == (quantities == "coefficients"):
+            if not row.quantity.startswith("all"):
+                axes.plot(levels, shares, color=COLOUR, linewidth=1, alpha=0.6)
+    axes.set_xlim(45, 100)
+    axes.set_ylim(40, 100)
+    axes.set_xlabel("level [%]", fontsize=9)
+    axes.set_ylabel("people whose truth is in the interval [%]", fontsize=9)
+    axes.tick_params(labelsize=9)
+    axes.grid(alpha=0.3)
+    axes.set_title(name, fontsize=10)
+
+
+def _dots(axes: Axes, rows: list[tuple[str, float, float]], name: str) -> None:
+    """Draws raw coverage pale and corrected coverage dark, one line for each kind of people."""
+    if not rows:
+        axes.set_axis_off()
+        return
+    places = np.arange(len(rows))
+    axes.axvline(90, color="black", linestyle=":", linewidth=1.5)
+    for value, colour, label in ((1, PALE, "as predicted"), (2, DARK, "corrected")):
+        shares = [100 * row[value] for row in rows]
+        axes.plot(shares, places, "o", color=colour, markersize=8, label=label)
+    axes.set_yticks(places, [row[0] for row in rows], fontsize=9)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    low = min(100 * min(row[1:]) for row in rows)
+    axes.set_xlim(min(low - 2, 80), 100)
+    axes.tick_params(labelsize=9)
+    axes.grid(axis="x", alpha=0.3)
+    axes.legend(fontsize=9, loc="lower right")
+    axes.set_title(f"{name} [%]", fontsize=10)
+
+
+def _widths(axes: Axes, result: CalibrationResult) -> None:
+    """Draws how much narrower intervals are than round the mean body, by what is known."""
+    conditions = [error.condition for error in result.errors]
+    colours = (DARK, COLOUR, *GAP_COLOURS)
+    places = np.arange(len(QUANTITIES))
+    height = 0.8 / max(len(conditions), 1)
+    for number, condition in enumerate(conditions):
+        ratios = [result.of(name, condition).ratio for name in QUANTITIES]
+        label = "nothing" if condition == "plain" else condition
+        axes.barh(
+            places + (number + 0.5) * height - 0.4, ratios, height,
+            color=colours[number], label=f"known: {label}",
+        )  # fmt: skip
+    axes.axvline(1, color="black", linestyle=":", linewidth=1.5)
+    axes.set_yticks(places, [name.replace("_", " ") for name in QUANTITIES], fontsize=9)
+    axes.invert_yaxis()
+    axes.tick_params(labelsize=9)
+    axes.set_xlim(0, 1.9)  # with room for the legend
+    axes.legend(fontsize=9, loc="lower right")
+    axes.set_title("width at 90 %, over that round the mean body", fontsize=10)

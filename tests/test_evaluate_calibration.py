@@ -36,6 +36,7 @@ from plausibody.models.proxy import Proxy, ProxySettings
 from plausibody.models.regressor import RegressorSettings
 from plausibody.models.shapes import ShapeGaussian
 from plausibody.models.weights import TrainedRegressor
+from plausibody.plots import draw_reliability
 from plausibody.synth.batch import Batch
 from plausibody.synth.generator import BatchGenerator, StreamSettings
 from plausibody.synth.lite import LiteSettings
@@ -197,6 +198,13 @@ def test_results_are_written(result: CalibrationResult, tmp_path: Path) -> None:
     assert text == to_markdown(result)
     assert "| stoutest third | height+gender |" in text and "| waist |" in text
     assert "nan" not in text
+
+
+def test_reliability_is_drawn(result: CalibrationResult) -> None:
+    picture = draw_reliability(result, "an untrained network")
+    assert picture.shape == (3, 1080, 1680)
+    plain = draw_reliability(dataclasses.replace(result, subsets=(), shifts=()), "less to show")
+    assert picture.amin() < 0.2 < 0.5 < (picture - plain).abs().amax()
 
 
 def test_single_bodies_have_no_intervals(
