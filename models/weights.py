@@ -17,6 +17,8 @@ from plausibody.models.proxy import Proxy, ProxySettings
 from plausibody.models.regressor import Regressor, RegressorSettings
 from plausibody.models.skeleton import SMPL24, SMPL24_PARENTS
 
+DEFAULT_WEIGHTS = "hierprob-lite"
+"""Weights that ship and are used unless others are named: they give distributions."""
 PUBLISHED = (".tar", ".pt", ".pth")
 """Suffixes of published checkpoints; ours are `.safetensors`."""
 

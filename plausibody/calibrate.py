@@ -16,7 +16,12 @@ from plausibody.models.calibration import (
     save_calibration,
 )
 from plausibody.models.hierarchical import HierarchicalRegressor
-from plausibody.models.weights import TrainedRegressor, find_weights, load_regressor
+from plausibody.models.weights import (
+    DEFAULT_WEIGHTS,
+    TrainedRegressor,
+    find_weights,
+    load_regressor,
+)
 
 PEOPLE = 4096
 """To whom a correction is fitted, and others on whom it is measured."""
@@ -102,7 +107,7 @@ def _distributing(regressor: TrainedRegressor, path: Path) -> RunConfig:
     if not isinstance(regressor.network, HierarchicalRegressor):
         raise ValueError(
             f"{path.stem}: wanted weights that predict distributions, got such of the method "
-            f"{regressor.card.get('config', {}).get('method')}; do: --weights hierprob-lite"
+            f"{regressor.card.get('config', {}).get('method')}; do: --weights {DEFAULT_WEIGHTS}"
         )
     if "config" not in regressor.card:
         raise ValueError(f"{path.stem}: wanted weights whose card has their configuration")

@@ -14,6 +14,7 @@ from plausibody.assets.catalog import SHIPPED
 from plausibody.config import lite_demo
 from plausibody.evaluate.result import Result
 from plausibody.evaluate.run import quick_figures, run_evaluation
+from plausibody.models.weights import DEFAULT_WEIGHTS
 from plausibody.predict.predictor import load_predictor
 from plausibody.predict.report import Curve, Report, Table, cards_of_run, write_report
 from plausibody.predict.run import RunOptions, Summary, predict_folder
@@ -69,7 +70,7 @@ def run_demo(out: Path, watch: Watch, device: str = "cpu") -> Path:
 
     watch.say("3/3 evaluating the shipped weights and those just trained on open-v0")
     shipped = run_evaluation(
-        "open", Path("lite"), out / "evaluation" / "shipped", device,
+        "open", Path(DEFAULT_WEIGHTS), out / "evaluation" / "shipped", device,
         watch=watch.evaluation,
     )  # fmt: skip
     fresh = run_evaluation(

@@ -19,7 +19,12 @@ from plausibody.models.prediction import BodyPrediction, FisherPrediction
 from plausibody.models.records import concatenate, map_tensors, take, to_device
 from plausibody.models.shapes import ShapeGaussian
 from plausibody.models.templates import load_template
-from plausibody.models.weights import TrainedRegressor, find_weights, load_regressor
+from plausibody.models.weights import (
+    DEFAULT_WEIGHTS,
+    TrainedRegressor,
+    find_weights,
+    load_regressor,
+)
 from plausibody.predict.describing import Case, Describer
 from plausibody.predict.embedded import load_embedded
 from plausibody.predict.front_end import FrontEnd, ImageResult, Picture
@@ -290,7 +295,9 @@ class Predictor:
         return ImagePrediction(seen.path, seen.width, seen.height, status, message, people)
 
 
-def load_predictor(weights: Path | str = "lite", device: torch.device | str = "cpu") -> Predictor:
+def load_predictor(
+    weights: Path | str = DEFAULT_WEIGHTS, device: torch.device | str = "cpu"
+) -> Predictor:
     """Opens the weights and the front end that ship."""
     return Predictor(weights, load_embedded(device=device), device)
 

@@ -18,11 +18,9 @@ from plausibody.models.prediction import FisherPrediction
 from plausibody.models.records import map_tensors, take, to_device
 from plausibody.models.regressor import PointRegressor
 from plausibody.models.shapes import ShapeGaussian
-from plausibody.models.weights import TrainedRegressor
+from plausibody.models.weights import DEFAULT_WEIGHTS, TrainedRegressor
 
 GENDERS = ("female", "male")
-WITH_DISTRIBUTION = "hierprob-lite"
-"""Weights that ship which give a distribution and may be told a gender."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +79,12 @@ def check_told(told: Told, samples: int, regressor: TrainedRegressor, name: str)
         if wanted := [option for option, is_wanted in needs.items() if is_wanted]:
             raise ValueError(
                 f"{', '.join(wanted)}: wanted weights that give a distribution over bodies, got "
-                f"{name!r}, which gives a single one; do: --weights {WITH_DISTRIBUTION}"
+                f"{name!r}, which gives a single one; do: --weights {DEFAULT_WEIGHTS}"
             )
     if told.gender is not None and not network.gendered and told.gender != regressor.gender:
         raise ValueError(
             f"--gender {told.gender}: wanted weights that may be told a gender, got {name!r}, "
-            f"made for {regressor.gender} bodies; do: --weights {WITH_DISTRIBUTION}, or weights "
+            f"made for {regressor.gender} bodies; do: --weights {DEFAULT_WEIGHTS}, or weights "
             f"made for {told.gender} bodies"
         )
 

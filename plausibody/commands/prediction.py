@@ -25,7 +25,7 @@ from plausibody.commands.terminal import (
 @click.command("predict")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for results.")
-@click.option("--weights", default="lite", help="A file, or the name of weights that ship.")
+@click.option("--weights", help="A file, or the name of weights.  [default: hierprob-lite]")
 @click.option(
     "--front-end",
     type=click.Choice(["embedded"]),
@@ -53,7 +53,7 @@ from plausibody.commands.terminal import (
 def predict_command(
     paths: tuple[Path, ...],
     out: Path,
-    weights: str,
+    weights: str | None,
     front_end: str,
     person: str,
     fov: float | None,
@@ -70,6 +70,7 @@ def predict_command(
 ) -> None:
     """Turn photos (files and folders) into bodies."""
     with helpful_errors():
+        from plausibody.models.weights import DEFAULT_WEIGHTS
         from plausibody.predict.embedded import load_embedded
         from plausibody.predict.placement import DIAGONAL_VIEW
         from plausibody.predict.predictor import Predictor
@@ -88,7 +89,7 @@ def predict_command(
         eyes = load_embedded(device=place)
         with usage_errors():
             predictor = Predictor(
-                weights,
+                weights or DEFAULT_WEIGHTS,
                 eyes,
                 place,
                 person=chosen,
@@ -141,8 +142,7 @@ def demo_command(out: Path, device: str) -> None:
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
-    default=Path("lite"),
-    help="A file, or the name of weights that ship.  [default: lite]",
+    help="A file, or the name of weights.  [default: hierprob-lite]",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for results.json and .md.")
 @click.option("--compare", nargs=2, type=click.Path(path_type=Path), help="Two results.json.")
@@ -151,7 +151,7 @@ def demo_command(out: Path, device: str) -> None:
 @click.option("--quiet", is_flag=True)
 def evaluate_command(
     dataset: str,
-    weights: Path,
+    weights: Path | None,
     out: Path | None,
     compare: tuple[Path, Path] | None,
     device: str,
@@ -163,24 +163,26 @@ def evaluate_command(
         from plausibody.evaluate.result import read_result
         from plausibody.evaluate.run import check_dataset, run_evaluation
         from plausibody.evaluate.table import comparison_table, result_table
+        from plausibody.models.weights import DEFAULT_WEIGHTS
 
         if compare is not None:
             first, second = (read_result(path) for path in compare)
             Console().print(comparison_table(first, second))
             return
+        chosen = weights or Path(DEFAULT_WEIGHTS)
         if dataset == "calibration":
             from plausibody.calibrate import measure_calibration
             from plausibody.evaluate.table import calibration_table
 
             prepare_cpu(0)
             with counting("people", quiet) as watch:
-                found = measure_calibration(weights, out, pick_device(device), watch=watch)
+                found = measure_calibration(chosen, out, pick_device(device), watch=watch)
             if not quiet:
                 Console().print(calibration_table(found))
             return
         with usage_errors():
             check_dataset(dataset)
         with counting("people", quiet) as watch:
-            result = run_evaluation(dataset, weights, out, pick_device(device), batch_size, watch)
+            result = run_evaluation(dataset, chosen, out, pick_device(device), batch_size, watch)
         if not quiet:
             Console().print(result_table(result))
