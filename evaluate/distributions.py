@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from plausibody.evaluate import metrics
@@ -29,6 +29,8 @@ from plausibody.models.shapes import ShapeGaussian
 
 STEEPEST = 1e6
 """Largest concentration that is fitted: deviations of 0.04 degrees about each axis."""
+STILL = 1e-3
+"""Entries of rotations that differ by less are the same [about rad]."""
 HALVINGS = 80
 """Of the range in which a concentration is sought: to the last bit of a double."""
 CHUNK = 256
@@ -39,8 +41,9 @@ CHUNK = 256
 class Surprise:
     """Negative log-likelihoods of true bodies [nats]; less is better."""
 
-    pose: Float[Tensor, "*batch"]
-    """Of one joint's rotation, mean over all but the root; 0 for a uniform distribution."""
+    pose: Float[Tensor, "*batch joints"]
+    """Of the rotation of each joint but the root; 0 for a uniform distribution. It has no lower
+    bound for joints that never move in the data, so leave such out of means."""
     shape: Float[Tensor, "*batch"]
     """Of all coefficients together."""
 
@@ -48,7 +51,7 @@ class Surprise:
 def surprise(prediction: FisherPrediction, truth: BodyParameters) -> Surprise:
     """Tells how unlikely a prediction finds the truth; where the root faces is not judged."""
     return Surprise(
-        pose=-prediction.joints.log_prob(truth.rotations[..., 1:, :, :]).mean(-1),
+        pose=-prediction.joints.log_prob(truth.rotations[..., 1:, :, :]),
         shape=-prediction.shape.log_prob(truth.shape),
     )
 
@@ -92,6 +95,16 @@ class FixedSpread:
             joints=MatrixFisher(joints),
             shape=ShapeGaussian(mean=guess.shape, factor=factor),
         )
+
+
+def moving_joints(truth: BodyParameters) -> Bool[Tensor, " joints"]:
+    """Tells which joints but the root have different rotations among people.
+
+    Args:
+        truth: Of people along the first axis.
+    """
+    rotations = truth.rotations[:, 1:]
+    return (rotations - rotations[:1]).abs().amax((0, 2, 3)) > STILL
 
 
 def fit_concentration(trace: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:

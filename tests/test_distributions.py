@@ -12,6 +12,7 @@ from plausibody.evaluate.distributions import (
     FixedSpread,
     fit_concentration,
     least_errors,
+    moving_joints,
     sample_errors,
     surprise,
 )
@@ -50,8 +51,7 @@ def test_surprise_is_what_the_prediction_says_of_the_truth() -> None:
     prediction = spread(5, concentration=20.0, std=0.5)
     truth = bodies(5, seed=7)
     found = surprise(prediction, truth)
-    whole = 23 * found.pose + found.shape
-    torch.testing.assert_close(whole, -prediction.log_prob(truth))
+    torch.testing.assert_close(found.pose.sum(-1) + found.shape, -prediction.log_prob(truth))
 
 
 def test_a_uniform_pose_surprises_by_nothing() -> None:
@@ -70,6 +70,14 @@ def test_fitting_recovers_the_concentration_of_samples(concentration: float) -> 
     parameter = MatrixFisher(concentration * torch.eye(3, dtype=torch.float64))
     trace = parameter.sample(40_000, chance()).diagonal(dim1=-2, dim2=-1).sum(-1).mean()
     assert float(fit_concentration(trace)) == pytest.approx(concentration, rel=0.03)
+
+
+def test_joints_that_never_move_are_told_from_others() -> None:
+    truth = bodies(6)
+    rotations = truth.rotations.clone()
+    rotations[:, 22:] = rotations[:1, 22:]
+    found = moving_joints(BodyParameters(shape=truth.shape, rotations=rotations))
+    assert found.tolist() == [True] * 21 + [False] * 2
 
 
 def test_concentrations_stay_in_their_range() -> None:
