@@ -85,4 +85,4 @@ def _row(name: str, unit: str, numbers: Sequence[float]) -> str:
 def _place(end: float, value: float) -> float:
     """Gives where an end lies on the track, 0..100."""
     share = (end / value - 1) / REACH if value > 0 else 0.0
-    return 50 * (1 + min(max(share, -1), 1))
+    return 50 * (1 + min(max(share, -1.0), 1.0))

@@ -1,8 +1,8 @@
 """The body that parameters are written for when a gender is told: that of the gender.
 
 A network that may be told a gender speaks of all people in the shapes of one neutral body. Programs
-that know the gender expect coefficients of the gendered one. Both are the same body: on the open
-body vertices differ by 1.5 mm (female) and 1.9 mm (male) in the mean, heights by less than 2 mm.
+that know the gender expect coefficients of the gendered one. Both are the same body: for shapes of
+women and men, vertices of the open body differ by 1.5 and 1.9 mm in the mean, heights by 0.5 mm.
 """
 
 from __future__ import annotations
