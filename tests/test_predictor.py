@@ -12,8 +12,9 @@ import torch
 
 from plausibody.assets.catalog import SHIPPED
 from plausibody.models.camera import WeakPerspectiveCamera
+from plausibody.models.networks import build_regressor
 from plausibody.models.proxy import Box, ProxySettings
-from plausibody.models.regressor import LiteRegressor, RegressorSettings
+from plausibody.models.regressor import RegressorSettings
 from plausibody.models.skeleton import SMPL24
 from plausibody.models.weights import TrainedRegressor, find_weights
 from plausibody.predict.fit import measure_fit, person_diagonal
@@ -140,7 +141,7 @@ def test_streams_do_not_depend_on_the_batch_size(known_person: Any, flip: bool) 
     torch.manual_seed(0)
     settings = ProxySettings(size=32)
     small = RegressorSettings(features=32, width=8, blocks=1)
-    network = LiteRegressor(small, settings, torch.eye(3).repeat(24, 1, 1)).eval()
+    network = build_regressor("lite", small, settings, torch.eye(3).repeat(24, 1, 1)).eval()
     trained = TrainedRegressor(network, settings, "neutral", {})
     predictor = Predictor(trained, known_person.front_end, flip=flip)
     paths = ["two.jpg", "nobody.jpg", "a.jpg"]
