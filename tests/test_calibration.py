@@ -15,6 +15,7 @@ from plausibody.models.calibration import (
     Calibration,
     CalibrationError,
     calibration_path,
+    conformal_ends,
     conformal_quantile,
     fit_calibration,
     load_calibration,
@@ -75,7 +76,7 @@ def test_the_quantile_is_the_one_of_the_theorem() -> None:
     assert conformal_quantile(values, 0.5) == 5  # ceil(10 * 0.5) = the fifth
     assert conformal_quantile(values, 0.8) == 8
     assert conformal_quantile(values, 0.9) == 9  # in binary, 0.9 * 10 is more than 9
-    with pytest.raises(ValueError, match="at least 19 people for intervals of 95 %, came 9"):
+    with pytest.raises(ValueError, match="at least 19 people for a quantile of 95 %, came 9"):
         conformal_quantile(values, 0.95)
     assert conformal_quantile(torch.arange(19.0), 0.95) == 18
     with pytest.raises(ValueError, match="finite scores"):
@@ -84,15 +85,19 @@ def test_the_quantile_is_the_one_of_the_theorem() -> None:
 
 @pytest.mark.parametrize("level", [0.5, 0.9])
 def test_the_guarantee_holds_however_errors_are_distributed(level: float) -> None:
-    """Over fits to 39 people, the mean coverage is in [level, level + 1 / 40], whatever the law."""
+    """Over fits to 39 people, the mean coverage is what ranks say, whatever the law of errors."""
     generator = torch.Generator().manual_seed(0)
     normal = torch.randn(40, 20_000, generator=generator)
     for errors in (normal, normal.exp(), normal / (0.01 + normal.roll(1, 1).abs())):
         found = conformal_quantile(errors[:39].abs(), level)
         held = float((errors[39].abs() <= found).float().mean())
-        rank = math.ceil(40 * level)
-        assert held == pytest.approx(rank / 40, abs=0.012)  # four deviations of the mean
-        assert held > level - 0.012
+        assert held == pytest.approx(math.ceil(40 * level) / 40, abs=0.012)  # four deviations
+        down, up = conformal_ends(errors[:39], level).unbind(-1)
+        below, above = (errors[39] < -down).float().mean(), (errors[39] > up).float().mean()
+        each = 1 - math.ceil(40 * (1 + level) / 2) / 40  # at most half of the rest
+        assert each <= (1 - level) / 2 + 1e-9
+        assert float(below) == pytest.approx(each, abs=0.012)
+        assert float(above) == pytest.approx(each, abs=0.012)
 
 
 def test_groups_are_corrected_each_by_itself() -> None:
@@ -128,6 +133,27 @@ def test_files_keep_a_calibration(tmp_path: Path) -> None:
     )
 
 
+def test_files_with_one_factor_for_both_ends_are_read(tmp_path: Path) -> None:
+    path, calibration = tmp_path / "x.calibration.json", fit()
+    save_calibration(path, calibration)
+    table = json.loads(path.read_text())
+    one = calibration.factors["plain"][..., 1]
+    path.write_text(json.dumps({**table, "version": 1, "factors": {"plain": one.tolist()}}))
+    found = load_calibration(path).factors["plain"]
+    torch.testing.assert_close(found, torch.stack([one, one], -1))
+
+
+def test_errors_that_are_skewed_miss_both_ends_as_often() -> None:
+    predicted, truth, shape = people(4000)
+    truth = predicted.mean + predicted.std * (((truth - predicted.mean) / predicted.std).exp() - 1)
+    calibration = fit_calibration({"plain": scores(predicted, truth, shape)}, WEIGHTS)
+    interval = calibration.intervals(predicted, 0.9)
+    below, above = (truth < interval.low).float().mean(), (truth > interval.high).float().mean()
+    assert float(below) == pytest.approx(0.05, abs=0.002)
+    assert float(above) == pytest.approx(0.05, abs=0.002)
+    assert (interval.high - predicted.mean).mean() > 2 * (predicted.mean - interval.low).mean()
+
+
 def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.calibration.json"
     with pytest.raises(FileNotFoundError, match="do: fit it to the weights"):
@@ -137,13 +163,13 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         load_calibration(path, "b" * 64)
     good = json.loads(path.read_text())
     for key, value, message in (
-        ("version", 0, "wanted 1, came 0"),
+        ("version", 0, "wanted 2 or 1, came 0"),
         ("levels", [0.5], "wanted those of this version"),
-        ("shape_count", 3, r"wanted \(1, 4, 16\)"),
+        ("shape_count", 3, r"wanted \(1, 4, 16, 2\)"),
         ("edges", [2.0, 1.0], "rising"),
         ("factors", {}, "at least one condition"),
         ("factors", {"naked": good["factors"]["plain"]}, "naked"),
-        ("factors", {"plain": [[[-1.0] * 15] * 4]}, "not below 0"),
+        ("factors", {"plain": [[[[-1.0, 0.5]] * 15] * 4]}, "low ends below high ones"),
     ):
         path.write_text(json.dumps({**good, key: value}))
         with pytest.raises(CalibrationError, match=message):
@@ -155,7 +181,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 def test_what_was_not_fitted_is_refused() -> None:
     calibration = fit()
-    predicted, truth, shape = people(3)
+    predicted, _, _ = people(3)
     with pytest.raises(ValueError, match="wanted one of 0.5, 0.8, 0.9, 0.95, came 0.99"):
         calibration.intervals(predicted, 0.99)
     with pytest.raises(ValueError, match="fitted for, plain, came 'height'"):
@@ -164,8 +190,8 @@ def test_what_was_not_fitted_is_refused() -> None:
     other = MeasurementDistribution(predicted.mean, predicted.std, wider)
     with pytest.raises(ValueError, match="2 coefficients of shape, came one with 4"):
         calibration.intervals(other, 0.9)
-    table = scores(predicted, truth, shape)
-    with pytest.raises(ValueError, match="at least 4 people for intervals of 80 %, came 3"):
+    table = scores(*people(5))
+    with pytest.raises(ValueError, match="at least 9 people for a quantile of 90 %, came 5"):
         fit_calibration({"plain": table}, WEIGHTS)
     with pytest.raises(ValueError, match="came weight"):
         fit_calibration({"weight": table}, WEIGHTS)

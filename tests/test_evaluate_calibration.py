@@ -219,9 +219,9 @@ def test_single_bodies_have_no_intervals(
 
 
 def test_a_fit_needs_enough_people() -> None:
-    with pytest.raises(ValueError, match="at least 19 people for intervals of 95 %, came 12"):
+    with pytest.raises(ValueError, match="at least 19 people for a quantile of 95 %, came 12"):
         calibrate(normal_answers(12, 1.0, 0), "x" * 64)
-    with pytest.raises(ValueError, match="at least 19 people"):
+    with pytest.raises(ValueError, match="at least 19 people for a quantile of 95 %, came 1[34]"):
         calibrate(normal_answers(40, 1.0, 0), "x" * 64, groups=3)
-    grouped = calibrate(normal_answers(80, 1.0, 0), "x" * 64, groups=3)
-    assert len(grouped.edges) == 2 and grouped.factors["plain"].shape == (3, 4, 16)
+    grouped = calibrate(normal_answers(160, 1.0, 0), "x" * 64, groups=3)
+    assert len(grouped.edges) == 2 and grouped.factors["plain"].shape == (3, 4, 16, 2)

@@ -81,7 +81,7 @@ def test_measurements_are_those_of_the_shape(known_person: Any) -> None:
 
 
 def calibration(**factors: float) -> Calibration:
-    tables = {name: torch.full((1, 4, 23), value) for name, value in factors.items()}
+    tables = {name: torch.full((1, 4, 23, 2), value) for name, value in factors.items()}
     return Calibration("0" * 64, people=99, shape_count=10, edges=(), factors=tables)
 
 
