@@ -19,12 +19,17 @@ from plausibody.evaluate.calibration_result import SHOWN, CalibrationResult
 from plausibody.evaluate.proxy_gap import Measured
 from plausibody.fit_corruption import FitReport
 from plausibody.models.calibration import LEVELS
+from plausibody.models.fisher import MatrixFisher
 from plausibody.models.intervals import QUANTITIES
 from plausibody.synth.joint_sight import HIDDEN, IN_SIGHT, OUTSIDE
 
 COLOUR, PALE, DARK = "#3b6ea8", "#a9c3e2", "#1d3b5f"
 GAP_COLOURS = ("#d1782f", "#8a5aa8", "#4f9a5b", "#c0392b")
 """Of the corruptions beside the front end, which is black."""
+AXIS_COLOURS = ("#c0392b", "#4f9a5b", "#3b6ea8")
+"""Of the x, y and z axes of a joint."""
+EYE = (0.62, 0.40, 0.67)
+"""From where spheres are seen."""
 
 
 def draw_coverage(coverage: Coverage, title: str) -> Float[Tensor, "3 height width"]:
@@ -278,3 +283,104 @@ def _widths(axes: Axes, result: CalibrationResult) -> None:
     axes.set_xlim(0, 1.9)  # with room for the legend
     axes.legend(fontsize=9, loc="lower right")
     axes.set_title("width at 90 %, over that round the mean body", fontsize=10)
+
+
+def draw_rotations(
+    cases: Mapping[str, MatrixFisher], generator: torch.Generator, shown: int = 250
+) -> Float[Tensor, "3 height width"]:
+    """Draws distributions over rotations side by side, 1120 px wide, 0..1.
+
+    Above: where samples turn the three axes of a joint, as dots on a sphere. Below: the angle to
+    the mode, exact as a line and of 20,000 samples as bars, with the ball that holds 90 %.
+
+    Args:
+        cases: Single distributions, without batch axes, by what is written above them.
+        generator: For the samples.
+        shown: How many of them are dots.
+    """
+    figure = Figure(figsize=(14, 6.6), dpi=80, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, len(cases), height_ratios=[1.35, 1], squeeze=False)
+    for number, (name, fisher) in enumerate(cases.items()):
+        drawn = fisher.sample(20_000, generator)
+        _sphere(above[number], drawn[:shown], fisher.mode())
+        values = ", ".join(f"{value:.3g}" for value in fisher.singular_values.tolist())
+        above[number].set_title(f"{name}\nsingular values {values}", fontsize=11)
+        _angles(below[number], fisher, drawn)
+    below[0].set_ylabel("share per degree", fontsize=10)
+    below[0].legend(fontsize=9, loc="upper right")
+    return _picture(canvas)
+
+
+def _sphere(axes: Axes, rotations: Float[Tensor, "N 3 3"], mode: Float[Tensor, "3 3"]) -> None:
+    """Draws the axes of rotations as dots on a sphere, those behind it pale."""
+    across, up, towards = _frame()
+    angle = np.linspace(0, 2 * np.pi, 181)
+    axes.fill(np.cos(angle), np.sin(angle), color="#f2f2f2", zorder=0)
+    axes.plot(np.cos(angle), np.sin(angle), color="#999999", linewidth=1)
+    for level in (-60, -30, 0, 30, 60):
+        ring = np.cos(np.radians(level)) * np.stack([np.cos(angle), 0 * angle, np.sin(angle)], 1)
+        ring[:, 1] = np.sin(np.radians(level))
+        _curve(axes, ring, across, up, towards)
+    for level in range(0, 180, 30):
+        turn = np.radians(level)
+        ring = np.stack([np.cos(turn) * np.cos(angle), np.sin(angle), np.sin(turn) * np.cos(angle)])
+        _curve(axes, ring.T, across, up, towards)
+    for axis, colour in enumerate(AXIS_COLOURS):
+        points = rotations[:, :, axis].numpy()
+        front = points @ towards >= 0
+        for part, alpha, order in ((~front, 0.25, 1), (front, 0.65, 2)):
+            flat = points[part]
+            axes.scatter(
+                flat @ across, flat @ up, s=7, color=colour, alpha=alpha, linewidths=0,
+                zorder=order,
+            )  # fmt: skip
+        tip = mode[:, axis].numpy()
+        ends = [0, tip @ across], [0, tip @ up]
+        axes.plot(*ends, color="black", linewidth=2.6, zorder=3)
+        axes.plot(*ends, color=colour, linewidth=1.6, zorder=4)
+        place = 1.13 * tip
+        axes.text(place @ across, place @ up, "xyz"[axis], fontsize=11, ha="center", va="center")
+    axes.set_xlim(-1.2, 1.2)
+    axes.set_ylim(-1.2, 1.2)
+    axes.set_aspect("equal")
+    axes.axis("off")
+
+
+def _frame() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gives right, up and forward of who looks at a sphere from `EYE`, with y up."""
+    towards = np.array(EYE) / np.linalg.norm(EYE)
+    across = np.cross([0.0, 1.0, 0.0], towards)
+    across /= np.linalg.norm(across)
+    return across, np.cross(towards, across), towards
+
+
+def _curve(
+    axes: Axes, ring: np.ndarray, across: np.ndarray, up: np.ndarray, towards: np.ndarray
+) -> None:
+    seen = np.where((ring @ towards >= 0)[:, None], ring, np.nan)
+    axes.plot(seen @ across, seen @ up, color="#cfcfcf", linewidth=0.6, zorder=1)
+
+
+def _angles(axes: Axes, fisher: MatrixFisher, drawn: Float[Tensor, "N 3 3"]) -> None:
+    """Draws the density of the angle to the mode, by samples and exactly."""
+    degrees = 180 / math.pi
+    trace = (drawn * fisher.mode()).sum((-2, -1)).double()
+    angle = torch.acos(((trace - 1) / 2).clamp(-1, 1)) * degrees
+    radius = float(fisher.credible_radius(0.9)) * degrees
+    most = min(180.0, 1.8 * radius)
+    axes.hist(
+        angle.numpy(), bins=45, range=(0, most), color=PALE,
+        weights=np.full(len(angle), 45 / most / len(angle)), label="20,000 samples",
+    )  # fmt: skip
+    edges = torch.linspace(0, most, 181, dtype=torch.float64)
+    inside = fisher.probability_within(edges / degrees).double()
+    density = inside.diff() / edges.diff()
+    axes.plot(((edges[1:] + edges[:-1]) / 2).numpy(), density.numpy(), color=DARK, label="exact")
+    axes.axvline(radius, color="black", linestyle=":", label="90 % within")
+    side = "right" if radius > 0.9 * most else "left"
+    axes.text(radius, axes.get_ylim()[1] * 0.5, f" {radius:.0f}° ", fontsize=10, ha=side)
+    axes.set_xlim(0, most)
+    axes.set_yticks([])
+    axes.set_xlabel("angle to the mode [degrees]", fontsize=10)
+    axes.tick_params(labelsize=9)
