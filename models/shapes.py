@@ -95,8 +95,8 @@ class ShapeGaussian:
 
     def given(
         self,
-        direction: Float[Tensor, "*batch S"],
-        value: Float[Tensor, "*batch"],
+        direction: Float[Tensor, "*#batch S"],
+        value: Float[Tensor, "*#batch"],
         std: float,
     ) -> ShapeGaussian:
         """Conditions on a measured linear function of the shape: direction . shape = value.

@@ -197,3 +197,11 @@ def test_impossible_errors_of_measurement_are_refused(std: float) -> None:
 def test_a_covariance_that_is_none_is_refused() -> None:
     with pytest.raises(torch.linalg.LinAlgError, match="not positive-definite"):
         ShapeGaussian.of_covariance(torch.zeros(2), torch.tensor([[1.0, 2.0], [2.0, 1.0]]))
+
+
+def test_one_direction_and_one_value_may_be_for_all() -> None:
+    many = ShapeGaussian.independent(torch.zeros(3, 2), torch.ones(3, 2))
+    direction, value = torch.tensor([1.0, 0.0]), torch.tensor(0.5)
+    found = many.given(direction, value, 1e-3)
+    torch.testing.assert_close(found.mean[:, 0], torch.full((3,), 0.5), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.std[:, 1], torch.ones(3))
