@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,16 +11,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from plausibody.evaluate.open import facing
+from plausibody.evaluate.run import Estimator
 from plausibody.models.body import BodyTemplate
 from plausibody.models.calibration import CONDITIONS
 from plausibody.models.conditioning import SHORTEST, TALLEST, given_height
 from plausibody.models.intervals import (
     QUANTITIES,
     MeasurementDistribution,
+    body_mass_index,
     measure_distribution,
     measure_table,
 )
-from plausibody.models.prediction import BodyPrediction, FisherPrediction
+from plausibody.models.prediction import FisherPrediction
 from plausibody.models.proxy import Proxy, ProxySettings
 from plausibody.models.records import concatenate, to_device
 from plausibody.synth.batch import Batch
@@ -33,14 +34,7 @@ ROUNDED = 0.01
 MANY = 6
 """Of the 17 key points out of the box, with which a person counts as seen in part only."""
 
-HEIGHT, MASS = QUANTITIES.index("height"), QUANTITIES.index("mass")
-
-
-@typing.runtime_checkable
-class Regressor(typing.Protocol):
-    """What can be asked; a `TrainedRegressor` with a distribution."""
-
-    def predict(self, proxy: Proxy) -> BodyPrediction: ...
+HEIGHT = QUANTITIES.index("height")
 
 
 @dataclass(frozen=True)
@@ -75,7 +69,7 @@ class Answers:
 
     def subsets(self) -> dict[str, Bool[Tensor, " people"]]:
         """Who belongs to which subset: thirds by true body mass index, cuts and views."""
-        index = self.measured[:, MASS] / self.measured[:, HEIGHT].square()
+        index = body_mass_index(self.measured)
         third = index.argsort().argsort() * 3 // max(len(index), 1)
         found = {
             **{f"{name} third": third == n for n, name in enumerate(("thinnest", "middle"))},
@@ -129,7 +123,7 @@ def known_conditions(gendered: bool) -> tuple[str, ...]:
 
 @torch.no_grad()
 def ask(
-    regressor: Regressor,
+    regressor: Estimator,
     template: BodyTemplate,
     batches: Iterable[Batch],
     conditions: Sequence[str],
@@ -160,7 +154,7 @@ def ask(
 
 
 def _ask(
-    regressor: Regressor, template: BodyTemplate, batch: Batch, conditions: Sequence[str]
+    regressor: Estimator, template: BodyTemplate, batch: Batch, conditions: Sequence[str]
 ) -> Answers:
     target = batch.target
     shape = target.parameters.shape
@@ -189,7 +183,7 @@ def _ask(
     )
 
 
-def _distribution(regressor: Regressor, proxy: Proxy) -> FisherPrediction:
+def _distribution(regressor: Estimator, proxy: Proxy) -> FisherPrediction:
     answer = regressor.predict(proxy)
     if not isinstance(answer, FisherPrediction):
         raise TypeError(

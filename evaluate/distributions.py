@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from plausibody.evaluate import metrics
-from plausibody.models.body import BodyTemplate
+from plausibody.models.body import BodyTemplate, rest_vertices
 from plausibody.models.camera import WeakPerspectiveCamera
 from plausibody.models.fisher import MatrixFisher
 from plausibody.models.fisher_normalizer import moments
@@ -149,7 +149,7 @@ def sample_errors(
         regressors: Of the template's topology.
     """
     markers = Markers.of(template, regressors, torch.arange(0, device=template.faces.device))
-    joints, rest = markers(truth).h36m, _rest(template, truth.shape)
+    joints, rest = markers(truth).h36m, rest_vertices(template, truth.shape)
     people = max(CHUNK // len(samples.shape), 1)
     poses, shapes = [], []
     for first in range(0, len(rest), people):
@@ -157,15 +157,9 @@ def sample_errors(
         body = BodyParameters(samples.shape[:, some], samples.rotations[:, some])
         found = markers(body).h36m
         poses.append(metrics.pa_mpjpe(found, joints[some].expand_as(found)))
-        still = _rest(template, body.shape)
+        still = rest_vertices(template, body.shape)
         shapes.append(metrics.pve_t_sc(still, rest[some].expand_as(still)))
     return SampleErrors(pa_mpjpe=torch.cat(poses, 1), pve_t_sc=torch.cat(shapes, 1))
-
-
-def _rest(template: BodyTemplate, shape: Float[Tensor, "*batch S"]) -> Float[Tensor, "*batch V 3"]:
-    skin = template.skin
-    offset = shape @ skin.shape_matrix[: shape.shape[-1]]
-    return (template.vertices.mT + offset.unflatten(-1, (3, -1))).mT
 
 
 def least_errors(

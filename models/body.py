@@ -151,6 +151,20 @@ class PosedBody:
     joints: Float[Tensor, "*batch J 3"]
 
 
+def rest_vertices(
+    template: BodyTemplate | Skin, shape: Float[Tensor, "*batch S"]
+) -> Float[Tensor, "*batch V 3"]:
+    """Shapes the template without posing it: vertices at rest [m].
+
+    Args:
+        template: A whole body, or a `Skin` of some of its vertices.
+        shape: Coefficients of the first shape directions, in standard deviations.
+    """
+    skin = template.skin if isinstance(template, BodyTemplate) else template
+    offsets = shape @ skin.shape_matrix[: shape.shape[-1]]
+    return (skin.vertices.mT + offsets.unflatten(-1, (3, -1))).mT
+
+
 @record_function("stage: bodies")
 def pose_body(
     template: BodyTemplate | Skin,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from plausibody.models.body import BodyTemplate
@@ -44,7 +44,7 @@ class Interval:
     low: Float[Tensor, "*batch Q"]
     high: Float[Tensor, "*batch Q"]
 
-    def holds(self, value: Float[Tensor, "*batch Q"]) -> Tensor:
+    def holds(self, value: Float[Tensor, "*batch Q"]) -> Bool[Tensor, "*batch Q"]:
         """Tells of each value whether it is in its range."""
         return (self.low <= value) & (value <= self.high)
 
@@ -119,6 +119,12 @@ def measure_table(
     if not parts:
         return shape.new_zeros(*shape.shape[:-1], len(QUANTITIES))
     return torch.cat(parts).reshape(*shape.shape[:-1], len(QUANTITIES))
+
+
+def body_mass_index(measured: Float[Tensor, "*batch 13"]) -> Float[Tensor, "*batch"]:
+    """Gives mass over squared height [kg/m^2] of what `measure_table` gives."""
+    mass, height = (measured[..., QUANTITIES.index(name)] for name in ("mass", "height"))
+    return mass / height.square()
 
 
 @dataclass(frozen=True)

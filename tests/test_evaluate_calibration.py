@@ -12,19 +12,18 @@ import torch
 from torch import Tensor
 
 from plausibody.evaluate.answers import Answers, ask, known_conditions
-from plausibody.evaluate.calibration import (
-    calibrate,
-    evaluate_calibration,
-    mean_body,
-    measure_coverage,
-    measure_errors,
-    measure_shift,
-    measure_subsets,
-)
+from plausibody.evaluate.calibration import calibrate, evaluate_calibration
 from plausibody.evaluate.calibration_result import (
     CalibrationResult,
     save_calibration_result,
     to_markdown,
+)
+from plausibody.evaluate.coverage import (
+    mean_body_half_widths,
+    measure_coverage,
+    measure_errors,
+    measure_shift,
+    measure_subsets,
 )
 from plausibody.models.calibration import LEVELS
 from plausibody.models.camera import WeakPerspectiveCamera
@@ -146,7 +145,7 @@ def test_intervals_round_the_mean_body_know_nothing(
 ) -> None:
     batch = BatchGenerator.of(STREAM, PROXY, gendered_assets, 64)[1]
     answers = ask(Witness(batch, 0.3), gendered_assets.template, [batch], ("plain",))
-    half = mean_body(answers, gendered_assets.template)
+    half = mean_body_half_widths(answers, gendered_assets.template)
     shape = answers.shape.abs().sort(0).values
     torch.testing.assert_close(half[13:], shape[math.ceil(65 * 0.9) - 1])
     assert 0.1 < half[QUANTITIES.index("height")] < 0.4  # [m]
