@@ -118,9 +118,9 @@ def test_a_single_body_cannot_be_narrowed(template: BodyTemplate) -> None:
         given_height(PointPrediction(people.camera, body), template, 1.7)
 
 
-def test_pictures_are_fused_as_independent_witnesses() -> None:
+def test_the_published_rule_is_the_product_of_densities() -> None:
     shapes = [gaussian(4, seed=seed) for seed in range(3)]
-    fused = fuse(shapes)
+    fused = fuse(shapes, None)
     precisions = [shape.covariance.double().inverse() for shape in shapes]
     total = sum(precisions)
     assert isinstance(total, Tensor)
@@ -145,6 +145,26 @@ def test_what_was_known_before_any_picture_counts_once() -> None:
     both = 1 / (1 / population**2 + 2 / noise**2)
     torch.testing.assert_close(fused.mean, both / noise**2 * seen.sum(0))
     torch.testing.assert_close(fused.std, torch.full((6, 10), math.sqrt(both)))
-    assert bool((fuse(posteriors).std < fused.std).all())
-    with pytest.raises(ValueError, match="wider than every prediction"):
-        fuse(posteriors, 0.4)
+    assert bool((fuse(posteriors, None).std < fused.std).all())
+    with pytest.raises(ValueError, match="positive number, came 0"):
+        fuse(posteriors, 0.0)
+
+
+def test_a_picture_that_says_nothing_changes_nothing() -> None:
+    # Wider than the population along some axes of its own, and as narrow as before along others.
+    narrow = gaussian(3)
+    axes = torch.linalg.qr(gaussian(3, seed=5).covariance).Q
+    stds = torch.tensor([2.0] * 9 + [0.3]).expand(3, 10)
+    covariance = (axes * stds[..., None, :].square()) @ axes.mT
+    mean = 0.5 * axes[..., -1]
+    wide = ShapeGaussian.of_covariance(mean + axes[..., 0], (covariance + covariance.mT) / 2)
+    blind = ShapeGaussian.independent(torch.ones(3, 10), torch.full((3, 10), 1.5))
+    alone, both = fuse([narrow, blind]), fuse([narrow, blind, wide])
+    torch.testing.assert_close(alone.mean, narrow.mean, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(alone.covariance, narrow.covariance, rtol=1e-3, atol=1e-4)
+    # The third picture pulls along its narrow axis, as a measurement of that alone would.
+    noise = 1 / math.sqrt(1 / 0.3**2 - 1 / 1.5**2)
+    measured = 0.5 * (noise / 0.3) ** 2
+    alike = narrow.given(axes[..., -1], torch.full((3,), measured), noise)
+    torch.testing.assert_close(both.mean, alike.mean, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(both.covariance, alike.covariance, rtol=1e-3, atol=1e-4)
