@@ -86,9 +86,10 @@ def draft_file(path: Path, size: int = 0, contested: bool = False) -> Iterator[P
 def write_file(path: Path, content: bytes | str, contested: bool = False) -> None:
     """Writes a file, text as UTF-8, so that it is whole or as before, also if the power fails.
 
-    Arguments and errors as of `draft_file`.
+    Bytes of a file's name that are no UTF-8, as old archives have, are written as JSON writes them:
+    \\udcfc for the byte fc. Arguments and errors as of `draft_file`.
     """
-    content = content.encode() if isinstance(content, str) else content
+    content = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     with draft_file(path, len(content), contested) as draft:
         draft.write_bytes(content)
 

@@ -59,7 +59,8 @@ class Case:
     @property
     def seed(self) -> int:
         """Follows from the picture's name and the person's number, and nothing else."""
-        return zlib.crc32(f"{self.name}/{self.index}".encode())
+        # A name may hold bytes that are no UTF-8.
+        return zlib.crc32(f"{self.name}/{self.index}".encode("utf-8", "surrogateescape"))
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,22 @@ class GenderedBody:
         matrix = self._map(neutral.shape[-1]).matrix.mT
         return matrix @ neutral @ matrix.mT
 
+    def offset(self, shape: Float[Tensor, "*batch S"]) -> Float[Tensor, "*batch 3"]:
+        """Tells how far the gendered body stands from the neutral one, both at rest [m]."""
+        stand = [
+            _middle(body, some)
+            for body, some in ((self.template, self(shape)), (self.neutral, shape))
+        ]
+        return stand[0] - stand[1]
+
     def _map(self, count: int) -> ShapeMap:
         return _shape_map(self.neutral, self.template, count)
+
+
+def _middle(body: BodyTemplate, shape: Float[Tensor, "*batch S"]) -> Float[Tensor, "*batch 3"]:
+    """Gives the mean of a body's vertices at rest [m]."""
+    directions = body.shape_directions[..., : shape.shape[-1]].mean(0)
+    return body.vertices.mean(0) + shape @ directions.mT
 
 
 @lru_cache(maxsize=4)

@@ -58,7 +58,8 @@ def person_arrays(
     best with key points and mask first.
 
     SMPL turns a body about its pelvis, not about the template's origin. So turning the root's
-    rotation into the camera's frame also moves the body, and both cameras undo that here.
+    rotation into the camera's frame also moves the body, and both cameras undo that here, as well
+    as what the body of a gender stands apart from the neutral one.
 
     Args:
         vertices: Whether to add the mesh: large, and the parameters say the same.
@@ -123,8 +124,15 @@ class _Writer:
         rotations = torch.cat(
             [rotmat_to_camera(rotations[..., :1, :, :]), rotations[..., 1:, :, :]], -3
         )
-        betas = parameters.shape if self.gendered is None else self.gendered(parameters.shape)
-        moved = _pelvis_shift(self.body, betas)
+        shape = betas = parameters.shape
+        moved = world_to_camera(_pelvis(self.template, shape))
+        if self.gendered is not None:
+            betas = self.gendered(shape)
+            # Where both bodies are alike, their pelvises lie apart by this, before they turn.
+            apart = _pelvis(self.body, betas) - _pelvis(self.template, shape)
+            apart = (apart - self.gendered.offset(shape))[..., None]
+            moved = moved + (rotations[..., 0, :, :] @ apart)[..., 0]
+        moved = moved - _pelvis(self.body, betas)
         camera = self.person.prediction.camera
         scale = camera.scale.expand(betas.shape[:-1])
         return {
@@ -175,13 +183,10 @@ def _measurements(found: PersonMeasurements) -> Values:
     return values
 
 
-def _pelvis_shift(
-    template: BodyTemplate, shape: Float[Tensor, "*batch S"]
-) -> Float[Tensor, "*batch 3"]:
-    """Gives Rx(pi) p - p for the pelvis p at rest [m]."""
+def _pelvis(template: BodyTemplate, shape: Float[Tensor, "*batch S"]) -> Float[Tensor, "*batch 3"]:
+    """Gives the pelvis at rest [m]."""
     directions = template.skin.joint_directions[0, :, : shape.shape[-1]]
-    pelvis = template.skin.joints[0] + shape @ directions.T
-    return world_to_camera(pelvis) - pelvis
+    return template.skin.joints[0] + shape @ directions.T
 
 
 def _in_camera(points: Float[Tensor, "N 3"], camera: PerspectiveCamera) -> Float[Tensor, "N 3"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,23 @@ def test_table_has_a_row_for_every_person(folder: Folder) -> None:
     again = folder.table()
     assert len(again) == 4 and [again[0], *again[2:]] == rows
     assert summary.content["settings"]["height_told"] == 1.8
+
+
+def test_names_that_are_no_utf8_do_not_stop_a_run(folder: Folder) -> None:
+    """As in archives of old systems: one byte of the name is a letter of Latin-1."""
+    folder.add("a.png")
+    name = os.fsdecode(b"f\xfcr.png")
+    try:
+        (folder.photos / "a.png").rename(folder.photos / name)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    summary = folder.predict(save="params,report", samples=2)
+    assert summary.counts == {"ok": 1}
+    (row,) = folder.table()
+    assert row["image"].endswith("f\\udcfcr.png")
+    assert "f\\udcfcr.png" in (folder.root / "out" / "report.html").read_text("utf-8")
+    content = json.loads((folder.root / "out" / "summary.json").read_text("utf-8"))
+    assert content["inputs"][0]["path"] == str(folder.photos / name)
 
 
 def test_table_of_single_bodies_has_no_intervals(folder: Folder, known_person: Any) -> None:
