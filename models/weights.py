@@ -58,15 +58,32 @@ def find_weights(weights: Path | str) -> Path:
     Args:
         weights: A name is that of weights that ship, such as "lite"; or of a published checkpoint
             in the search order, such as "LASOR.tar".
+
+    Raises:
+        FileNotFoundError: If there are none.
+        ValueError: If a run in the current folder has the name of weights that ship.
     """
     path = Path(weights)
-    if (path / "weights.safetensors").is_file():
-        return path / "weights.safetensors"
+    if (trained := path / "weights.safetensors").is_file():
+        if path.parts == (path.name,) and (shipped := _shipped(path.name)) is not None:
+            raise ValueError(
+                f"weights: wanted one network, found two of the name {path}: that of the run "
+                f"{path.absolute()}, and one that ships; do: --weights {trained}, or --weights "
+                f"{shipped}"
+            )
+        return trained
     if path.suffix in PUBLISHED and not path.exists():
         return find_asset(path.as_posix())
     if path.suffix or path.is_file():
         return path
     return find_asset(f"weights/{weights}.safetensors")
+
+
+def _shipped(name: str) -> Path | None:
+    try:
+        return find_asset(f"weights/{name}.safetensors")
+    except FileNotFoundError:
+        return None
 
 
 def load_regressor(path: Path, device: torch.device | str = "cpu") -> TrainedRegressor:

@@ -88,7 +88,8 @@ class Predictor:
             gender: Of the person, female or male.
             same_person: Whether it is the same person in all pictures, who then has one shape.
             calibration: Of the intervals of a network in memory. Weights from a file have theirs
-                in the file beside them, if there is one.
+                in the file beside them, if there is one; it is fitted to the mean with the mirror
+                image and counts only with `flip`.
 
         Raises:
             ValueError: If an option makes no sense, or none with these weights.
@@ -97,14 +98,18 @@ class Predictor:
             raise ValueError(f"person: wanted all, main or a number from 0, got {person}")
         if samples < 0:
             raise ValueError(f"--samples: wanted 0 or more, got {samples}")
-        self.told = Told(height, gender, same_person)
+        told = Told(height, gender, same_person)
         if isinstance(weights, TrainedRegressor):
             self.regressor, self.weights_name = weights, "in memory"
         else:
             path = find_weights(weights)
             self.regressor, self.weights_name = load_regressor(path, device), path.stem
-            calibration = calibration or _calibration_beside(path, self.regressor)
-        check_told(self.told, samples, self.regressor, self.weights_name)
+            if flip and calibration is None:
+                calibration = _calibration_beside(path, self.regressor)
+        check_told(told, samples, self.regressor, self.weights_name)
+        if not self.regressor.network.gendered:  # weights made for a gender know it already
+            told = replace(told, gender=None)
+        self.told = told
         self.template = load_template(self.regressor.body, self.regressor.gender)
         self.gendered: GenderedBody | None = None
         """What the parameters of a person are written for whose gender is told."""
@@ -190,16 +195,34 @@ class Predictor:
         seen, cases = self._see(pictures)
         bodies: list[list[PersonPrediction | str]] = [[] for _ in seen]
         for some in _batches(cases, CHUNK):
-            answer, troubles = self._answer(some)
-            fine = [n for n, trouble in enumerate(troubles) if not trouble]
-            people = iter(self._describe([some[n] for n in fine], _rows(answer, fine), shape))
-            for case, trouble in zip(some, troubles, strict=True):
-                bodies[case.picture].append(
-                    f"person {case.index}: wanted a body, the network gave {trouble}"
-                    if trouble
-                    else next(people)
-                )
+            for case, body in zip(some, self._bodies(some, shape), strict=True):
+                bodies[case.picture].append(body)
         return [self._image(result, found) for result, found in zip(seen, bodies, strict=True)]
+
+    def _bodies(
+        self, cases: Sequence[Case], shape: ShapeGaussian | None
+    ) -> list[PersonPrediction | str]:
+        """Predicts people together; if that fails, one by one, so that only the cause is lost.
+
+        Returns:
+            For each person a body, or why there is none.
+        """
+        try:
+            answer, troubles = self._answer(cases)
+            fine = [n for n, trouble in enumerate(troubles) if not trouble]
+            people = iter(self._describe([cases[n] for n in fine], _rows(answer, fine), shape))
+            return [
+                f"person {case.index}: wanted a body, the network gave {trouble}"
+                if trouble
+                else next(people)
+                for case, trouble in zip(cases, troubles, strict=True)
+            ]
+        except (ValueError, RuntimeError) as error:  # such as a distribution that is none
+            if len(cases) > 1:
+                return [self._bodies([case], shape)[0] for case in cases]
+            log.debug("a person could not be predicted", exc_info=error)
+            (case,) = cases
+            return [f"person {case.index}: wanted a body, got {type(error).__name__}: {error}"]
 
     @torch.no_grad()
     def _first_looks(self, pictures: list[Picture]) -> list[FirstLook]:

@@ -173,6 +173,20 @@ def test_weights_are_named_or_given_as_files_or_runs(tmp_path: Path) -> None:
         find_weights("unheard")
 
 
+def test_a_run_with_the_name_of_shipped_weights_is_ambiguous(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lite").mkdir()
+    shipped = find_weights("lite")
+    (tmp_path / "lite" / "weights.safetensors").touch()
+    with pytest.raises(ValueError, match="found two of the name lite: .* do: --weights"):
+        find_weights("lite")
+    assert find_weights("lite/weights.safetensors") == Path("lite/weights.safetensors")
+    assert find_weights(tmp_path / "lite") == tmp_path / "lite" / "weights.safetensors"
+    assert find_weights(shipped) == shipped
+
+
 def test_shipped_weights_fit_the_demo_photos() -> None:
     """Bounds that the project set itself; the figures of the shipped weights are in the README."""
     photos = sorted((SHIPPED / "photos").iterdir())

@@ -11,6 +11,7 @@ import torch
 
 from plausibody.models.calibration import LEVELS, Calibration
 from plausibody.models.conditioning import fuse
+from plausibody.models.fisher import MatrixFisher
 from plausibody.models.intervals import QUANTITIES
 from plausibody.models.measure import measure_shape
 from plausibody.models.prediction import FisherPrediction
@@ -187,7 +188,10 @@ def test_options_that_make_no_sense_are_refused(known_person: Any) -> None:
 def test_weights_of_a_gender_may_be_told_it(known_person: Any) -> None:
     network = known_person.predictor().regressor.network
     trained = TrainedRegressor(network, ProxySettings(), "female", {})
-    assert Predictor(trained, known_person.front_end, gender="female").gendered is None
+    told = Predictor(trained, known_person.front_end, gender="female")
+    assert told.gendered is None
+    # The network knows it anyway: what was calibrated with nothing told still counts.
+    assert told.told.condition == "plain"
     with pytest.raises(ValueError, match="made for female bodies; do: .* made for male bodies"):
         Predictor(trained, known_person.front_end, gender="male")
 
@@ -200,6 +204,28 @@ def test_numbers_that_are_no_distribution_are_reported(known_person: Any) -> Non
     predictor.regressor.network.prediction = replace(prediction, root=root)
     (image,) = predictor(["a.jpg"])
     assert image.status == "failed" and "not finite" in image.message
+
+
+def test_a_distribution_that_is_none_costs_its_person_only(
+    known_person: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = known_person.doubting_predictor()
+    network = predictor.regressor.network
+    seen: list[int] = []
+
+    def read(vector: torch.Tensor) -> FisherPrediction:
+        seen.append(len(vector))
+        prediction = type(network).read(network, vector)
+        parameter = prediction.joints.parameter.clone()
+        if len(seen) in (1, 3):  # of both people, then of each: the last is the second person
+            parameter[-1] = math.nan
+        return replace(prediction, joints=MatrixFisher(parameter))
+
+    monkeypatch.setattr(network, "read", read)
+    (image,) = predictor(["two.jpg"])
+    assert seen == [2, 1, 1]
+    assert image.status == "ok" and [person.index for person in image.people] == [0]
+    assert "person 1: wanted a body, got ValueError: parameter: wanted finite" in image.message
 
 
 @pytest.mark.parametrize("padding", ["replicate", "zero"])
