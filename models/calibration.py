@@ -37,6 +37,9 @@ VERSION = 2
 """Of files; those of version 1 have one factor for both ends."""
 ENDS = ("low", "high")
 LEVELS = (0.5, 0.8, 0.9, 0.95)
+LEAST_PEOPLE = 39
+"""Fewest to whom a correction can be fitted: each end of the widest interval is passed by 1 in 40.
+"""
 CONDITIONS = ("plain", "height", "gender", "height+gender")
 """What was known of a person besides the picture."""
 
@@ -254,11 +257,11 @@ def load_calibration(path: Path, weights: str | None = None) -> Calibration:
             f"calibration: found no {path}; do: fit it to the weights, with "
             "'plausibody evaluate calibration'"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CalibrationError(f"{path}: wanted a calibration in JSON, got {error}") from error
     try:
         calibration = _read(table)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise CalibrationError(f"{path}: wanted a calibration, got {error!r}") from error
     if weights is not None and calibration.weights != weights:
         raise CalibrationError(

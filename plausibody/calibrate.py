@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def calibrate_weights(
     path = find_weights(weights)
     regressor = load_regressor(path, device)
     config = _distributing(regressor, path)
+    _require_writable(path)
     found = fit_calibration_for(regressor, config.stream, config.sources, count=people, watch=watch)
     save_calibration(calibration_path(path), found)
     return calibration_path(path)
@@ -68,11 +70,16 @@ def measure_calibration(
         weights: File or name, of a network that predicts distributions.
         out: Folder for calibration.json, calibration.md and calibration.png; none for nothing.
         people: Of the validation subjects, and of the test subjects.
+
+    Raises:
+        PermissionError: If they have none and none can be written beside them.
     """
     path = find_weights(weights)
     regressor = load_regressor(path, device)
     config = _distributing(regressor, path)
     before = _own_calibration(path, regressor)
+    if before is None:
+        _require_writable(path)
     result, used = evaluate_calibration(
         regressor,
         config.stream,
@@ -83,11 +90,25 @@ def measure_calibration(
         calibration=before,
         watch=watch,
     )
-    if before is None:
-        save_calibration(calibration_path(path), used)
     if out is not None:
         save_calibration_result(result, out)
+    if before is None:
+        save_calibration(calibration_path(path), used)
     return result
+
+
+def _require_writable(path: Path) -> None:
+    """Refuses, before minutes of work, weights beside which nothing can be written.
+
+    Raises:
+        PermissionError: Such as in the folder of an installed package.
+    """
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(
+            f"{path}: wanted weights in a folder that can be written to, as their calibration is "
+            f"kept beside them, came one that cannot; do: copy {path.name} and "
+            f"{path.with_suffix('.json').name} to a folder of yours, and give --weights from there"
+        )
 
 
 def _own_calibration(path: Path, regressor: TrainedRegressor) -> Calibration | None:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from plausibody.models.calibration import LEAST_PEOPLE
 from plausibody.models.likelihood import HierprobWeights, LikelihoodWeights
 from plausibody.models.losses import LiteWeights
 from plausibody.models.networks import NETWORKS
@@ -119,6 +120,11 @@ class RunConfig:
         for key in counts:
             if getattr(self.train, key) < 1:
                 raise ValueError(f"train.{key}: wanted at least 1, got {getattr(self.train, key)}")
+        if self.train.calibrated != 0 and self.train.calibrated < LEAST_PEOPLE:
+            raise ValueError(
+                f"train.calibrated: wanted at least {LEAST_PEOPLE} people, or 0 for none, "
+                f"got {self.train.calibrated}"
+            )
         if self.train.schedule not in ("cosine", "constant"):
             raise ValueError(
                 f"train.schedule: wanted cosine or constant, got {self.train.schedule!r}"

@@ -103,6 +103,18 @@ def test_measuring_uses_the_calibration_beside_the_weights(trained: Path, tmp_pa
     assert {row.condition for row in result.coverage} >= {"plain", "height+gender"}
 
 
+def test_weights_in_a_folder_of_others_are_refused_before_the_work(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("weights.safetensors", "weights.json"):
+        (tmp_path / name).write_bytes((trained.parent / name).read_bytes())
+    monkeypatch.setattr("os.access", lambda folder, mode: Path(folder) != tmp_path)
+    for calibrate in (calibrate_weights, measure_calibration):
+        with pytest.raises(PermissionError, match=r"do: copy weights.safetensors and weights.json"):
+            calibrate(tmp_path / "weights.safetensors", people=64)
+    assert not calibration_path(tmp_path / "weights.safetensors").exists()
+
+
 def test_calibrating_again_gives_the_same_file(trained: Path) -> None:
     before = calibration_path(trained).read_bytes()
     assert calibrate_weights(trained, people=64) == calibration_path(trained)

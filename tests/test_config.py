@@ -98,6 +98,8 @@ def test_a_wrong_type_says_what_was_wanted(key: str, value: Any, wanted: str) ->
         ("train.checkpoint_every", 0),
         ("train.log_every", 0),
         ("train.keep", 0),
+        ("train.calibrated", 38),
+        ("train.calibrated", -1),
     ],
 )
 def test_values_that_make_no_sense_are_refused(key: str, value: Any) -> None:
