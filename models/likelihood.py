@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plausibody.models.fisher import log_normalizer
-from plausibody.models.losses import LiteLoss, Moment, Target, true_points
+from plausibody.models.losses import LiteLoss, Moment, Target, near_box, true_points
 from plausibody.models.markers import Markers
 from plausibody.models.prediction import FisherPrediction
 from plausibody.models.skeleton import H36M17, LSP14, indices
@@ -95,8 +95,7 @@ class LikelihoodLoss(nn.Module):
         parts |= {"pose_nll": pose, "pose_overregularised": surplus, "shape_nll": shape}
         if moment.step >= self.second_stage and weights.samples:
             flat = sampled_keypoints(prediction, self.seen, weights.samples, moment)
-            near = (target.keypoints.abs().amax(-1) < 3).float()[..., None]
-            missed = ((flat - target.keypoints).abs() * near).mean()
+            missed = ((flat - target.keypoints).abs() * near_box(target.keypoints)).mean()
             parts["sampled_keypoints"] = weights.sampled_keypoints * missed
             loss = loss + parts["sampled_keypoints"]
         return loss, parts

@@ -18,6 +18,9 @@ PELVIS = H36M17.index("pelvis")
 FINGERS = 2
 """The last joints of SMPL24, the hands, whose rotations no motion capture of ours knows."""
 
+FAR = 3.0
+"""Half-squares from the middle of the box beyond which a key point guides nothing."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -131,8 +134,7 @@ class LiteLoss(nn.Module):
         true = _from_pelvis(true_points(self.markers, target))
         turn = (mode.rotations - truth.rotations).square().sum((-2, -1))[:, :-FINGERS]
         flat = prediction.camera.project(placed.coco)
-        # Far outside the box a key point was cut off by the picture: it guides, no more.
-        near = (target.keypoints.abs().amax(-1) < 3).float()[..., None]
+        near = near_box(target.keypoints)
         plain = self.shape_error.plain(mode.shape, truth.shape).mean()
         scaled = self.shape_error.scale_corrected(mode.shape, truth.shape).mean()
         gap_vertices = ((points.vertices - true.vertices).abs() * self.shares).sum((1, 2))
@@ -149,6 +151,15 @@ class LiteLoss(nn.Module):
             "coefficients": weights.coefficients * (mode.shape - truth.shape).square().mean(),
         }
         return torch.stack(list(parts.values())).sum(), parts
+
+
+def near_box(keypoints: Float[Tensor, "batch 17 2"]) -> Float[Tensor, "batch 17 1"]:
+    """Gives 1 for key points that count, and 0 for those far outside the box, cut off by a picture.
+
+    Args:
+        keypoints: In half-squares of the box.
+    """
+    return (keypoints.abs().amax(-1) < FAR).float()[..., None]
 
 
 @torch.no_grad()

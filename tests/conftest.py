@@ -21,6 +21,7 @@ from plausibody.doctor import asymmetric_pose
 from plausibody.models.body import BodyTemplate
 from plausibody.models.camera import WeakPerspectiveCamera
 from plausibody.models.fisher import MatrixFisher
+from plausibody.models.markers import JointRegressors, Markers
 from plausibody.models.prediction import BodyParameters, FisherPrediction
 from plausibody.models.proxy import ProxySettings, make_proxy
 from plausibody.models.records import map_tensors
@@ -76,6 +77,36 @@ class Python2Pickler(pickle._Pickler):
         self.memoize(value)
 
     dispatch[str] = dispatch[bytes] = save_string
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    """Normal numbers in double precision."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).double()
+
+
+@pytest.fixture
+def doll() -> BodyTemplate:
+    """Forty random vertices on six joints."""
+    return BodyTemplate(
+        vertices=draw(40, 3),
+        shape_directions=0.1 * draw(40, 3, 5, seed=1),
+        pose_directions=0.01 * draw(40, 3, 45, seed=2),
+        joint_regressor=draw(6, 40, seed=3).softmax(-1),
+        skinning_weights=draw(40, 6, seed=4).softmax(-1),
+        parents=(-1, 0, 1, 0, 1, 4),
+        faces=torch.tensor([[0, 1, 2]]),
+        topology="doll",
+        gender="neutral",
+    )
+
+
+@pytest.fixture
+def markers(doll: BodyTemplate) -> Markers:
+    """Key points of the doll, as random as itself, and all its vertices."""
+    regressors = JointRegressors(
+        coco17=draw(17, 40, seed=5).softmax(-1), h36m17=draw(17, 40, seed=6).softmax(-1)
+    )
+    return Markers.of(doll, regressors, torch.arange(40))
 
 
 @pytest.fixture
