@@ -9,7 +9,6 @@ it: by default the one in benchmarks/results.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
@@ -17,13 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from plausibody.assets.catalog import SHIPPED
-from plausibody.evaluate.calibration_result import (
-    CalibrationResult,
-    Coverage,
-    ShapeError,
-    Shift,
-    Subset,
-)
+from plausibody.evaluate.calibration_result import read_calibration_result
 from plausibody.models.body import BodyTemplate
 from plausibody.models.fisher import MatrixFisher
 from plausibody.plots import draw_reliability, draw_rotations
@@ -95,19 +88,7 @@ def gap(like: Float[Tensor, "3 H W"]) -> Float[Tensor, "3 6 W"]:
 
 def calibration(path: Path) -> Float[Tensor, "3 H W"]:
     """Draws coverage and widths."""
-    return draw_reliability(read_result(path), "Intervals of held-out synthetic people")
-
-
-def read_result(path: Path) -> CalibrationResult:
-    """Reads a calibration.json."""
-    values = json.loads(path.read_text("utf-8"))
-    kinds = {"coverage": Coverage, "subsets": Subset, "shifts": Shift, "errors": ShapeError}
-    lists = {
-        name: tuple(kind(**row) for row in values[name])  # type: ignore[operator]
-        for name, kind in kinds.items()
-    }
-    plain = {name: values[name] for name in ("regressor", "plausibody", "fitted", "groups")}
-    return CalibrationResult(**plain, **lists)
+    return draw_reliability(read_calibration_result(path), "Intervals of held-out synthetic people")
 
 
 def main() -> None:
@@ -115,7 +96,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--weights", default="hierprob-lite")
     parser.add_argument("--calibration", type=Path, default=RESULT)
-    names = ("rotations.png", "uncertainty.jpg", "calibration.png")
+    names = ("rotations.png", "uncertainty.jpg", "calibration.jpg")
     parser.add_argument("--only", nargs="+", choices=names, default=names)
     given = parser.parse_args()
     torch.set_num_threads(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ class Shift:
 
 
 @dataclass(frozen=True)
-class ShapeError:
+class MeanErrors:
     """Mean errors of the predicted mean body at rest [mm]."""
 
     condition: str
@@ -90,7 +91,7 @@ class CalibrationResult:
     coverage: tuple[Coverage, ...]
     subsets: tuple[Subset, ...]
     shifts: tuple[Shift, ...]
-    errors: tuple[ShapeError, ...]
+    errors: tuple[MeanErrors, ...]
 
     def of(self, quantity: str, condition: str = "plain") -> Coverage:
         for row in self.coverage:
@@ -102,6 +103,36 @@ class CalibrationResult:
 def to_json(result: CalibrationResult) -> dict[str, Any]:
     """Gives a result as tables."""
     return {"version": VERSION, "levels": list(LEVELS), **dataclasses.asdict(result)}
+
+
+def read_calibration_result(path: Path) -> CalibrationResult:
+    """Reads a calibration.json.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds no result of this version.
+    """
+    if not path.exists():
+        raise FileNotFoundError(
+            f"wanted a calibration.json of 'plausibody evaluate calibration', found no {path}"
+        )
+    kinds = {"coverage": Coverage, "subsets": Subset, "shifts": Shift, "errors": MeanErrors}
+    try:
+        table = json.loads(path.read_text("utf-8"))
+        if (table.pop("version"), table.pop("levels")) != (VERSION, list(LEVELS)):
+            raise ValueError(f"a version other than {VERSION}, or other levels")
+        for name, kind in kinds.items():
+            table[name] = tuple(kind(**_with_tuples(row)) for row in table[name])
+        return CalibrationResult(**table)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: wanted a result of plausibody evaluate calibration, got {error!r}"
+        ) from error
+
+
+def _with_tuples(row: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has lists only."""
+    return {key: tuple(x) if isinstance(x, list) else x for key, x in row.items()}
 
 
 def save_calibration_result(result: CalibrationResult, folder: Path) -> Path:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from plausibody.evaluate.answers import Answers
-from plausibody.evaluate.calibration_result import SHOWN, Coverage, ShapeError, Shift, Subset
+from plausibody.evaluate.calibration_result import SHOWN, Coverage, MeanErrors, Shift, Subset
 from plausibody.evaluate.metrics import point_error, pve_t_sc
 from plausibody.models.body import BodyTemplate, rest_vertices
 from plausibody.models.calibration import LEVELS, Calibration, conformal_quantile
@@ -184,7 +184,7 @@ def measure_shift(name: str, answers: Answers, calibration: Calibration) -> Shif
 
 
 @torch.no_grad()
-def measure_errors(answers: Answers, template: BodyTemplate) -> tuple[ShapeError, ...]:
+def measure_errors(answers: Answers, template: BodyTemplate) -> tuple[MeanErrors, ...]:
     """Measures how far the predicted mean bodies are from the true ones, under each condition."""
     rows = []
     for condition, predicted in answers.predicted.items():
@@ -200,5 +200,5 @@ def measure_errors(answers: Answers, template: BodyTemplate) -> tuple[ShapeError
             plain.append(point_error(*bodies))
             scaled.append(pve_t_sc(*bodies))
         means = [float(torch.cat(part).double().mean()) for part in (plain, scaled)]
-        rows.append(ShapeError(condition, int(who.sum()), *means))
+        rows.append(MeanErrors(condition, int(who.sum()), *means))
     return tuple(rows)

@@ -15,6 +15,7 @@ from plausibody.evaluate.answers import Answers, ask, known_conditions
 from plausibody.evaluate.calibration import calibrate, evaluate_calibration
 from plausibody.evaluate.calibration_result import (
     CalibrationResult,
+    read_calibration_result,
     save_calibration_result,
     to_markdown,
 )
@@ -193,10 +194,21 @@ def test_results_are_written(result: CalibrationResult, tmp_path: Path) -> None:
     table = json.loads(path.read_text())
     assert table["levels"] == list(LEVELS)
     assert len(table["coverage"]) == 4 * (2 + 13 + 10)
+    assert read_calibration_result(path) == result
     text = (tmp_path / "calibration.md").read_text()
     assert text == to_markdown(result)
     assert "| stoutest third | height+gender |" in text and "| waist |" in text
     assert "nan" not in text
+
+
+def test_other_files_are_no_results(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    with pytest.raises(FileNotFoundError, match="'plausibody evaluate calibration', found no"):
+        read_calibration_result(path)
+    for content in ("[]", "{", '{"version": 0, "levels": []}', '{"version": 1}'):
+        path.write_text(content)
+        with pytest.raises(ValueError, match="wanted a result of plausibody evaluate calibration"):
+            read_calibration_result(path)
 
 
 def test_reliability_is_drawn(result: CalibrationResult) -> None:
