@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from plausibody.assets.catalog import SHIPPED
 from plausibody.evaluate.calibration_result import read_calibration_result
@@ -88,7 +89,9 @@ def gap(like: Float[Tensor, "3 H W"]) -> Float[Tensor, "3 6 W"]:
 
 def calibration(path: Path) -> Float[Tensor, "3 H W"]:
     """Draws coverage and widths."""
-    return draw_reliability(read_calibration_result(path), "Intervals of held-out synthetic people")
+    result = read_calibration_result(path)
+    picture = draw_reliability(result, "Intervals of held-out synthetic people")
+    return functional.interpolate(picture[None], scale_factor=0.75, mode="area")[0]
 
 
 def main() -> None:
