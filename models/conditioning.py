@@ -29,6 +29,11 @@ DOUBTFUL = 4.0
 """Standard deviations of the predicted height beyond which a known one is doubted."""
 POPULATION_STD = 1.5
 """Of the shape coefficients in the streams that networks learn from, over all directions."""
+MOST_STRETCHED = 3.0
+"""How many times as far from the mean body as a picture's prediction its own opinion may lie, the
+population taken out. Where a picture says little, there would be no bound, and what is wrong with a
+prediction grows with it: sixteen copies of one picture made bodies that no tape could measure.
+"""
 STEPS = 3
 """Linearisations of the height. It is the distance of two vertices, linear in the coefficients as
 long as these are the highest and the lowest: the mean's error after three is below
@@ -117,8 +122,8 @@ def fuse(
     The published rule multiplies the densities. But each of them also holds what the network knew
     of people before it saw a picture, and the product counts that once for every picture. Here it
     is taken out of each, and counts once. Measured on 192 people of the stream, with 2 and with 4
-    pictures: 89 and 85 % of measurements in 90 % intervals instead of 82 and 67, and errors of the
-    girths smaller by 4 and 9 %.
+    pictures: 87 and 83 % of measurements in 90 % intervals instead of 79 and 65, and errors of the
+    girths smaller by 1 and 6 %. Copies of one picture count as if they were others: leave them out.
 
     Args:
         shapes: One for each picture, of the same batch. Condition on a known height afterwards.
@@ -146,7 +151,7 @@ def fuse(
         # The population is alike in all directions: both have the axes of the prediction.
         precision, axes = torch.linalg.eigh(torch.cholesky_inverse(shape.factor.double()))
         gain = (precision - prior).clamp(min=0)
-        told = torch.where(gain > 0, precision, 0.0)
+        told = torch.minimum(precision, MOST_STRETCHED * gain)
         total = total + (axes * gain[..., None, :]) @ axes.mT
         pull = pull + (axes * told[..., None, :]) @ (axes.mT @ shape.mean.double()[..., None])
     factor = torch.linalg.cholesky(total)

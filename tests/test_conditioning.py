@@ -150,6 +150,15 @@ def test_what_was_known_before_any_picture_counts_once() -> None:
         fuse(posteriors, 0.0)
 
 
+def test_copies_of_a_picture_do_not_carry_a_shape_away() -> None:
+    # From hardly narrower than the population to much narrower, without jumps between.
+    stds = torch.linspace(0.2, 1.499, 10)
+    one = ShapeGaussian.independent(torch.ones(1, 10), stds[None])
+    fused = fuse([one] * 30)
+    assert bool((fused.mean > 0).all()) and float(fused.mean.amax()) <= 3
+    torch.testing.assert_close(fused.mean[0, :3], torch.ones(3), atol=0.2, rtol=0)
+
+
 def test_a_picture_that_says_nothing_changes_nothing() -> None:
     # Wider than the population along some axes of its own, and as narrow as before along others.
     narrow = gaussian(3)
