@@ -280,7 +280,7 @@ def _widths(axes: Axes, result: CalibrationResult) -> None:
     axes.set_yticks(places, [name.replace("_", " ") for name in QUANTITIES], fontsize=9)
     axes.invert_yaxis()
     axes.tick_params(labelsize=9)
-    axes.set_xlim(0, 1.9)  # with room for the legend
+    axes.set_xlim(0, 2.5)  # with room for the legend
     axes.legend(fontsize=9, loc="lower right")
     axes.set_title("width at 90 %, over that round the mean body", fontsize=10)
 
