@@ -141,7 +141,7 @@ class Predictor:
             return ""
         factors = sorted(calibration.factors.items())
         content = b"".join(name.encode() + table.numpy().tobytes() for name, table in factors)
-        return hashlib.sha256(content).hexdigest()[:16]
+        return hashlib.sha256(content + repr(calibration.edges).encode()).hexdigest()[:16]
 
     def __call__(self, images: Sequence[Picture]) -> list[ImagePrediction]:
         """Gives one result per picture, in the same order."""
