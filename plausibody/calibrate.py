@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from plausibody.config import RunConfig, from_json
 from plausibody.evaluate.calibration import evaluate_calibration, fit_calibration_for
 from plausibody.evaluate.calibration_result import CalibrationResult, save_calibration_result
+from plausibody.evaluate.run import Watch
 from plausibody.models.calibration import (
     Calibration,
     CalibrationError,
@@ -23,12 +23,10 @@ from plausibody.models.weights import (
     find_weights,
     load_regressor,
 )
+from plausibody.predict.drawing import save_picture
 
 PEOPLE = 4096
 """To whom a correction is fitted, and others on whom it is measured."""
-
-Watch = Callable[[int, int], None]
-"""Is told how many people are done, and of how many."""
 
 
 def calibrate_weights(
@@ -91,7 +89,11 @@ def measure_calibration(
         watch=watch,
     )
     if out is not None:
+        from plausibody.plots import draw_reliability  # matplotlib is slow to start
+
         save_calibration_result(result, out)
+        title = f"Intervals of {path.stem}: {people} synthetic people of other subjects"
+        save_picture(draw_reliability(result, title), out / "calibration.png")
     if before is None:
         save_calibration(calibration_path(path), used)
     return result
@@ -112,7 +114,7 @@ def _require_writable(path: Path) -> None:
 
 
 def _own_calibration(path: Path, regressor: TrainedRegressor) -> Calibration | None:
-    """Reads the correction beside weights; none if there is none, or that of other weights."""
+    """Reads the correction beside weights; none if it is missing, damaged or of other weights."""
     try:
         return load_calibration(calibration_path(path), str(regressor.card.get("sha256", "")))
     except (FileNotFoundError, CalibrationError):
@@ -131,5 +133,8 @@ def _distributing(regressor: TrainedRegressor, path: Path) -> RunConfig:
             f"{regressor.card.get('config', {}).get('method')}; do: --weights {DEFAULT_WEIGHTS}"
         )
     if "config" not in regressor.card:
-        raise ValueError(f"{path.stem}: wanted weights whose card has their configuration")
+        raise ValueError(
+            f"{path.stem}: wanted weights whose card has the configuration of their training, got "
+            "a card without; do: take weights.safetensors and weights.json of one run"
+        )
     return from_json(regressor.card["config"])

@@ -99,7 +99,8 @@ def test_measuring_uses_the_calibration_beside_the_weights(trained: Path, tmp_pa
     before = calibration_path(trained).read_bytes()
     result = measure_calibration(trained, tmp_path, people=64)
     assert calibration_path(trained).read_bytes() == before
-    assert (tmp_path / "calibration.json").exists() and (tmp_path / "calibration.md").exists()
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {f"calibration.{suffix}" for suffix in ("json", "md", "png")}
     assert {row.condition for row in result.coverage} >= {"plain", "height+gender"}
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from plausibody.cli import main
-from plausibody.config import RunConfig, override, preset
+from plausibody.config import PRESETS, RunConfig, override, preset
 from plausibody.demo import clear_folder
+from plausibody.models.networks import NETWORKS
+from plausibody.models.weights import DEFAULT_WEIGHTS
+from plausibody.predict.export import MESH_FORMATS
+from plausibody.predict.run import SAVE
+from plausibody.predict.told import GENDERS
 from plausibody.run import prepare_folder
 
 
@@ -25,6 +32,27 @@ def test_every_fixed_command_explains_itself(command: str) -> None:
     result = run(command, "--help")
     assert result.exit_code == 0
     assert len(result.output.splitlines()) > 4
+
+
+def test_help_names_all_there_is() -> None:
+    """The words stand in the commands once more, since their modules take seconds to import."""
+    train, predict, evaluate = (
+        "".join(run(name, "--help").output.split())  # lines break within names
+        for name in ("train", "predict", "evaluate")
+    )
+    assert all(name in train for name in (*PRESETS, *NETWORKS))
+    assert all(name in predict for name in (DEFAULT_WEIGHTS, *SAVE, *MESH_FORMATS, *GENDERS))
+    assert DEFAULT_WEIGHTS in evaluate
+
+
+def test_help_comes_at_once() -> None:
+    """Nothing that takes seconds to import is imported for it."""
+    script = (
+        "import sys; import plausibody.cli; slow = {'torch', 'numpy', 'matplotlib', 'pydantic'}; "
+        "sys.exit(', '.join(slow & sys.modules.keys()) or 0)"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
 
 
 def test_wrong_usage_exits_with_2() -> None:

@@ -144,10 +144,14 @@ def demo_command(out: Path, device: str) -> None:
     type=click.Path(path_type=Path),
     help="A file, or the name of weights.  [default: hierprob-lite]",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for results.json and .md.")
-@click.option("--compare", nargs=2, type=click.Path(path_type=Path), help="Two results.json.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for what is found (.json, .md)."
+)
+@click.option(
+    "--compare", nargs=2, type=click.Path(path_type=Path), help="Two results.json of open."
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
-@click.option("--batch-size", type=int, default=256)
+@click.option("--batch-size", type=int, default=256, help="People at a time (open).")
 @click.option("--quiet", is_flag=True)
 def evaluate_command(
     dataset: str,
