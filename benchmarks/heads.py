@@ -5,8 +5,8 @@
 Both learn from the same people with the same encoder and input; DIR keeps the trainings, and a
 second call goes on where the first stopped. Both are measured on people of `open-v0`, whose poses
 are those of subjects that no training saw. Spreads that are the same for everybody are fitted to
-people of the validation subjects, drawn alike. Joints that never move in the poses, those of hands
-and feet, are left out of likelihoods: of them nothing is to be predicted.
+people of the validation subjects, drawn alike. Joints that never move in the poses, those of the
+hands, are left out of likelihoods: of them nothing is to be predicted.
 """
 
 from __future__ import annotations
