@@ -17,7 +17,7 @@ from plausibody.evaluate.answers import Answers
 from plausibody.evaluate.calibration_result import SHOWN, Coverage, MeanErrors, Shift, Subset
 from plausibody.evaluate.metrics import point_error, pve_t_sc
 from plausibody.models.body import BodyTemplate, rest_vertices
-from plausibody.models.calibration import LEVELS, Calibration, conformal_quantile
+from plausibody.models.calibration import LEVELS, Calibration, conformal_ends
 from plausibody.models.intervals import QUANTITIES, UNITS, Interval, measure_table, normal_width
 from plausibody.models.records import take
 
@@ -26,9 +26,10 @@ CHUNK = 256
 
 
 def mean_body_half_widths(fitted: Answers, template: BodyTemplate) -> Float[Tensor, " Q"]:
-    """Gives the half width of conformal 90 % intervals round the mean body, of each quantity.
+    """Gives half the width of conformal 90 % intervals round the mean body, of each quantity.
 
-    They know nothing of a picture and are as wide for everybody.
+    They know nothing of a picture, are as wide for everybody, and each end is found by itself, like
+    those of the intervals that they are compared with.
 
     Args:
         fitted: People to fit them to.
@@ -37,7 +38,7 @@ def mean_body_half_widths(fitted: Answers, template: BodyTemplate) -> Float[Tens
     level = LEVELS[SHOWN]
     middle = measure_table(template, torch.zeros_like(fitted.shape[:1]).to(template.vertices))
     gap = torch.cat([fitted.measured - middle.cpu(), fitted.shape], -1)
-    return conformal_quantile(gap.abs(), level)
+    return conformal_ends(gap, level).sum(-1) / 2
 
 
 def _intervals(

@@ -31,10 +31,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from plausibody.models.files import write_file
-from plausibody.models.intervals import QUANTITIES, Interval, MeasurementDistribution
+from plausibody.models.intervals import (
+    QUANTITIES,
+    Interval,
+    MeasurementDistribution,
+    body_mass_index,
+)
 
 VERSION = 2
-"""Of files; those of version 1 have one factor for both ends."""
+"""Of files."""
 ENDS = ("low", "high")
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 LEAST_PEOPLE = 39
@@ -118,8 +123,7 @@ def predicted_group(
     distribution: MeasurementDistribution, edges: Sequence[float]
 ) -> Int[Tensor, "*batch"]:
     """Numbers each person's group by the body mass index of the predicted means."""
-    mass = distribution.mean[..., QUANTITIES.index("mass")]
-    index = mass / distribution.mean[..., QUANTITIES.index("height")].square()
+    index = body_mass_index(distribution.mean)
     return torch.bucketize(index.contiguous(), index.new_tensor(list(edges)))
 
 
@@ -273,9 +277,8 @@ def load_calibration(path: Path, weights: str | None = None) -> Calibration:
 
 
 def _read(table: Mapping[str, Any]) -> Calibration:
-    version = table["version"]
-    if version not in (1, VERSION):
-        raise ValueError(f"version: wanted {VERSION} or 1, came {version}")
+    if table["version"] != VERSION:
+        raise ValueError(f"version: wanted {VERSION}, came {table['version']}")
     if tuple(table["measurements"]) != QUANTITIES or tuple(table["levels"]) != LEVELS:
         raise ValueError("measurements and levels: wanted those of this version, came others")
     count, edges = int(table["shape_count"]), tuple(float(edge) for edge in table["edges"])
@@ -284,8 +287,7 @@ def _read(table: Mapping[str, Any]) -> Calibration:
     wanted = (len(edges) + 1, len(LEVELS), len(QUANTITIES) + count, len(ENDS))
     factors = {}
     for name, values in table["factors"].items():
-        both = torch.tensor(values, dtype=torch.float32)
-        factors[name] = both = both if version == VERSION else torch.stack([both, both], -1)
+        factors[name] = both = torch.tensor(values, dtype=torch.float32)
         if name not in CONDITIONS or both.shape != wanted:
             raise ValueError(
                 f"factors of {name!r}: wanted {wanted} of one of {', '.join(CONDITIONS)}, came "

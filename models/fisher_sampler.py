@@ -6,7 +6,7 @@ are those of an angular central Gaussian, z = Omega^(-1/2) noise, q = z / |z|, O
 that a uniform number accepts. Any 0 < b <= 4 is exact; ours is the one that accepts most, which is
 all of them for F = 0 and 45 % in the limit of high concentration.
 
-Source: Kent, Ganeiban and Mardia, "A New Unified Approach for the Simulation of a Wide Class of
+Source: Kent, Ganeiber and Mardia, "A New Unified Approach for the Simulation of a Wide Class of
 Directional Distributions", 2018, section 3. Published training code has b = 1.5 throughout.
 """
 

@@ -19,10 +19,8 @@ from plausibody.models.skeleton import SMPL24, SMPL24_PARENTS
 
 DEFAULT_WEIGHTS = "hierprob-lite"
 """Weights that ship and are used unless others are named: they give distributions."""
-PUBLISHED = (".tar", ".pt", ".pth")
+PUBLISHED_SUFFIXES = (".tar", ".pt", ".pth")
 """Suffixes of published checkpoints; ours are `.safetensors`."""
-
-
 BACKBONE = "image_encoder"
 """Where every network has its encoder."""
 
@@ -72,7 +70,7 @@ def find_weights(weights: Path | str) -> Path:
                 f"{shipped}"
             )
         return trained
-    if path.suffix in PUBLISHED and not path.exists():
+    if path.suffix in PUBLISHED_SUFFIXES and not path.exists():
         return find_asset(path.as_posix())
     if path.suffix or path.is_file():
         return path
@@ -95,7 +93,7 @@ def load_regressor(path: Path, device: torch.device | str = "cpu") -> TrainedReg
         FileNotFoundError: If the weights or the card are missing.
         CheckpointError: If they are damaged, or not of a network of ours.
     """
-    if path.suffix in PUBLISHED:
+    if path.suffix in PUBLISHED_SUFFIXES:
         from plausibody.models.official import load_official  # it makes what is defined here
 
         return load_official(path, device)
@@ -125,7 +123,7 @@ def load_backbone(network: Regressor, weights: Path | str) -> None:
     """Fills in the image encoder of other weights, whatever their head.
 
     Args:
-        weights: As `find_weights` takes them.
+        weights: Of ours, as `find_weights` takes them.
 
     Raises:
         CheckpointError: If their image encoder is of another kind or size.

@@ -132,7 +132,7 @@ def _distributing(regressor: TrainedRegressor, path: Path) -> RunConfig:
             f"{path.stem}: wanted weights that predict distributions, got such of the method "
             f"{regressor.card.get('config', {}).get('method')}; do: --weights {DEFAULT_WEIGHTS}"
         )
-    if "config" not in regressor.card:
+    if "stream" not in regressor.card.get("config", {}):
         raise ValueError(
             f"{path.stem}: wanted weights whose card has the configuration of their training, got "
             "a card without; do: take weights.safetensors and weights.json of one run"

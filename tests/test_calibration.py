@@ -133,16 +133,6 @@ def test_files_keep_a_calibration(tmp_path: Path) -> None:
     )
 
 
-def test_files_with_one_factor_for_both_ends_are_read(tmp_path: Path) -> None:
-    path, calibration = tmp_path / "x.calibration.json", fit()
-    save_calibration(path, calibration)
-    table = json.loads(path.read_text())
-    one = calibration.factors["plain"][..., 1]
-    path.write_text(json.dumps({**table, "version": 1, "factors": {"plain": one.tolist()}}))
-    found = load_calibration(path).factors["plain"]
-    torch.testing.assert_close(found, torch.stack([one, one], -1))
-
-
 def test_errors_that_are_skewed_miss_both_ends_as_often() -> None:
     predicted, truth, shape = people(4000)
     truth = predicted.mean + predicted.std * (((truth - predicted.mean) / predicted.std).exp() - 1)
@@ -163,7 +153,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         load_calibration(path, "b" * 64)
     good = json.loads(path.read_text())
     for key, value, message in (
-        ("version", 0, "wanted 2 or 1, came 0"),
+        ("version", 0, "wanted 2, came 0"),
         ("levels", [0.5], "wanted those of this version"),
         ("shape_count", 3, r"wanted \(1, 4, 16, 2\)"),
         ("edges", [2.0, 1.0], "rising"),
