@@ -316,7 +316,8 @@ def test_another_picture_of_one_person_changes_all_results(folder: Folder) -> No
     assert folder.looked == ["c.png", "a.png", "b.png", "c.png"]  # first for the shape alone
     after = contents(folder.root / "out")["a/person_0.npz"]
     ratio = np.array(after["measurement_std"]) / before["measurement_std"]
-    np.testing.assert_allclose(ratio, np.sqrt(2 / 3), rtol=0.05)
+    # A third picture narrows by sqrt(2/3) at most, less as the population counts once.
+    assert (ratio > np.sqrt(2 / 3)).all() and (ratio < 0.9).all()
 
 
 def test_bars_stay_on_their_track() -> None:
