@@ -101,37 +101,46 @@ class ResNet(nn.Module):
 
 
 class Cells(nn.Module):
-    """Folds 4x4 pixels into 16 channels: `nn.PixelUnshuffle(4)` of one channel, channels last.
+    """Folds squares of pixels into channels: `nn.PixelUnshuffle` of one channel, channels last.
 
     In that memory order the first convolution need not copy.
     """
 
-    def forward(self, x: Float[Tensor, "batch 1 size size"]) -> Float[Tensor, "batch 16 H W"]:
-        cells = x[:, 0].unflatten(2, (-1, 4)).unflatten(1, (-1, 4)).transpose(2, 3)
+    def __init__(self, side: int = 4):
+        """Args:
+        side: Of a square [px].
+        """
+        super().__init__()
+        self.side = side
+
+    def forward(self, x: Float[Tensor, "batch 1 size size"]) -> Float[Tensor, "batch C H W"]:
+        shape = (-1, self.side)
+        cells = x[:, 0].unflatten(2, shape).unflatten(1, shape).transpose(2, 3)
         return cells.flatten(3).permute(0, 3, 1, 2)
 
 
 class LiteEncoder(nn.Module):
     """A silhouette and key points, each by its own branch, to one vector.
 
-    The silhouette is folded into 4x4-pixel cells first: no pixel is lost and the convolutions
+    The silhouette is folded into cells of pixels first: no pixel is lost and the convolutions
     get channels enough to keep a CPU busy. Key points enter as coordinates, not as heatmaps,
     which costs a hundredth and learns faster on a small budget.
     """
 
-    def __init__(self, size: int = 96, features: int = 512, width: int = 32):
+    def __init__(self, size: int = 96, features: int = 512, width: int = 32, cell: int = 4):
         """Args:
-        size: Side of the silhouette [px], a multiple of 16.
+        size: Side of the silhouette [px], a multiple of four cells.
         features: Length of the vector.
         width: Channels of the first stage; the others have 2 and 3 times as many.
+        cell: Side of the cells that the first stage reads [px].
         """
         super().__init__()
-        if size % 16:
-            raise ValueError(f"size: wanted a multiple of 16, got {size}")
+        if size % (4 * cell):
+            raise ValueError(f"size: wanted a multiple of {4 * cell}, got {size}")
         self.features = features
         self.silhouette = nn.Sequential(
-            Cells(),
-            nn.Conv2d(16, width, 3, padding=1, bias=False),
+            Cells(cell),
+            nn.Conv2d(cell * cell, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(inplace=True),
             BasicBlock(width, 2 * width, stride=2),
@@ -140,7 +149,7 @@ class LiteEncoder(nn.Module):
             nn.BatchNorm2d(64),
             nn.ReLU(inplace=True),
             nn.Flatten(),
-            nn.Linear(64 * (size // 16) ** 2, features),
+            nn.Linear(64 * (size // (4 * cell)) ** 2, features),
         )
         self.keypoints = nn.Sequential(nn.Linear(17 * 4, features), nn.GELU())
 

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from plausibody.models.body import BodyTemplate, regress
+from plausibody.models.body import BodyTemplate, regress, rest_vertices
 from plausibody.models.constants import constant
 from plausibody.models.girths import enclosed_volume
 from plausibody.models.landmarks import Landmarks
@@ -112,9 +112,7 @@ def measure_shape(template: BodyTemplate, shape: Float[Tensor, "*batch S"]) -> M
         template: Whose shape it is.
         shape: Coefficients of the first shape directions, in standard deviations.
     """
-    skin = template.skin
-    offsets = (shape @ skin.shape_matrix[: shape.shape[-1]]).unflatten(-1, (3, -1)).mT
-    return measure(template, skin.vertices + offsets)
+    return measure(template, rest_vertices(template, shape))
 
 
 @lru_cache(maxsize=16)

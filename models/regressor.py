@@ -37,6 +37,8 @@ class RegressorSettings:
     """Length of the feature vector (lite)."""
     width: int = 32
     """Channels of the first stage (lite)."""
+    cell: int = 4
+    """Side of the squares of pixels that the first stage folds into channels (lite)."""
     blocks: int = 4
     """Residual blocks behind it (lite)."""
     conditioning: str = "parameter"
@@ -100,8 +102,21 @@ class PointRegressor(Regressor):
 
     initial: Tensor
 
-    def __init__(self, mean_rotations: Float[Tensor, "J 3 3"], shape_count: int, channel: str):
+    def __init__(
+        self,
+        encoder: nn.Module,
+        mean_rotations: Float[Tensor, "J 3 3"],
+        shape_count: int,
+        channel: str,
+    ):
+        """Args:
+        encoder: Of an image and key points, to vectors.
+        mean_rotations: Where the estimate starts; the root is set to face the camera.
+        shape_count: Coefficients.
+        channel: What the encoder reads besides the key points, silhouette or edges.
+        """
         super().__init__(channel, len(mean_rotations))
+        self.image_encoder = encoder
         upright = mean_rotations.clone()
         upright[0] = torch.eye(3)
         pose = rotmat_to_rot6d(upright).flatten()
@@ -183,12 +198,12 @@ class DeepLiteEncoder(nn.Module):
 
     def __init__(self, settings: RegressorSettings, size: int):
         """Args:
-        settings: Features, width and blocks.
+        settings: Features, width, cell and blocks.
         size: Side of the image [px].
         """
         super().__init__()
         self.features = settings.features
-        self.encoder = LiteEncoder(size, settings.features, settings.width)
+        self.encoder = LiteEncoder(size, settings.features, settings.width, settings.cell)
         self.trunk = nn.Sequential(
             *(ResidualBlock(settings.features) for _ in range(settings.blocks)),
             nn.LayerNorm(settings.features),
@@ -215,8 +230,7 @@ class StrapsRegressor(PointRegressor):
         shape_count: int,
         channel: str,
     ):
-        super().__init__(mean_rotations, shape_count, channel)
-        self.image_encoder = encoder
+        super().__init__(encoder, mean_rotations, shape_count, channel)
         hidden = 512 if encoder.features <= 512 else 1024
         self.ief_module = IterativeHead(encoder.features, len(self.initial), hidden)
 
@@ -236,8 +250,7 @@ class LiteRegressor(PointRegressor):
         shape_count: int,
         channel: str,
     ):
-        super().__init__(mean_rotations, shape_count, channel)
-        self.image_encoder = encoder
+        super().__init__(encoder, mean_rotations, shape_count, channel)
         self.head = nn.Linear(encoder.features, len(self.initial))
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)

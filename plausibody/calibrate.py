@@ -44,9 +44,7 @@ def calibrate_weights(
     Returns:
         The file written.
     """
-    path = find_weights(weights)
-    regressor = load_regressor(path, device)
-    config = _distributing(regressor, path)
+    path, regressor, config = _open(weights, device)
     _require_writable(path)
     found = fit_calibration_for(regressor, config.stream, config.sources, count=people, watch=watch)
     save_calibration(calibration_path(path), found)
@@ -72,9 +70,7 @@ def measure_calibration(
     Raises:
         PermissionError: If they have none and none can be written beside them.
     """
-    path = find_weights(weights)
-    regressor = load_regressor(path, device)
-    config = _distributing(regressor, path)
+    path, regressor, config = _open(weights, device)
     before = _own_calibration(path, regressor)
     if before is None:
         _require_writable(path)
@@ -121,12 +117,14 @@ def _own_calibration(path: Path, regressor: TrainedRegressor) -> Calibration | N
         return None
 
 
-def _distributing(regressor: TrainedRegressor, path: Path) -> RunConfig:
-    """Gives the configuration of a training whose network predicts distributions.
+def _open(weights: Path | str, device: str) -> tuple[Path, TrainedRegressor, RunConfig]:
+    """Finds a network that predicts distributions, and the configuration of its training.
 
     Raises:
         ValueError: If it predicts single bodies, or nothing is known of its training.
     """
+    path = find_weights(weights)
+    regressor = load_regressor(path, device)
     if not isinstance(regressor.network, HierarchicalRegressor):
         raise ValueError(
             f"{path.stem}: wanted weights that predict distributions, got such of the method "
@@ -137,4 +135,4 @@ def _distributing(regressor: TrainedRegressor, path: Path) -> RunConfig:
             f"{path.stem}: wanted weights whose card has the configuration of their training, got "
             "a card without; do: take weights.safetensors and weights.json of one run"
         )
-    return from_json(regressor.card["config"])
+    return path, regressor, from_json(regressor.card["config"])

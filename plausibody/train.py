@@ -78,23 +78,27 @@ Criterion = LiteLoss | StrapsLoss | LikelihoodLoss | HierprobLoss
 def build_criterion(config: RunConfig, assets: SynthAssets) -> Criterion:
     """Makes the objective of a run."""
     template, regressors = assets.template, assets.regressors
-    nothing = torch.zeros_like(regressors.h36m17)
-    none = torch.arange(0, device=template.faces.device)
-    seen = Markers.of(template, dataclasses.replace(regressors, h36m17=nothing), none)
     second = config.train.second_stage
     if config.objective != "lite":
         every = torch.arange(len(template.vertices), device=template.faces.device)
         whole = Markers.of(template, regressors, every)
         if config.objective == "straps":
             return StrapsLoss(whole)
-        return HierprobLoss(whole, seen, config.hierprob, second)
+        return HierprobLoss(whole, _seen_markers(assets), config.hierprob, second)
     vertices = supervised_vertices(regressors, assets.supervised, SUPERVISED)
     markers = Markers.of(template, regressors, vertices)
     shares = area_shares(template, vertices)
     lite = LiteLoss(markers, template, config.regressor.shape_count, config.loss, shares)
     if config.method != "hierprob":
         return lite
-    return LikelihoodLoss(lite, seen, config.likelihood, second)
+    return LikelihoodLoss(lite, _seen_markers(assets), config.likelihood, second)
+
+
+def _seen_markers(assets: SynthAssets) -> Markers:
+    """Makes what poses the vertices that COCO's joints need, and no others."""
+    template, regressors = assets.template, assets.regressors
+    coco = dataclasses.replace(regressors, h36m17=torch.zeros_like(regressors.h36m17))
+    return Markers.of(template, coco, torch.arange(0, device=template.faces.device))
 
 
 def build_optimiser(modules: Iterable[nn.Module], settings: TrainSettings) -> torch.optim.AdamW:

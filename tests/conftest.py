@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from plausibody.doctor import asymmetric_pose
 from plausibody.models.body import BodyTemplate
@@ -172,7 +172,7 @@ class OneAnswer(PointRegressor):
     """Says the same of every proxy."""
 
     def __init__(self, answer: Tensor):
-        super().__init__(torch.eye(3).repeat(24, 1, 1), 10, "silhouette")
+        super().__init__(nn.Identity(), torch.eye(3).repeat(24, 1, 1), 10, "silhouette")
         self.answer = answer
 
     def forward(self, silhouette: Tensor, keypoints: Tensor) -> Tensor:

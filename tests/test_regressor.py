@@ -7,8 +7,9 @@ import dataclasses
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from plausibody.models.encoder import LiteEncoder, ResNet
+from plausibody.models.encoder import Cells, LiteEncoder, ResNet
 from plausibody.models.networks import build_regressor
 from plausibody.models.proxy import Box, Proxy, ProxySettings
 from plausibody.models.regressor import (
@@ -154,6 +155,15 @@ def test_unseen_key_points_differ_from_seen_ones_at_the_centre() -> None:
     seen = unseen.clone()
     seen[..., 2] = 1e-6
     assert (encoder(empty, unseen) - encoder(empty, seen)).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("side", [4, 8])
+def test_cells_lose_no_pixel(side: int) -> None:
+    picture = torch.rand(2, 1, 64, 64)
+    assert torch.equal(Cells(side)(picture), functional.pixel_unshuffle(picture, side))
+    assert LiteEncoder(size=64, features=8, width=4, cell=side)(
+        picture[:, 0], torch.zeros(2, 17, 3)
+    ).shape == (2, 8)
 
 
 def test_settings_that_do_not_fit_are_refused() -> None:
