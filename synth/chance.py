@@ -28,15 +28,25 @@ _TABLE_BITS = 16
 Number = TypeVar("Number", Tensor, int)
 
 
-@lru_cache(maxsize=1)
-def _for_cuda() -> ModuleType | None:
+@lru_cache(maxsize=8)
+def _kernels_for(device: str) -> ModuleType | None:
+    """Gives the module that draws at once what takes some forty steps, if a kind of device has one.
+
+    Where its library is missing nothing differs but the speed, and the rasteriser says it.
+    """
     try:
-        from plausibody.synth import chance_triton
+        if device == "cpu":
+            from plausibody.synth import chance_numba
+
+            return chance_numba
+        if device == "cuda":
+            from plausibody.synth import chance_triton
+
+            return None if chance_triton.INTERPRETED else chance_triton
     except ModuleNotFoundError as error:
-        if error.name != "triton":
+        if error.name not in ("numba", "triton"):
             raise
-        return None  # slower; nothing else differs, and the rasteriser says it
-    return None if chance_triton.INTERPRETED else chance_triton
+    return None
 
 
 def _mix(value: Number) -> Number:
@@ -131,5 +141,4 @@ class Chance:
         return (drawn >> shift if shift else drawn).reshape(len(key), *shape)
 
     def _kernels(self) -> ModuleType | None:
-        """Gives the module that draws at once what takes some forty steps, where there is one."""
-        return _for_cuda() if self.numbers.is_cuda else None
+        return _kernels_for(self.numbers.device.type)

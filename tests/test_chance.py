@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from plausibody.synth import chance_numba
 from plausibody.synth.chance import Chance, _mix
 
 COUNT = 1 << 15
@@ -46,6 +47,28 @@ def test_streams_of_different_seeds_are_no_shifts_of_each_other() -> None:
     first, second = chance(0, count=64), chance(1, first=shift, count=64)
     assert torch.equal(first._key, second._key)  # one key alone would give the same samples
     assert not (first.bits("x", 8) == second.bits("x", 8)).any()
+
+
+@pytest.mark.parametrize("seed", [0, 5, 2**40 + 5, -1])
+@pytest.mark.parametrize("first", [0, 2**32 - 3, 10**12])
+def test_the_loop_draws_as_the_steps_do(
+    seed: int, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draws() -> list[Tensor]:
+        drawn = chance(seed, first, 50)
+        return [
+            *(drawn.bits(f"name/{number}") for number in range(20)),
+            *(drawn.bits("several", 7, 300), drawn.bits("none", 0)),
+            *(drawn.uniform("uniform", 9), drawn.uniform("uniform", 9, low=-0.3, high=7.1)),
+            *(drawn.normal("normal", 9, mean=3.3, std=0.7), drawn.integer("integer", 12345, 9)),
+        ]
+
+    assert chance()._kernels() is chance_numba
+    at_once = draws()
+    monkeypatch.setattr(Chance, "_kernels", lambda self: None)
+    for one, other in zip(draws(), at_once, strict=True):
+        assert one.dtype == other.dtype and one.shape == other.shape
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 5)])
