@@ -29,7 +29,7 @@ from plausibody.models.rotations import rotvec_to_rotmat
 from plausibody.synth.generator import BLOCK, BLOCK_CUDA, BatchGenerator
 from plausibody.synth.raster import rasterize
 from plausibody.synth.stores import SynthAssets, load_assets
-from plausibody.train import Trainer
+from plausibody.training.trainer import Trainer
 
 OUT = Path(__file__).parent / "results" / "gpu_synthesis.json"
 NOT_MEASURED = "not measured"

@@ -40,7 +40,8 @@ from plausibody.models.files import write_file
 from plausibody.models.prediction import BodyParameters, BodyPrediction, FisherPrediction
 from plausibody.models.records import concatenate, take
 from plausibody.models.weights import TrainedRegressor, load_regressor
-from plausibody.run import prepare_folder, train_run
+from plausibody.training.folder import prepare_folder
+from plausibody.training.run import train_run
 
 HEADS = ("fisher", "iterative")
 SHOWN = ("pa_mpjpe", "pve_t_sc", "mpjpe")

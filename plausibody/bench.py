@@ -27,7 +27,7 @@ from plausibody.synth.mipmaps import MipMaps
 from plausibody.synth.raster import rasterize, rasterize_labels
 from plausibody.synth.render import OUTPUTS, Lights, render
 from plausibody.synth.stores import SynthAssets
-from plausibody.train import commit
+from plausibody.training.record import commit
 
 BODY_HEIGHT = 0.7
 """Of the picture, for a body of 1.7 m that stands upright."""

@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 from plausibody.config import RunConfig
 from plausibody.synth.generator import BatchGenerator, prefetch
 from plausibody.synth.stores import SynthAssets
-from plausibody.train import Trainer
+from plausibody.training.trainer import Trainer
 
 STAGE = "stage: "
 """With which the names of stages begin."""

@@ -29,6 +29,7 @@ from plausibody.synth.stores import SourceSettings
 Settings = TypeVar("Settings")
 
 OBJECTIVES = ("lite", "straps", "hierprob")
+SCHEDULES = ("cosine", "constant", "flat")
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,14 @@ class TrainSettings:
     """The loop."""
 
     batch_size: int = 128
-    """Samples per step."""
+    """Samples per step, of all processes together."""
     steps: int = 20_000
     rate: float = 1e-3
     """Learning rate after the warm-up."""
     schedule: str = "cosine"
-    """cosine (to zero at the last step) or constant."""
+    """cosine (to zero at the last step), constant, or flat (constant, then to zero in a line)."""
+    cool_down: float = 0.2
+    """Share of the steps in which the rate of `flat` falls."""
     warm_up: int = 200
     """Steps over which the rate rises from zero."""
     weight_decay: float = 0.02
@@ -52,6 +55,8 @@ class TrainSettings:
     """Decay of the exponential average of the weights, which is what is kept; 0 for none."""
     precision: str = "auto"
     """32-true, bf16-mixed, or auto: bf16 where the device has instructions for it."""
+    compile: bool = False
+    """Whether torch.compile makes one program of the network; it needs a C++ compiler."""
     checkpoint_every: int = 1000
     """Steps between checkpoints."""
     keep: int = 2
@@ -125,9 +130,13 @@ class RunConfig:
                 f"train.calibrated: wanted at least {LEAST_PEOPLE} people, or 0 for none, "
                 f"got {self.train.calibrated}"
             )
-        if self.train.schedule not in ("cosine", "constant"):
+        if self.train.schedule not in SCHEDULES:
             raise ValueError(
-                f"train.schedule: wanted cosine or constant, got {self.train.schedule!r}"
+                f"train.schedule: wanted {', '.join(SCHEDULES)}, got {self.train.schedule!r}"
+            )
+        if not 0 < self.train.cool_down <= 1:
+            raise ValueError(
+                f"train.cool_down: wanted a share above 0, up to 1, got {self.train.cool_down}"
             )
 
 

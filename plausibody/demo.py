@@ -18,8 +18,9 @@ from plausibody.models.weights import DEFAULT_WEIGHTS
 from plausibody.predict.predictor import load_predictor
 from plausibody.predict.report import Curve, Report, Table, cards_of_run, write_report
 from plausibody.predict.run import RunOptions, Summary, predict_folder
-from plausibody.run import prepare_folder, train_run
-from plausibody.train import Progress
+from plausibody.training.fit import Progress
+from plausibody.training.folder import prepare_folder
+from plausibody.training.run import train_run
 
 SHOWN = ("mpjpe", "pa_mpjpe", "pve", "pve_t_sc")
 """Errors in the page's table."""

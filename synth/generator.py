@@ -11,7 +11,7 @@ import dataclasses
 import queue
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -243,13 +243,16 @@ def prefetch(
     ahead: int = 4,
     threads: int = 1,
     finish: Callable[[Batch], Batch] = lambda batch: batch,
-) -> Iterator[tuple[int, Batch]]:
+    part: tuple[int, int] | None = None,
+) -> Generator[tuple[int, Batch], None, None]:
     """Yields (step, batch) for steps first .. last - 1, made by a background thread.
 
     Args:
         ahead: How many batches may wait.
         threads: How many threads torch may use for making batches.
         finish: What else the thread does to a batch.
+        part: Of several processes, the number of this one and its share of the samples: process r
+            gets samples r * share .. (r + 1) * share - 1 of each batch. All of it if None.
 
     An error in the thread is raised here, at the step it belongs to.
     """
@@ -263,13 +266,19 @@ def prefetch(
             except queue.Full:
                 continue
 
+    def make(step: int) -> Batch:
+        if part is None:
+            return generator[step]
+        rank, share = part
+        return generator.samples(step * generator.batch_size + rank * share, share)
+
     def work() -> None:
         torch.set_num_threads(threads)
         try:
             for step in range(first, last):
                 if stopped.is_set():
                     return
-                hand_over((step, finish(generator[step])))
+                hand_over((step, finish(make(step))))
         except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
             hand_over(error)
 

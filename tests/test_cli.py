@@ -17,7 +17,7 @@ from plausibody.models.weights import DEFAULT_WEIGHTS
 from plausibody.predict.export import MESH_FORMATS
 from plausibody.predict.run import SAVE
 from plausibody.predict.told import GENDERS
-from plausibody.run import prepare_folder
+from plausibody.training.folder import prepare_folder
 
 
 def run(*arguments: str) -> Result:
@@ -137,7 +137,7 @@ def test_resuming_without_settings_takes_those_of_the_run(tmp_path: Path) -> Non
     prepare_folder(tmp_path, config, resume=False, force=False)
     with pytest.MonkeyPatch.context() as patch:
         taken: list[RunConfig] = []
-        patch.setattr("plausibody.run.train_run", lambda config, *_: taken.append(config))
+        patch.setattr("plausibody.training.run.train_run", lambda config, *_: taken.append(config))
         assert run("train", "--out", str(tmp_path), "--resume").exit_code == 0
         assert run("train", "--out", str(tmp_path), "--resume", "--steps", "9").exit_code == 0
     assert [found.train.steps for found in taken] == [7, 9]

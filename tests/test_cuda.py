@@ -23,7 +23,6 @@ from torch.nn import functional
 from plausibody.config import RunConfig, override, preset, stream_config
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.records import map_tensors, take, to_device
-from plausibody.run import prepare_folder, train_run
 from plausibody.synth.backgrounds import load_backgrounds
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
@@ -42,6 +41,8 @@ from plausibody.synth.straps import StrapsSettings
 from plausibody.synth.texture_outfits import LOWER
 from plausibody.synth.textures import SEMANTICS, TextureBank
 from plausibody.synth.views import VIEWPOINTS
+from plausibody.training.folder import prepare_folder
+from plausibody.training.run import train_run
 
 pytestmark = [
     pytest.mark.cuda,

@@ -51,7 +51,8 @@ from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import StrapsSettings
 from plausibody.synth.texture_outfits import LOWER
 from plausibody.synth.textures import SEMANTICS, TextureBank
-from plausibody.train import build_criterion, build_model
+from plausibody.training.objective import build_objective
+from plausibody.training.trainer import build_model
 
 DEVICE = torch.device("cuda", 99)
 """No machine has so many: what modules keep per device is not taken for a real GPU's."""
@@ -378,7 +379,7 @@ def test_objectives_and_markers_stay_on_their_device(assets: SynthAssets, method
     config = preset(method)
     with Pretended() as machine:
         placed = assets.to("cuda")
-        criterion = place(build_criterion(config, placed))
+        criterion = place(build_objective(config, placed))
         assert isinstance(criterion, LiteLoss | StrapsLoss)
         network = place(build_model(config, assets))
         truth = dataclasses.replace(
@@ -405,7 +406,7 @@ def test_likelihoods_stay_on_their_device(assets: SynthAssets, name: str) -> Non
     config = dataclasses.replace(config, proxy=small)
     with Pretended():
         placed = assets.to("cuda")
-        criterion = place(build_criterion(config, placed))
+        criterion = place(build_objective(config, placed))
         assert isinstance(criterion, LikelihoodLoss | HierprobLoss)
         network = place(build_model(config, assets))
         drawn = Chance(0, torch.arange(2, device="cuda"))

@@ -45,7 +45,7 @@ from plausibody.synth.stores import (
 )
 from plausibody.synth.straps import StrapsSettings
 from plausibody.synth.texels import LANDMARKS
-from plausibody.train import Trainer
+from plausibody.training.trainer import Trainer
 
 COUNT, SIZE = 24, 96
 TEXTURES = "smpl_train_textures.npz"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -29,6 +30,19 @@ def helpful_errors() -> Iterator[None]:
         if os.environ.get("PLAUSIBODY_TRACEBACK"):
             raise
         sys.exit(1)
+
+
+@contextlib.contextmanager
+def stoppable(quiet: bool) -> Iterator[None]:
+    """Says that a run was stopped and saved, and exits as shells expect of a signal."""
+    from plausibody.training.fit import StoppedError
+
+    try:
+        yield
+    except StoppedError as stopped:
+        if not quiet:
+            tell(str(stopped))
+        sys.exit(128 + getattr(signal, stopped.why, signal.SIGTERM))
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from plausibody.commands.terminal import (
     helpful_errors,
     pick_device,
     prepare_cpu,
+    stoppable,
     tell,
     teller,
     training_progress,
@@ -71,7 +72,8 @@ def train_command(
         from plausibody import config as configs
         from plausibody.calibrate import calibrate_weights
         from plausibody.evaluate.run import quick_figures
-        from plausibody.run import prepare_folder, train_run
+        from plausibody.training.folder import prepare_folder
+        from plausibody.training.run import train_run
 
         with usage_errors():
             before = out / "config.json"
@@ -92,7 +94,7 @@ def train_command(
                 raise ValueError(f"--method {method}, but the preset or file is of {config.method}")
         config = prepare_folder(out, config, resume, force)
         prepare_cpu(config.train.threads)
-        with training_progress(quiet) as watch:
+        with stoppable(quiet), training_progress(quiet) as watch:
             weights = train_run(
                 config,
                 out,
@@ -142,7 +144,7 @@ def preview_command(
         from plausibody.coverage import measure_coverage
         from plausibody.plots import draw_coverage
         from plausibody.predict.drawing import save_picture
-        from plausibody.run import open_assets
+        from plausibody.sources import open_assets
         from plausibody.synth.generator import BatchGenerator, keep_channels
         from plausibody.synth.looks import skipped_lines
 
@@ -205,7 +207,7 @@ def bench_command(
         from plausibody import bench, bench_sampling, bench_training
         from plausibody.config import stream_config
         from plausibody.models.files import write_file
-        from plausibody.run import open_assets
+        from plausibody.sources import open_assets
 
         rows: list[Any] = []
         config = stream_config(method)

@@ -1,0 +1,32 @@
+"""Opens what the stream of a configuration draws from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from plausibody.config import RunConfig
+from plausibody.synth.generator import COLOURED, draws_genders
+from plausibody.synth.looks import Looks
+from plausibody.synth.stores import SynthAssets, load_assets
+
+
+def open_assets(
+    config: RunConfig,
+    split: str,
+    looks: Looks | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> SynthAssets:
+    """Opens what the stream of a run draws from.
+
+    Args:
+        split: Of the poses.
+        looks: Textures and backgrounds, where they are open already.
+        progress: Is told how many textures of how many are made, the first time they are needed.
+    """
+    coloured = config.stream.recipe in COLOURED and looks is None
+    assets = load_assets(
+        split, config.gender, sources=config.sources, coloured=coloured, progress=progress,
+        gendered=draws_genders(config.stream),
+    )  # fmt: skip
+    return assets if looks is None else dataclasses.replace(assets, looks=looks)

@@ -1,0 +1,71 @@
+"""The processes of a run: one by itself, or several that `torchrun` started."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+
+def find_device(device: str) -> torch.device:
+    """Resolves auto, cpu or cuda to this process's device.
+
+    Raises:
+        ValueError: If a CUDA device is wanted and there is none, or fewer than processes here.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: no CUDA device is available here; do: --device cpu")
+    if device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    here, count = _processes_here(), torch.cuda.device_count()
+    if here > count:
+        raise ValueError(
+            f"torchrun: wanted a GPU for each of {here} processes, found {count}; "
+            f"do: --nproc-per-node {count}"
+        )
+    return torch.device("cuda")
+
+
+def launch(device: torch.device, precision: str) -> Fabric:
+    """Joins the other processes of a run, if `torchrun` started several.
+
+    `torchrun --nproc-per-node N -m plausibody train ...` starts N processes; each takes one GPU,
+    or on CPUs the cores that `train.threads` gives it. They average their gradients (DDP).
+
+    Args:
+        device: Of this process.
+        precision: 32-true or bf16-mixed.
+    """
+    settings: dict[str, Any] = {"devices": 1}
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        here = _processes_here()
+        nodes = int(os.environ["WORLD_SIZE"]) // here
+        settings = {"devices": here, "num_nodes": nodes, "strategy": "ddp"}
+    accelerator = "gpu" if device.type == "cuda" else "cpu"
+    precise: Any = precision
+    fabric = Fabric(accelerator=accelerator, precision=precise, **settings)
+    fabric.launch()
+    return fabric
+
+
+def _processes_here() -> int:
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
+def pick_precision(precision: str, device: torch.device) -> str:
+    """Resolves "auto": bf16 where the device multiplies it faster than float32."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    capable = torch.backends.cpu.get_cpu_capability() == "AVX512" and _cpu_has("avx512_bf16")
+    return "bf16-mixed" if capable else "32-true"
+
+
+def _cpu_has(flag: str) -> bool:
+    """Looks for an instruction set where Linux lists them; elsewhere there is none to rely on."""
+    path = Path("/proc/cpuinfo")
+    return path.exists() and f" {flag}" in path.read_text("utf-8")

@@ -1,0 +1,44 @@
+"""What a run minimises, put together from its configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from plausibody.config import RunConfig
+from plausibody.models.likelihood import HierprobLoss, LikelihoodLoss
+from plausibody.models.losses import LiteLoss, StrapsLoss
+from plausibody.models.markers import Markers, area_shares, supervised_vertices
+from plausibody.synth.stores import SynthAssets
+
+SUPERVISED = 700
+"""Vertices that small networks learn."""
+
+Objective = LiteLoss | StrapsLoss | LikelihoodLoss | HierprobLoss
+
+
+def build_objective(config: RunConfig, assets: SynthAssets) -> Objective:
+    """Makes the objective of a run, on the device of the assets' body."""
+    template, regressors = assets.template, assets.regressors
+    second = config.train.second_stage
+    if config.objective != "lite":
+        every = torch.arange(len(template.vertices), device=template.faces.device)
+        whole = Markers.of(template, regressors, every)
+        if config.objective == "straps":
+            return StrapsLoss(whole)
+        return HierprobLoss(whole, _seen_markers(assets), config.hierprob, second)
+    vertices = supervised_vertices(regressors, assets.supervised, SUPERVISED)
+    markers = Markers.of(template, regressors, vertices)
+    shares = area_shares(template, vertices)
+    lite = LiteLoss(markers, template, config.regressor.shape_count, config.loss, shares)
+    if config.method != "hierprob":
+        return lite
+    return LikelihoodLoss(lite, _seen_markers(assets), config.likelihood, second)
+
+
+def _seen_markers(assets: SynthAssets) -> Markers:
+    """Makes what poses the vertices that COCO's joints need, and no others."""
+    template, regressors = assets.template, assets.regressors
+    coco = dataclasses.replace(regressors, h36m17=torch.zeros_like(regressors.h36m17))
+    return Markers.of(template, coco, torch.arange(0, device=template.faces.device))

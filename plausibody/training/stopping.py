@@ -1,0 +1,38 @@
+"""Asking a run to stop: the step that is being done is finished and saved first."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+
+
+class StopRequest:
+    """Notes SIGTERM and SIGINT while it is open; a second SIGINT interrupts at once.
+
+    Schedulers send SIGTERM some seconds before they kill. Elsewhere than in the main thread, where
+    Python takes no signals, nothing is noted.
+    """
+
+    def __init__(self) -> None:
+        self._who = ""
+        self._before: dict[signal.Signals, object] = {}
+
+    def __call__(self) -> str:
+        """Gives the name of the signal that came, or nothing."""
+        return self._who
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)  # type: ignore[arg-type]
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._who and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._who = signal.Signals(number).name

@@ -1,0 +1,260 @@
+"""Network, objective, optimiser and average of one run, and the step that ties them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from plausibody.config import RunConfig
+from plausibody.models.checkpoint import (
+    load_latest,
+    load_optimiser,
+    optimiser_tensors,
+    save_checkpoint,
+)
+from plausibody.models.losses import Moment
+from plausibody.models.networks import build_regressor
+from plausibody.models.records import to_device
+from plausibody.models.regressor import Regressor
+from plausibody.models.rotations import mean_rotation, rotvec_to_rotmat
+from plausibody.models.weights import load_backbone
+from plausibody.synth.batch import Batch
+from plausibody.synth.chance import Chance
+from plausibody.synth.stores import SynthAssets
+from plausibody.training.launch import find_device, launch, pick_precision
+from plausibody.training.objective import build_objective
+from plausibody.training.optimiser import build_optimiser, rate_at
+
+AVERAGE_EVERY = 4
+"""Steps between updates of the average, which decays as if there were one each step."""
+SPREAD = 200_000
+"""Poses from which the mean body of a larger bank is taken."""
+CHECK_EVERY = 25
+"""Steps between looks at the losses on a GPU: a look makes it wait. On a CPU each one is seen."""
+
+
+class NonFiniteLossError(FloatingPointError):
+    """A step whose loss or gradient is infinite or not a number."""
+
+    def __init__(self, step: int, value: float):
+        super().__init__(
+            f"step {step}: the loss or its gradient is {value}; 'plausibody preview --step "
+            f"{step}' shows what it was trained on"
+        )
+        self.step = step
+
+
+def build_model(config: RunConfig, assets: SynthAssets) -> Regressor:
+    """Makes the regressor of a run, starting from the mean body of the training poses."""
+    mean = mean_rotation(rotvec_to_rotmat(assets.bank.spread(SPREAD)))
+    with torch.random.fork_rng(devices=[]):  # layers draw their start from the global generator
+        torch.manual_seed(config.train.seed)
+        parents = assets.template.parents
+        network = build_regressor(config.method, config.regressor, config.proxy, mean, parents)
+    if config.train.init_backbone:
+        load_backbone(network, config.train.init_backbone)
+    return network
+
+
+class Trainer:
+    """All that learns, in one process of a run."""
+
+    def __init__(self, config: RunConfig, assets: SynthAssets, device: str = "auto"):
+        """Args:
+        config: Of the run.
+        assets: Of the stream; the body and the mean pose come from there.
+        device: auto, cpu or cuda.
+
+        Raises:
+            ValueError: If there is no such device, or the batch cannot be shared out evenly.
+        """
+        self.config, settings = config, config.train
+        found = find_device(device)
+        precision = pick_precision(settings.precision, found)
+        self.rounded = precision == "bf16-mixed"
+        self.fabric = launch(found, precision)
+        self.device, self.rank = self.fabric.device, self.fabric.global_rank
+        self.share = _share(settings.batch_size, self.fabric.world_size)
+        model = build_model(config, assets)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = build_model(config, assets).to(self.device) if settings.average else None
+        placed = dataclasses.replace(
+            assets,
+            template=assets.template.to(self.device),
+            regressors=to_device(assets.regressors, self.device),
+            supervised=assets.supervised.to(self.device),
+        )
+        self.objective = build_objective(config, placed).to(self.device)
+        self.parents = list(assets.template.parents)
+        optimiser = build_optimiser([model, self.objective], settings)
+        if settings.compile:
+            model.compile()
+        self.model, self.optimiser = self.fabric.setup(model, optimiser)
+        self.step = 0
+        self.smooth: dict[str, float] = {}
+        """Parts of the loss as last told, smoothed; kept so that a resumed curve goes on."""
+        self._unseen: list[tuple[int, Tensor]] = []
+
+    @torch.no_grad()
+    def prepare(self, batch: Batch) -> Batch:
+        """Does ahead of the step, in the thread that makes the batches, what needs no network.
+
+        The true bodies are posed, and pictures rounded as the first layer would round them.
+        """
+        if self.device.type != "cpu":
+            return batch
+        points = self.objective.markers(batch.target.parameters)
+        target = dataclasses.replace(batch.target, points=points)
+        proxy = batch.proxy
+        if self.rounded and self.config.proxy.channel == "silhouette":
+            proxy = dataclasses.replace(proxy, silhouette=proxy.silhouette.bfloat16())
+        return dataclasses.replace(batch, target=target, proxy=proxy)
+
+    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+        """Learns from one batch, of this process's share, and gives the parts of the loss.
+
+        Raises:
+            NonFiniteLossError: If there is nothing to learn from; on a CPU nothing has changed
+                then, on a GPU it may be some steps late.
+        """
+        settings = self.config.train
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate_at(self.step, settings)
+        loss, parts = self.loss(to_device(batch, self.device))
+        self.optimiser.zero_grad()
+        self.fabric.backward(loss)
+        worth = self._exchange(loss.detach())
+        if settings.clip:
+            norm = self.fabric.clip_gradients(
+                self.model, self.optimiser, max_norm=settings.clip, error_if_nonfinite=False
+            )
+            assert norm is not None
+            worth = worth + 0 * norm
+        self._check(worth)
+        self.optimiser.step()
+        self._average()
+        self.step += 1
+        return {"loss": loss.detach(), **{name: part.detach() for name, part in parts.items()}}
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Gives the objective of a batch on the device, and its parts."""
+        self.model.train()
+        network = self.model.module
+        prediction = network.read(self.model(*network.inputs(batch.proxy)))
+        target = dataclasses.replace(batch.target, reported=batch.proxy.keypoints[..., 2] > 0)
+        return self.objective(prediction, target, self._moment())
+
+    def _exchange(self, loss: Tensor) -> Tensor:
+        """Averages over processes what DDP does not know of; gives the loss of them all."""
+        if self.fabric.world_size == 1:
+            return loss
+        for parameter in self.objective.parameters():
+            if parameter.grad is not None:
+                parameter.grad = self._mean(parameter.grad)
+        return self._mean(loss)
+
+    def _mean(self, value: Tensor) -> Tensor:
+        averaged = self.fabric.all_reduce(value, reduce_op="mean")
+        assert isinstance(averaged, Tensor)
+        return averaged
+
+    def _check(self, worth: Tensor) -> None:
+        """Looks whether steps gave numbers, at once on a CPU, now and then on a GPU."""
+        self._unseen.append((self.step, worth))
+        if self.device.type == "cpu" or len(self._unseen) == CHECK_EVERY:
+            self.look()
+
+    def look(self) -> None:
+        """Looks at the losses that nobody has seen yet.
+
+        Raises:
+            NonFiniteLossError: If one is no number; it names the first.
+        """
+        unseen, self._unseen = self._unseen, []
+        if unseen:
+            values = torch.stack([worth for _, worth in unseen]).tolist()
+            for (step, _), value in zip(unseen, values, strict=True):
+                if not abs(value) < float("inf"):
+                    raise NonFiniteLossError(step, value)
+
+    def pass_over(self) -> None:
+        """Goes on to the next step without learning anything from this one."""
+        self.step += 1
+
+    def _moment(self) -> Moment:
+        """Gives the chance of a step, which is the same whenever and wherever it is done."""
+        purpose = f"loss/{self.rank}" if self.rank else "loss"
+        drawn = Chance(self.config.train.seed, torch.tensor([self.step])).bits(purpose, 1)
+        generator = torch.Generator(self.device).manual_seed(int(drawn[0, 0]))
+        return Moment(self.step, generator)
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        if self.average is None or self.step % AVERAGE_EVERY:
+            return
+        # A short memory at first, so that the start is forgotten.
+        decay = min(self.config.train.average, self.step / (self.step + 20.0)) ** AVERAGE_EVERY
+        kept: list[Tensor] = list(self.average.parameters())
+        new: list[Tensor] = list(self.model.parameters())
+        torch._foreach_lerp_(kept, new, 1 - decay)
+        for buffer, current in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            buffer.copy_(current)
+
+    @property
+    def best(self) -> Regressor:
+        """The network to use: the average where there is one."""
+        return self.model.module if self.average is None else self.average
+
+    @property
+    def stage(self) -> int:
+        """1, or 2 where distributions learn from their samples too."""
+        second = self.config.train.second_stage
+        return 2 if self.config.method == "hierprob" and self.step >= second else 1
+
+    def save(self, folder: Path, state: dict[str, Any]) -> Path:
+        """Writes a checkpoint; only whole numbers are saved.
+
+        Raises:
+            NonFiniteLossError: If a step since the last look had no finite loss.
+        """
+        self.look()
+        groups: dict[str, dict[str, Tensor]] = {
+            "model": self.model.module.state_dict(),
+            "optimiser": optimiser_tensors(self.optimiser.optimizer),
+        }
+        if self.average is not None:
+            groups["average"] = self.average.state_dict()
+        if objective := self.objective.state_dict():
+            groups["objective"] = objective
+        told = {"smooth": self.smooth, "stage": self.stage}
+        return save_checkpoint(folder, self.step, groups, {**state, **told})
+
+    def restore(self, folder: Path) -> tuple[dict[str, Any], list[str]]:
+        """Goes back to the newest whole checkpoint.
+
+        Returns:
+            What its JSON says, and a message about each newer one that had to be passed over.
+        """
+        groups, state, passed = load_latest(folder)
+        self.model.module.load_state_dict(groups["model"])
+        load_optimiser(self.optimiser.optimizer, groups["optimiser"])
+        if self.average is not None:
+            self.average.load_state_dict(groups["average"])
+        if "objective" in groups:
+            self.objective.load_state_dict(groups["objective"])
+        self.step, self.smooth = state["step"], dict(state.get("smooth", {}))
+        self._unseen = []
+        return state, passed
+
+
+def _share(batch_size: int, processes: int) -> int:
+    """Gives how many samples of a batch each process learns from."""
+    if batch_size % processes:
+        raise ValueError(
+            f"train.batch_size: wanted a multiple of the {processes} processes, got {batch_size}"
+        )
+    return batch_size // processes
