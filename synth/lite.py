@@ -18,7 +18,7 @@ from plausibody.models.camera import PerspectiveCamera
 from plausibody.models.constants import constant
 from plausibody.models.losses import Target
 from plausibody.models.proxy import Observation, ProxySettings, make_proxy
-from plausibody.models.records import to_device
+from plausibody.models.records import concatenate, take, to_device
 from plausibody.models.skeleton import COCO17, SMPL24
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
@@ -46,6 +46,8 @@ from plausibody.synth.scene import (
     stand_back,
 )
 
+BOTH = "both"
+"""Errors as published and as measured, by turns."""
 MARGIN = 1.3
 """Side of the rendered frame over the longer side of the person in it."""
 
@@ -106,10 +108,12 @@ class LiteSettings:
     corruption: LiteCorruption = field(default_factory=LiteCorruption)
     errors: str = "published"
     """published: those of `corruption`. measured: those of the fitted model of the front end;
-    clothes, borders and boxes before the person stay those of `corruption`."""
+    clothes, borders and boxes before the person stay those of `corruption`. both: published for
+    samples of even number, measured for the others."""
 
     def __post_init__(self) -> None:
-        check_errors("lite.errors", self.errors)
+        if self.errors != BOTH:
+            check_errors("lite.errors", self.errors)
 
 
 def frame_round(
@@ -192,7 +196,8 @@ class LiteRecipe:
         maps: As of `draw_shape`.
         """
         self.settings, self.proxy, self.seed = settings, proxy, seed
-        self.measured = to_device(choose_measured(settings.errors, measured), body.faces.device)
+        errors = "measured" if settings.errors == BOTH else settings.errors
+        self.measured = to_device(choose_measured(errors, measured), body.faces.device)
         self.body, self.bank, self.limits, self.backend = body, bank, limits, backend
         self.maps = maps
 
@@ -228,12 +233,8 @@ class LiteRecipe:
         labels = rasterize_labels(
             pixels, self.body.faces, self.body.part24, (size, size), backend=self.backend
         )
-        if self.measured is None:
-            observation = observe(chance, labels, truth, _face_away(marks), borders, wrong)
-        else:
-            in_frame = torch.cat([truth, marks[..., 2:]], -1)
-            seen = look(chance, labels, in_frame, borders, wrong)
-            observation = corrupt(chance, seen, self.measured)
+        in_frame = torch.cat([truth, marks[..., 2:]], -1)
+        observation = self._observe(chance, labels, in_frame, borders)
         proxy = make_proxy(observation, self.proxy)
         batch = Batch(
             proxy=proxy,
@@ -241,6 +242,33 @@ class LiteRecipe:
         )
         shape = self.settings.shape
         return with_genders(batch, draw_genders(chance, shape.gendered, shape.known))
+
+    def _observe(
+        self,
+        chance: Chance,
+        labels: UInt8[Tensor, "batch size size"],
+        marks: Float[Tensor, "batch 17 3"],
+        borders: Float[Tensor, "batch 4"],
+    ) -> Observation:
+        """Sees people with the kind of errors that is set; arguments as of `look`."""
+        wrong = self.settings.corruption
+        if self.settings.errors == BOTH:
+            odd = chance.numbers % 2 == 1
+            rows = (torch.nonzero(~odd)[:, 0], torch.nonzero(odd)[:, 0])
+        else:
+            every = torch.arange(len(labels), device=labels.device)
+            rows = (every, every[:0]) if self.measured is None else (every[:0], every)
+        parts = []
+        for members, measured in zip(rows, (None, self.measured), strict=True):
+            if not len(members):
+                continue
+            drawn = Chance(self.seed, chance.numbers[members])
+            people = labels[members], marks[members], borders[members]
+            if measured is None:
+                parts.append(observe(drawn, *people, wrong))
+            else:
+                parts.append(corrupt(drawn, look(drawn, *people, wrong), measured))
+        return take(concatenate(parts), torch.cat(rows).argsort())
 
 
 def _face_away(marks: Float[Tensor, "batch 17 3"]) -> Bool[Tensor, " batch"]:
@@ -253,8 +281,7 @@ def _face_away(marks: Float[Tensor, "batch 17 3"]) -> Bool[Tensor, " batch"]:
 def observe(
     chance: Chance,
     labels: UInt8[Tensor, "batch size size"],
-    truth: Float[Tensor, "batch 17 2"],
-    away: Bool[Tensor, " batch"],
+    marks: Float[Tensor, "batch 17 3"],
     borders: Float[Tensor, "batch 4"],
     wrong: LiteCorruption,
 ) -> Observation:
@@ -262,11 +289,10 @@ def observe(
 
     Args:
         labels: DensePose's parts of the clothed person in the frame.
-        truth: Key points in the frame [px].
-        away: Whether the face looks away.
+        marks: Key points in the frame [px], and their depth [m].
         borders: Of the picture within the frame (left, top, right, bottom) [px].
     """
-    size = labels.shape[-1]
+    size, truth = labels.shape[-1], marks[..., :2]
     removed = chance.chance("mask/part", wrong.lost_part, 25)
     removed = removed & chance.chance("mask/parts", wrong.lost_parts, 1)
     mask = remove_labels(labels, removed)
@@ -274,7 +300,7 @@ def observe(
 
     sight = joints_in_sight(labels, truth)
     face = tuple("eye" in name or "nose" in name for name in COCO17)
-    sight = sight & ~(away[:, None] & constant(face, torch.bool, sight.device))
+    sight = sight & ~(_face_away(marks)[:, None] & constant(face, torch.bool, sight.device))
     for number, probability in enumerate((*wrong.box, wrong.attached)):
         centre, half = _draw_box(chance, number, probability, size)
         block = rectangles(centre, half, (size, size))

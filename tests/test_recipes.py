@@ -24,6 +24,7 @@ from plausibody.synth.corrupt import (
     swap_pairs,
     swap_sides,
 )
+from plausibody.synth.generator import BatchGenerator, StreamSettings
 from plausibody.synth.joint_sight import HIDDEN_BY, PARTS24
 from plausibody.synth.lite import (
     LiteCorruption,
@@ -399,3 +400,17 @@ def test_straps_shows_whole_bodies_in_square_boxes(assets: SynthAssets) -> None:
 def test_straps_sizes_must_agree(assets: SynthAssets) -> None:
     with pytest.raises(ValueError, match="renders 256 px, the proxy wants 96"):
         StrapsRecipe(StrapsSettings(), ProxySettings(), 0, assets)
+
+
+def test_errors_of_both_kinds_come_by_turns(assets: SynthAssets) -> None:
+    def samples(errors: str) -> Batch:
+        stream = StreamSettings(lite=LiteSettings(frame=48, errors=errors))
+        return BatchGenerator.of(stream, ProxySettings(size=32), assets, 8)[0]
+
+    both, published, measured = (samples(kind) for kind in ("both", "published", "measured"))
+    for number in range(8):
+        same, other = (measured, published) if number % 2 else (published, measured)
+        assert torch.equal(both.proxy.keypoints[number], same.proxy.keypoints[number])
+        assert torch.equal(both.proxy.silhouette[number], same.proxy.silhouette[number])
+        assert not torch.equal(both.proxy.keypoints[number], other.proxy.keypoints[number])
+    torch.testing.assert_close(both.target.parameters.shape, published.target.parameters.shape)
