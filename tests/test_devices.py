@@ -218,7 +218,7 @@ def torch_backends() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(raster, "_has", lambda library: False)
         patch.setattr(edges, "_has", lambda library: False)
-        patch.setattr(chance, "_for_cuda", lambda: None)
+        patch.setattr(chance, "_kernels_for", lambda device: None)
         patch.setattr(generator, "BLOCK", 4)
         patch.setattr(generator, "BLOCK_CUDA", 4)
         yield
