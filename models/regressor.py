@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from plausibody.models.camera import WeakPerspectiveCamera
-from plausibody.models.encoder import LiteEncoder, ResNet
+from plausibody.models.encoder import NORMS, LiteEncoder, ResNet
 from plausibody.models.prediction import BodyParameters, BodyPrediction, PointPrediction
 from plausibody.models.proxy import Proxy, regressor_image
 from plausibody.models.rotations import rot6d_to_rotmat, rotmat_to_rot6d
@@ -41,6 +41,9 @@ class RegressorSettings:
     """Side of the squares of pixels that the first stage folds into channels (lite)."""
     blocks: int = 4
     """Residual blocks behind it (lite)."""
+    norm: str = "batch"
+    """Of the convolutions: batch, whose means are over the samples of one process; or group, which
+    looks at each sample by itself (lite)."""
     conditioning: str = "parameter"
     """What a joint hears of its ancestors (hierprob): published, or parameter."""
     whole_covariance: bool = True
@@ -53,6 +56,13 @@ class RegressorSettings:
         if self.encoder not in ENCODERS:
             raise ValueError(
                 f"regressor.encoder: wanted {' or '.join(ENCODERS)}, got {self.encoder!r}"
+            )
+        if self.norm not in NORMS:
+            raise ValueError(f"regressor.norm: wanted {' or '.join(NORMS)}, got {self.norm!r}")
+        if self.encoder == "resnet" and self.norm != "batch":
+            raise ValueError(
+                f"regressor.norm: the published networks have batch norms, got {self.norm!r}; "
+                "do: --set regressor.norm=batch, or --set regressor.encoder=lite"
             )
 
 
@@ -198,12 +208,14 @@ class DeepLiteEncoder(nn.Module):
 
     def __init__(self, settings: RegressorSettings, size: int):
         """Args:
-        settings: Features, width, cell and blocks.
+        settings: Features, width, cell, norm and blocks.
         size: Side of the image [px].
         """
         super().__init__()
         self.features = settings.features
-        self.encoder = LiteEncoder(size, settings.features, settings.width, settings.cell)
+        self.encoder = LiteEncoder(
+            size, settings.features, settings.width, settings.cell, settings.norm
+        )
         self.trunk = nn.Sequential(
             *(ResidualBlock(settings.features) for _ in range(settings.blocks)),
             nn.LayerNorm(settings.features),

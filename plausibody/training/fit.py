@@ -12,10 +12,10 @@ import torch
 
 from plausibody.models.checkpoint import keep_last
 from plausibody.synth.batch import Batch
-from plausibody.training.trainer import Trainer
+from plausibody.training.trainer import CHECK_EVERY, Trainer
 
-AGREE_EVERY = 10
-"""Steps between the moments in which several processes agree to stop."""
+AGREE_EVERY = {"cpu": 1, "cuda": CHECK_EVERY}
+"""Steps between the moments in which several processes agree to stop: GPUs must be waited for."""
 
 
 class StoppedError(Exception):
@@ -95,9 +95,8 @@ def fit(
 
 
 def smooth(trainer: Trainer, parts: dict[str, torch.Tensor]) -> None:
-    """Brings the smoothed parts of the loss up to date."""
-    for name, part in parts.items():
-        value = float(part)
+    """Brings the smoothed parts of the loss, means over all processes, up to date."""
+    for name, value in trainer.told(parts).items():
         trainer.smooth[name] = 0.8 * trainer.smooth.get(name, value) + 0.2 * value
 
 
@@ -111,13 +110,10 @@ def save(trainer: Trainer, folder: Path, state: dict[str, Any]) -> None:
 
 def _agreed(trainer: Trainer, stop: Callable[[], str]) -> str:
     """Asks whether to stop; several processes do so at the same step, or none does."""
-    if trainer.fabric.world_size == 1:
-        return stop()
-    if trainer.step % AGREE_EVERY:
+    if trainer.fabric.world_size > 1 and trainer.step % AGREE_EVERY[trainer.device.type]:
         return ""
-    asked = trainer.fabric.all_gather(torch.tensor(float(bool(stop()))))
-    assert isinstance(asked, torch.Tensor)
-    return stop() or "another process" if bool(asked.any()) else ""
+    asked = stop()
+    return asked or "another process" if trainer.anywhere(bool(asked)) else ""
 
 
 def _progress(trainer: Trainer, steps_per_second: float) -> Progress:

@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+
+
+def first_process() -> bool:
+    """Tells the process that writes and speaks from the others of its run."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def share_of(batch_size: int, processes: int) -> int:
+    """Gives how many samples of a batch each process learns from.
+
+    Raises:
+        ValueError: If they cannot be shared out evenly: means over processes would be wrong.
+    """
+    if batch_size % processes:
+        near = max(batch_size // processes, 1) * processes
+        raise ValueError(
+            f"train.batch_size: wanted a multiple of the {processes} processes, got {batch_size}; "
+            f"do: --set train.batch_size={near}"
+        )
+    return batch_size // processes
+
+
+def check_launch(device: str, batch_size: int) -> None:
+    """Refuses what could not start, before anything is written or any process waits for others.
+
+    Args:
+        device: auto, cpu or cuda.
+        batch_size: Of all processes together.
+
+    Raises:
+        ValueError: If there is no such device, or the batch cannot be shared out evenly.
+    """
+    find_device(device)
+    share_of(batch_size, int(os.environ.get("WORLD_SIZE", 1)))
 
 
 def find_device(device: str) -> torch.device:
@@ -46,6 +81,8 @@ def launch(device: torch.device, precision: str) -> Fabric:
         settings = {"devices": here, "num_nodes": nodes, "strategy": "ddp"}
     accelerator = "gpu" if device.type == "cuda" else "cpu"
     precise: Any = precision
+    # Its greetings, one a process, tell a user nothing.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = Fabric(accelerator=accelerator, precision=precise, **settings)
     fabric.launch()
     return fabric

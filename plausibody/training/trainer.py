@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from plausibody.config import RunConfig
@@ -25,7 +27,7 @@ from plausibody.models.weights import load_backbone
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.stores import SynthAssets
-from plausibody.training.launch import find_device, launch, pick_precision
+from plausibody.training.launch import find_device, launch, pick_precision, share_of
 from plausibody.training.objective import build_objective
 from plausibody.training.optimiser import build_optimiser, rate_at
 
@@ -78,7 +80,7 @@ class Trainer:
         self.rounded = precision == "bf16-mixed"
         self.fabric = launch(found, precision)
         self.device, self.rank = self.fabric.device, self.fabric.global_rank
-        self.share = _share(settings.batch_size, self.fabric.world_size)
+        self.share = share_of(settings.batch_size, self.fabric.world_size)
         model = build_model(config, assets)
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = build_model(config, assets).to(self.device) if settings.average else None
@@ -148,19 +150,38 @@ class Trainer:
         target = dataclasses.replace(batch.target, reported=batch.proxy.keypoints[..., 2] > 0)
         return self.objective(prediction, target, self._moment())
 
-    def _exchange(self, loss: Tensor) -> Tensor:
-        """Averages over processes what DDP does not know of; gives the loss of them all."""
+    def _exchange(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        """Averages over processes what DDP does not know of; gives the mean of their losses."""
         if self.fabric.world_size == 1:
             return loss
-        for parameter in self.objective.parameters():
-            if parameter.grad is not None:
-                parameter.grad = self._mean(parameter.grad)
-        return self._mean(loss)
+        gradients = [p.grad for p in self.objective.parameters() if p.grad is not None]
+        known = self._mean(torch.cat([loss[None], *(each.flatten() for each in gradients)]))
+        for each, mean in zip(
+            gradients, known[1:].split([g.numel() for g in gradients]), strict=True
+        ):
+            each.copy_(mean.view_as(each))
+        return known[0]
 
-    def _mean(self, value: Tensor) -> Tensor:
-        averaged = self.fabric.all_reduce(value, reduce_op="mean")
-        assert isinstance(averaged, Tensor)
-        return averaged
+    def _mean(self, values: Float[Tensor, " count"]) -> Float[Tensor, " count"]:
+        """Averages over processes. Fabric's own would make the host wait for a GPU."""
+        torch.distributed.all_reduce(values)
+        return values / self.fabric.world_size
+
+    def told(self, parts: Mapping[str, Tensor]) -> dict[str, float]:
+        """Gives the parts of a loss as means over all processes. All must call it at once.
+
+        On a GPU it waits until the step has been done.
+        """
+        values = torch.stack([part.float() for part in parts.values()])
+        if self.fabric.world_size > 1:
+            values = self._mean(values)
+        return dict(zip(parts, values.tolist(), strict=True))
+
+    def anywhere(self, here: bool) -> bool:
+        """Tells whether something is so in any process. All must call it at once."""
+        if self.fabric.world_size == 1:
+            return here
+        return bool(self._mean(torch.tensor([float(here)], device=self.device))[0] > 0)
 
     def _check(self, worth: Tensor) -> None:
         """Looks whether steps gave numbers, at once on a CPU, now and then on a GPU."""
@@ -249,12 +270,3 @@ class Trainer:
         self.step, self.smooth = state["step"], dict(state.get("smooth", {}))
         self._unseen = []
         return state, passed
-
-
-def _share(batch_size: int, processes: int) -> int:
-    """Gives how many samples of a batch each process learns from."""
-    if batch_size % processes:
-        raise ValueError(
-            f"train.batch_size: wanted a multiple of the {processes} processes, got {batch_size}"
-        )
-    return batch_size // processes
