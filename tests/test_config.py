@@ -20,6 +20,7 @@ from plausibody.config import (
     preset,
     to_json,
 )
+from plausibody.training.optimiser import rate_at
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -122,10 +123,35 @@ def test_settings_are_pairs() -> None:
 
 
 def test_unknown_presets_are_refused() -> None:
-    with pytest.raises(
-        ValueError, match="one of lite, lite-demo, straps, hierprob, hierprob-lite, got 'big'"
-    ):
+    names = "lite, lite-demo, straps, hierprob, hierprob-lite, gpu-20min, paper"
+    with pytest.raises(ValueError, match=f"one of {names}, got 'big'"):
         preset("big")
+
+
+def test_paper_is_the_published_run_in_larger_batches() -> None:
+    published, ours = preset("hierprob"), preset("paper")
+    samples = [config.train.steps * config.train.batch_size for config in (published, ours)]
+    assert samples[0] == pytest.approx(27.3e6, rel=2e-3)
+    assert samples[1] == pytest.approx(samples[0], rel=1e-5)
+    firsts = [config.train.second_stage / config.train.steps for config in (published, ours)]
+    assert firsts == pytest.approx([66 / 300, 66 / 300], rel=1e-4)
+    before, after = known_keys(published), known_keys(ours)
+    assert {key for key in after if after[key] != before[key]} == {
+        "train.batch_size", "train.steps", "train.second_stage", "train.rate", "train.warm_up",
+        "regressor.conditioning",
+    }  # fmt: skip
+
+
+def test_twenty_minutes_end_with_a_fall_of_the_rate_after_the_second_stage_began() -> None:
+    config = preset("gpu-20min")
+    settings = config.train
+    assert settings.second_stage == pytest.approx(2 / 3 * settings.steps)
+    flat = round((1 - settings.cool_down) * settings.steps)
+    rates = [rate_at(step, settings) for step in (settings.warm_up, flat, settings.steps - 1)]
+    assert rates[0] == rates[1] == settings.rate and rates[2] < 1e-3 * settings.rate
+    assert config.stream.lite.frame / config.proxy.size == pytest.approx(
+        preset("lite").stream.lite.frame / preset("lite").proxy.size, rel=0.02
+    ), "as sharp as the small network's"
 
 
 def test_a_file_changes_the_preset_of_its_method(tmp_path: Path) -> None:
