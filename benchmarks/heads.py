@@ -40,7 +40,6 @@ from plausibody.models.files import write_file
 from plausibody.models.prediction import BodyParameters, BodyPrediction, FisherPrediction
 from plausibody.models.records import concatenate, take
 from plausibody.models.weights import TrainedRegressor, load_regressor
-from plausibody.training.folder import prepare_folder
 from plausibody.training.run import train_run
 
 HEADS = ("fisher", "iterative")
@@ -88,7 +87,6 @@ def trained(head: str, seed: int, steps: int, runs: Path) -> TrainedRegressor:
     if not weights.is_file():
         torch.set_num_threads(1)
         resume = (folder / "config.json").is_file()
-        prepare_folder(folder, config, resume=resume, force=False)
         say = _teller(folder.name)
         train_run(config, folder, "cpu", resume, say=say, validation=quick_figures)
     regressor = load_regressor(weights)

@@ -19,7 +19,6 @@ from plausibody.predict.predictor import load_predictor
 from plausibody.predict.report import Curve, Report, Table, cards_of_run, write_report
 from plausibody.predict.run import RunOptions, Summary, predict_folder
 from plausibody.training.fit import Progress
-from plausibody.training.folder import prepare_folder
 from plausibody.training.run import train_run
 
 SHOWN = ("mpjpe", "pa_mpjpe", "pve", "pve_t_sc")
@@ -55,7 +54,7 @@ def run_demo(out: Path, watch: Watch, device: str = "cpu") -> Path:
     """
     started = time.perf_counter()
     clear_folder(out)
-    config = prepare_folder(out / "trained", lite_demo(), resume=False, force=False)
+    config = lite_demo()
     samples = config.train.steps * config.train.batch_size
     watch.say(f"1/3 training a small regressor on {samples:,} synthetic people")
     own = train_run(

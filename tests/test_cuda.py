@@ -41,7 +41,6 @@ from plausibody.synth.straps import StrapsSettings
 from plausibody.synth.texture_outfits import LOWER
 from plausibody.synth.textures import SEMANTICS, TextureBank
 from plausibody.synth.views import VIEWPOINTS
-from plausibody.training.folder import prepare_folder
 from plausibody.training.run import train_run
 
 pytestmark = [
@@ -279,7 +278,6 @@ def test_training_on_cuda_learns_saves_and_goes_on(method: str, tmp_path: Path) 
     config = preset("lite") if method == "lite" else stream_config(method)
     config = small(config, method)
     out = tmp_path / "run"
-    config = prepare_folder(out, config, resume=False, force=False)
     losses: list[float] = []
     weights = train_run(
         config, out, "cuda", watch=lambda progress: losses.append(progress.parts["loss"])
@@ -288,7 +286,6 @@ def test_training_on_cuda_learns_saves_and_goes_on(method: str, tmp_path: Path) 
     assert len(losses) == 6
     assert all(torch.tensor(losses).isfinite())
     longer = override(config, {"train.steps": 8})
-    longer = prepare_folder(out, longer, resume=True, force=False)
     train_run(longer, out, "cuda", resume=True)
     lines = [json.loads(line) for line in (out / "curves.jsonl").read_text("utf-8").splitlines()]
     assert max(line["step"] for line in lines) == 8

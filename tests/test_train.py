@@ -214,7 +214,7 @@ def test_shared_weights_predict_like_the_network(assets: SynthAssets, tmp_path: 
 
 def test_a_run_leaves_weights_record_and_curves(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    config = prepare_folder(out, tiny(train__steps=3, train__checkpoint_every=2), False, False)
+    config = tiny(train__steps=3, train__checkpoint_every=2)
     weights = train_run(config, out, "cpu", validation=lambda trainer: {"pa_mpjpe": 0.1})
     card = json.loads(weights.with_suffix(".json").read_text("utf-8"))
     assert card["steps"] == 3 and card["samples"] == 48 and card["figures"] == {"pa_mpjpe": 0.1}
@@ -226,7 +226,6 @@ def test_a_run_leaves_weights_record_and_curves(tmp_path: Path) -> None:
     assert any((out / "tensorboard").iterdir())
 
     # Resuming a finished run changes nothing, and its figures stay.
-    config = prepare_folder(out, config, True, False)
     said: list[str] = []
     train_run(config, out, "cpu", True, say=said.append)
     assert said == ["resumed at step 3 of 3"]
@@ -276,8 +275,11 @@ def test_a_run_resumes_with_its_own_settings_only(tmp_path: Path) -> None:
     message = str(caught.value)
     assert "train.rate: 0.003 -> 1.0" in message
     assert "stream.lite.pose.jitter: 0.08 -> 0.5" in message and "keep" not in message
+    assert len(prepare_folder(tmp_path, changed, True, True)) == 2, "with --force too"
     harmless = tiny(train__keep=9, train__checkpoint_every=1, renderer__backend="torch")
-    assert prepare_folder(tmp_path, harmless, True, False) == harmless
+    assert prepare_folder(tmp_path, harmless, True, False) == []
+    with pytest.raises(ValueError, match="is of the method lite, came straps; do: leave out"):
+        prepare_folder(tmp_path, override(preset("straps"), {}), True, True)
 
 
 # The command line, as a process that dies.

@@ -33,16 +33,20 @@ def helpful_errors() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stoppable(quiet: bool) -> Iterator[None]:
-    """Says that a run was stopped and saved, and exits as shells expect of a signal."""
+def stoppable() -> Iterator[None]:
+    """Says that a run was stopped and how it goes on, and exits as shells expect of a signal."""
     from plausibody.training.fit import StoppedError
+    from plausibody.training.launch import first_process
 
     try:
         yield
     except StoppedError as stopped:
-        if not quiet:
+        if first_process():
             tell(str(stopped))
         sys.exit(128 + getattr(signal, stopped.why, signal.SIGTERM))
+    except KeyboardInterrupt:
+        tell("ended at once; do: the same command with --resume goes on from the last checkpoint")
+        sys.exit(128 + signal.SIGINT)
 
 
 @contextlib.contextmanager

@@ -48,7 +48,11 @@ LEAST_FOR_CARD = 1000
     "--init-backbone", help="Weights, by file or name, whose image encoder to start from."
 )
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint in --out.")
-@click.option("--force", is_flag=True, help="Delete the run in --out first.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Delete the run in --out first; with --resume, go on with other settings.",
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--precision", help="Same as --set train.precision=... (32-true, bf16-mixed).")
 @click.option("--quiet", is_flag=True, help="No progress.")
@@ -72,7 +76,7 @@ def train_command(
         from plausibody import config as configs
         from plausibody.calibrate import calibrate_weights
         from plausibody.evaluate.run import quick_figures
-        from plausibody.training.folder import prepare_folder
+        from plausibody.training.launch import check_launch, first_process
         from plausibody.training.run import train_run
 
         with usage_errors():
@@ -92,9 +96,10 @@ def train_command(
             config = configs.override(config, values)
             if method and config.method != method:
                 raise ValueError(f"--method {method}, but the preset or file is of {config.method}")
-        config = prepare_folder(out, config, resume, force)
+            check_launch(device, config.train.batch_size)
+        quiet = quiet or not first_process()
         prepare_cpu(config.train.threads)
-        with stoppable(quiet), training_progress(quiet) as watch:
+        with stoppable(), training_progress(quiet) as watch:
             weights = train_run(
                 config,
                 out,
@@ -103,8 +108,9 @@ def train_command(
                 watch,
                 teller(quiet),
                 lambda trainer: quick_figures(trainer),
+                force,
             )
-        if config.method == "hierprob" and config.train.calibrated:
+        if config.method == "hierprob" and config.train.calibrated and first_process():
             with counting("people, for the intervals", quiet) as count:
                 calibrate_weights(weights, pick_device(device), config.train.calibrated, count)
         if not quiet:
@@ -188,6 +194,8 @@ def _told(value: Any) -> str:
     default="lite",
     help="Whose stream and step (synth, step).",
 )
+@click.option("--preset", "preset_name", help="Whose instead, by the name of a preset of `train`.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Overrides a setting.")
 @click.option("--size", "sizes", type=int, multiple=True, default=(256,), help="Pixels (render).")
 @click.option("--threads", type=int, multiple=True, default=(1,), help="As many as torch may use.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
@@ -195,6 +203,8 @@ def _told(value: Any) -> str:
 def bench_command(
     what: str,
     method: str,
+    preset_name: str | None,
+    settings: tuple[str, ...],
     sizes: tuple[int, ...],
     threads: tuple[int, ...],
     device: str,
@@ -205,12 +215,14 @@ def bench_command(
         os.environ.setdefault(notice, "6" if notice.startswith("KINETO") else "ERROR")
     with helpful_errors():
         from plausibody import bench, bench_sampling, bench_training
-        from plausibody.config import stream_config
+        from plausibody import config as configs
         from plausibody.models.files import write_file
         from plausibody.sources import open_assets
 
         rows: list[Any] = []
-        config = stream_config(method)
+        with usage_errors():
+            config = configs.preset(preset_name) if preset_name else configs.stream_config(method)
+            config = configs.override(config, configs.parse_settings(settings))
         if what != "sample":
             with counting("textures", quiet=False) as made:
                 assets = open_assets(config, "train", progress=made)
@@ -227,8 +239,13 @@ def bench_command(
         # The JSON file has the rest.
         shown = "output backend size threads images_per_second images_per_core_second"
         shown += " part samples milliseconds megabytes samples_per_second memory_megabytes covered"
-        shown += " median_milliseconds times_the_loop"
-        names = [field.name for field in dataclasses.fields(rows[0]) if field.name in shown.split()]
+        shown += " median_milliseconds times_the_loop stage share"
+        names = [
+            field.name
+            for field in dataclasses.fields(rows[0])
+            if field.name in shown.split()
+            and any(getattr(row, field.name) is not None for row in rows)
+        ]
         table = Table(*names)
         for row in rows:
             values = [getattr(row, name) for name in names]

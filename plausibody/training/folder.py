@@ -1,7 +1,7 @@
 """The folder of a run: who may write into it, and whether what is there belongs to the same run.
 
 RUN/config.json            the configuration
-RUN/lock                   held while a process trains here
+RUN/lock                   held while a process trains here, which holder.txt names
 RUN/checkpoints/step_N/    the newest checkpoints
 RUN/skipped.json           steps that gave nothing to learn from, if any
 RUN/curves.jsonl           one line per log step: loss parts, rate, validation
@@ -16,6 +16,7 @@ RUN/run.html               all of that on a page
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -26,7 +27,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from plausibody.config import RunConfig, known_keys, load_config, to_json
-from plausibody.models.files import write_file
+from plausibody.models.files import unfinished, write_file
 
 PARTS = {"config.json", "lock", "holder.txt", "checkpoints", "skipped.json", "curves.jsonl",
          "tensorboard", "pictures", "best.safetensors", "best.json", "weights.safetensors",
@@ -37,8 +38,41 @@ FREE = {"train.steps", "train.checkpoint_every", "train.keep", "train.log_every"
 schedule from there on."""
 
 
+LOCK = {"lock", "holder.txt"}
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
 class LockedError(ValueError):
     """Another process trains in the same folder."""
+
+
+@contextlib.contextmanager
+def claimed(
+    out: Path,
+    config: RunConfig,
+    resume: bool = False,
+    force: bool = False,
+) -> Iterator[list[str]]:
+    """Gives a folder to one run, for as long as the context lasts.
+
+    Args:
+        out: The folder, which need not exist.
+        config: Of the run.
+        resume: Whether to go on with the run in it.
+        force: Without `resume`, whether to delete a run in it. With `resume`, whether the run may
+            go on with other settings; nothing is deleted then.
+
+    Returns:
+        The settings in which a resumed run departs from its beginning.
+
+    Raises:
+        LockedError: If another process trains there.
+        PermissionError: If nothing can be written there.
+        ValueError: As of `prepare_folder`.
+    """
+    check_folder(out, config, resume, force)  # before a lock appears in a folder that is not ours
+    with locked(out):
+        yield prepare_folder(out, config, resume, force)
 
 
 @contextlib.contextmanager
@@ -48,44 +82,80 @@ def locked(out: Path) -> Iterator[None]:
     Raises:
         LockedError: If one does already.
         PermissionError: If nothing can be written there.
+        NotADirectoryError: If it is a file.
     """
     holder = out / "holder.txt"
     lock = FileLock(out / "lock")
     try:
+        out.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         who = holder.read_text("utf-8").strip() if holder.exists() else "another process"
         raise LockedError(
             f"{out}: {who} is training there; do: wait for it, stop it, or give another --out"
         ) from None
-    except PermissionError as error:
+    except (FileExistsError, NotADirectoryError) as error:
+        raise NotADirectoryError(
+            f"{out}: wanted a folder, or none yet, found a file on the way; do: another --out"
+        ) from error
+    except OSError as error:
+        if error.errno not in _DENIED:
+            raise
         raise PermissionError(
-            f"{out}: wanted a folder to write into, got no permission; do: another --out"
+            f"{out}: wanted a folder to write into, got no permission ({error.strerror}); "
+            "do: another --out"
         ) from error
     try:
-        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", "utf-8")
+        write_file(holder, f"process {os.getpid()} on {socket.gethostname()}\n")
         yield
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
 
 
-def prepare_folder(out: Path, config: RunConfig, resume: bool, force: bool) -> RunConfig:
-    """Makes the folder of a run, or finds the configuration to resume with.
+def prepare_folder(out: Path, config: RunConfig, resume: bool, force: bool) -> list[str]:
+    """Empties the folder of a new run and writes its configuration; leaves a resumed run as it is.
+
+    The configuration of a resumed run is written by `write_config` once its checkpoint fits.
+
+    Returns:
+        The settings in which a resumed run departs from its beginning.
 
     Raises:
         ValueError: If there is a run already and neither `resume` nor `force` is set, or none to
-            resume, or one with another configuration.
+            resume, or one of another method, or without `force` one with other settings.
+    """
+    changed = check_folder(out, config, resume, force)
+    if resume:
+        return changed
+    out.mkdir(parents=True, exist_ok=True)
+    for path in out.iterdir():
+        if path.name in LOCK:  # it must stay the same file, or it would not lock others out
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    write_config(out, config)
+    return []
+
+
+def write_config(out: Path, config: RunConfig) -> None:
+    """Writes the configuration of a run into its folder."""
+    write_file(out / "config.json", json.dumps(to_json(config), indent=2))
+
+
+def check_folder(out: Path, config: RunConfig, resume: bool, force: bool) -> list[str]:
+    """Looks whether a run may begin or go on in a folder, and changes nothing.
+
+    Returns and raises what `prepare_folder` does.
     """
     saved = out / "config.json"
     if resume:
         if not saved.exists():
             raise ValueError(f"--resume: wanted a run in {out}, found no {saved.name}")
-        before = load_config(saved)
-        _same_or_refuse(before, config)
-        write_file(saved, json.dumps(to_json(config), indent=2))
-        return config
-    if out.exists() and any(out.iterdir()):
+        return _compare(out, load_config(saved), config, force)
+    if out.is_dir() and any(_matters(path) for path in out.iterdir()):
         if not force:
             raise ValueError(
                 f"{out} is not empty; do: --resume to go on with the run in it, "
@@ -96,10 +166,16 @@ def prepare_folder(out: Path, config: RunConfig, resume: bool, force: bool) -> R
                 f"--force: {out} holds more than a run of ours, nothing was deleted; "
                 "do: another --out, or empty it yourself"
             )
-        shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)
-    write_file(saved, json.dumps(to_json(config), indent=2))
-    return config
+    return []
+
+
+def _matters(path: Path) -> bool:
+    """Tells what a run left from its lock and from files whose writing did not finish."""
+    return path.name not in LOCK and not _is_draft(path)
+
+
+def _is_draft(path: Path) -> bool:
+    return any(unfinished(path.with_name(name)) == path for name in PARTS)
 
 
 def _is_run(out: Path) -> bool:
@@ -108,18 +184,26 @@ def _is_run(out: Path) -> bool:
         load_config(out / "config.json")
     except (FileNotFoundError, ValueError):
         return False
-    return all(path.name in PARTS for path in out.iterdir())
+    return all(path.name in PARTS or _is_draft(path) for path in out.iterdir())
 
 
-def _same_or_refuse(before: RunConfig, now: RunConfig) -> None:
+def _compare(out: Path, before: RunConfig, now: RunConfig, force: bool) -> list[str]:
+    """Lists what differs between two configurations, apart from what is free to."""
+    if before.method != now.method:
+        raise ValueError(
+            f"--resume: the run in {out} is of the method {before.method}, came {now.method}; "
+            "do: leave out --method and --preset, or give another --out"
+        )
     old, new = known_keys(before), known_keys(now)
     changed = [
         f"{key}: {old.get(key)!r} -> {new[key]!r}"
         for key in new
         if key not in FREE and old.get(key) != new[key]
     ]
-    if changed:
+    if changed and not force:
         raise ValueError(
             "--resume: the run was started with other settings:\n  " + "\n  ".join(changed)
-            + "\ndo: give the same settings, or start another run"
+            + "\ndo: give the same settings, or --resume --force to go on with the new ones from "
+            "the newest checkpoint, or another --out"
         )  # fmt: skip
+    return changed

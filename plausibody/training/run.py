@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,33 @@ from plausibody.synth.generator import BatchGenerator, prefetch
 from plausibody.synth.looks import skipped_lines
 from plausibody.synth.stores import SynthAssets
 from plausibody.training.curves import Curves
-from plausibody.training.fit import Progress, Watchers, fit, save
-from plausibody.training.folder import locked
-from plausibody.training.record import export, start_record
+from plausibody.training.fit import Progress, StoppedError, Watchers, fit, save
+from plausibody.training.folder import claimed, write_config
+from plausibody.training.launch import first_process
+from plausibody.training.record import RunRecord, export, make_card
 from plausibody.training.stopping import StopRequest
 from plausibody.training.trainer import NonFiniteLossError, Trainer
 
 PICTURED = 16
 """Synthetic people whose predictions are drawn as training goes on."""
 MOST_SKIPPED = 10
-"""Steps without a finite loss after which a run is given up."""
+"""Steps after one checkpoint that may be passed over for want of a finite loss."""
 LEADING = "pa_mpjpe"
 """The figure by which the best validation is told; less is better."""
+
+
+class HopelessError(FloatingPointError):
+    """Too many steps in a row of checkpoints gave nothing to learn from."""
+
+    def __init__(self, steps: Sequence[int], out: Path, rate: float):
+        named = ", ".join(map(str, steps))
+        super().__init__(
+            f"{out}: {len(steps)} steps after the last checkpoint had no finite loss: {named}; do: "
+            f"see one with 'plausibody preview --config {out / 'config.json'} --step {steps[0]}'. "
+            f"If nothing is wrong with it, the learning rate is too high: --resume --force --set "
+            f"train.rate={rate / 3:.2g} goes on from the checkpoint"
+        )
+        self.steps = list(steps)
 
 
 def train_run(
@@ -40,44 +54,55 @@ def train_run(
     watch: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda message: None,
     validation: Callable[[Trainer], dict[str, float]] | None = None,
+    force: bool = False,
 ) -> Path:
     """Trains, from the start or from the newest checkpoint, and exports the weights.
 
     Args:
         config: Of the run.
-        out: Its folder, made by `prepare_folder`.
+        out: Its folder; new, empty or a run's, as `resume` and `force` say.
         device: auto, cpu or cuda.
         resume: Whether to go on from the newest checkpoint that is whole.
         watch: Is told the progress.
         say: Is told what a person should know.
         validation: Measures the trainer's best network; its figures go into curves and card.
+        force: Without `resume`, whether to delete a run in the folder. With `resume`, whether to
+            go on with other settings than the run's.
 
     Returns:
         The weights.
 
     Raises:
+        ValueError: If the folder holds something else than what was asked for.
         LockedError: If another process trains in the folder.
+        PermissionError: If nothing can be written there.
+        CheckpointError: If the run has checkpoints, and none that is whole and fits.
+        DiskFullError: If there is no space; what was saved before is whole.
         StoppedError: If a signal asked to stop; a checkpoint was saved.
-        NonFiniteLossError: If too many steps have no finite loss.
+        HopelessError: If too many steps one after the other have no finite loss.
     """
 
     def made(done: int, total: int) -> None:
         if done % 16 == 0 and done < total:
             say(f"textures, made once: {done} of {total}")
 
-    assets = open_assets(config, "train", progress=made)
-    trainer = Trainer(config, assets, device)
     with contextlib.ExitStack() as stack:
-        if trainer.rank == 0:
-            stack.enter_context(locked(out))
+        changed: list[str] = []
+        if first_process():
+            changed = stack.enter_context(claimed(out, config, resume, force))
+        assets = open_assets(config, "train", progress=made)
+        trainer = Trainer(config, assets, device)
         trainer.fabric.barrier()
         run = _Run(trainer, assets, out, say, validation)
-        run.begin(resume)
-        stop = stack.enter_context(StopRequest())
+        stop = stack.enter_context(StopRequest(say))
+        run.begin(resume, changed)
         run.go_on(watch, stop)
         for line in skipped_lines(assets.looks):
             say(line)
-        return run.finish()
+        weights = run.finish()
+        if why := stop():
+            raise StoppedError(trainer.step, why)
+        return weights
 
 
 class _Run:
@@ -95,41 +120,67 @@ class _Run:
         self.trainer, self.assets, self.out, self.say = trainer, assets, out, say
         self.validation = validation
         self.folder = out / "checkpoints"
-        self.record = start_record(config, trainer.device)
+        self.record = RunRecord(config, trainer.device)
+        self.kept: dict[str, Any] = {}
+        """What the newest checkpoint says of the run."""
         self.figures: dict[str, float] = {}
         self.best: dict[str, float] = {}
-        self.seconds, self.started = 0.0, time.time()
+        self.changes: list[dict[str, Any]] = []
         self.batches = BatchGenerator(config, assets, trainer.device)
         backend = config.renderer.backend
         held_out = open_assets(config, "val", assets.looks)
         self.shown = BatchGenerator.of(config.stream, config.proxy, held_out, PICTURED, backend)[0]
 
-    def begin(self, resume: bool) -> None:
-        """Starts over, or goes back to the newest whole checkpoint."""
-        if resume and checkpoints(self.folder):
+    def begin(self, resume: bool, changed: Sequence[str] = ()) -> None:
+        """Starts over, or goes back to the newest whole checkpoint.
+
+        Args:
+            changed: Settings that are others from here on.
+        """
+        trainer = self.trainer
+        found = resume and bool(checkpoints(self.folder))
+        trainer.fabric.barrier()  # all processes have looked before the first one writes
+        if found:
             self._restore()
-            self.say(f"resumed at step {self.trainer.step} of {self.trainer.config.train.steps}")
+            self.record.recall(self.kept)
+            self.say(f"resumed at step {trainer.step} of {trainer.config.train.steps}")
+            for line in changed:
+                self.say(f"from here on {line}")
+            if trainer.rank == 0:
+                self._adopt(changed)
+            trainer.fabric.barrier()
         else:
             if resume:
                 self.say("no finished checkpoint yet, starting over")
-            save(self.trainer, self.folder, self.state())  # what a failed first step returns to
+            save(trainer, self.folder, self.state())  # what a failed first step returns to
 
     def _restore(self) -> None:
         before, messages = self.trainer.restore(self.folder)
         for message in messages:
             self.say(message)
+        self.kept = before
         self.figures, self.best = before.get("figures", {}), before.get("best", {})
-        self.seconds, self.started = before.get("seconds", 0.0), time.time()
+        self.changes = before.get("changes", [])
+
+    def _adopt(self, changed: Sequence[str]) -> None:
+        """Makes the settings those of the run, now that its checkpoint has been found to fit."""
+        write_config(self.out, self.trainer.config)
+        if changed:
+            self.changes = [*self.changes, {"step": self.trainer.step, "settings": list(changed)}]
+            # Later steps get another chance.
+            self._skip([step for step in self._skipped() if step < self.trainer.step])
 
     def state(self) -> dict[str, Any]:
         """Tells what a checkpoint keeps beside tensors."""
-        seconds = self.seconds + time.time() - self.started
-        told = {"figures": self.figures, "best": self.best, "seconds": round(seconds, 1)}
-        return {**self.record, **told, "skipped": self._skipped()}
+        told = {"figures": self.figures, "best": self.best, "skipped": self._skipped()}
+        self.kept = {**self.record.told(), **told, "changes": self.changes}
+        return self.kept
 
     def go_on(self, watch: Callable[[Progress], None], stop: Callable[[], str]) -> None:
         """Trains to the end; of a step without a finite loss, the run goes back and round it."""
         trainer, steps = self.trainer, self.trainer.config.train.steps
+        if trainer.step < steps:
+            self.record.start(trainer.step)
         while True:
             skipped = self._skipped()
             with Curves(self.out, trainer.step, writes=trainer.rank == 0) as curves:
@@ -144,19 +195,23 @@ class _Run:
                 except NonFiniteLossError as error:
                     self._go_back(error, skipped)
 
-    def _go_back(self, error: NonFiniteLossError, skipped: list[int]) -> None:
-        if len(skipped) >= MOST_SKIPPED:
-            raise NonFiniteLossError(error.step, float("nan")) from error
-        skipped = sorted({*skipped, error.step})
-        if self.trainer.rank == 0:
-            write_file(self.out / "skipped.json", json.dumps(skipped))
-        self.trainer.fabric.barrier()
+    def _go_back(self, error: NonFiniteLossError, skipped: Sequence[int]) -> None:
+        trainer = self.trainer
         self._restore()
-        self.say(f"{error}; back at step {self.trainer.step}, step {error.step} will be skipped")
+        lately = sorted({error.step, *(step for step in skipped if step >= trainer.step)})
+        if len(lately) > MOST_SKIPPED:
+            raise HopelessError(lately, self.out, trainer.config.train.rate) from error
+        if trainer.rank == 0:
+            self._skip(sorted({*skipped, error.step}))
+        trainer.fabric.barrier()
+        self.say(f"{error}; back at step {trainer.step}, step {error.step} will be skipped")
 
     def _skipped(self) -> list[int]:
         path = self.out / "skipped.json"
         return list(json.loads(path.read_text("utf-8"))) if path.exists() else []
+
+    def _skip(self, steps: Sequence[int]) -> None:
+        write_file(self.out / "skipped.json", json.dumps(list(steps)))
 
     def _log(self, curves: Curves, watch: Callable[[Progress], None]) -> Callable[[Progress], None]:
         def log(progress: Progress) -> None:
@@ -184,15 +239,13 @@ class _Run:
         value = self.figures.get(LEADING)
         if value is not None and value < self.best.get(LEADING, float("inf")):
             self.best = {"step": self.trainer.step, LEADING: value}
-            export(self.trainer, self.out / "best.safetensors", self._card())
-
-    def _card(self) -> dict[str, Any]:
-        return {**self.record, "figures": self.figures, "skipped": self._skipped()}
+            card = make_card(self.record.told(), self.figures, self._skipped())
+            export(self.trainer, self.out / "best.safetensors", card)
 
     def finish(self) -> Path:
         """Writes the weights to use."""
         weights = self.out / "weights.safetensors"
         if self.trainer.rank == 0:
-            export(self.trainer, weights, self._card())
+            export(self.trainer, weights, make_card(self.kept, self.figures, self._skipped()))
         self.trainer.fabric.barrier()
         return weights

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 
@@ -14,8 +15,12 @@ class StopRequest:
     Python takes no signals, nothing is noted.
     """
 
-    def __init__(self) -> None:
-        self._who = ""
+    def __init__(self, say: Callable[[str], None] = lambda message: None):
+        """Args:
+        say: Is told that a signal came, in a thread of its own: whatever was interrupted may be in
+            the middle of telling something too.
+        """
+        self._say, self._who = say, ""
         self._before: dict[signal.Signals, object] = {}
 
     def __call__(self) -> str:
@@ -34,5 +39,9 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._who and number == signal.SIGINT:
+            # A third one does not even wait for Python: what is on the disk is whole anyway.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             raise KeyboardInterrupt
         self._who = signal.Signals(number).name
+        message = f"{self._who}: this step is finished and saved first; Ctrl-C ends it at once"
+        threading.Thread(target=self._say, args=(message,), daemon=True).start()
