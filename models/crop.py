@@ -33,37 +33,69 @@ def resample_square(
     """Cuts a square out of pictures and resizes it, antialiased.
 
     The tent filter of Pillow's BILINEAR, whose support grows with the reduction, done as two
-    small matrix products because rows and columns separate. Works for any size of picture and
-    passes gradients.
+    small matrix products because rows and columns separate; on a CPU, where no gradients pass,
+    compiled loops leave out their zeros. Works for any size of picture and passes gradients.
 
     Args:
         replicate: Whether a picture goes on beyond its border as its border pixels do, rather
             than with zeros.
     """
-    low = box.centre - box.side[..., None] / 2
-    columns = _tent(low[..., 0], box.side, size, image.shape[-1], replicate)
-    rows = _tent(low[..., 1], box.side, size, image.shape[-2], replicate)
+    centre, reach, total = _tents(box, size)
+    if not replicate and _loops_do(image, box):
+        from plausibody.models import crop_numba
+
+        batch = image.shape[:-2]
+        resampled = crop_numba.resample(
+            image.reshape(-1, *image.shape[-2:]),
+            centre.expand(*batch, -1, -1).reshape(-1, 2, size),
+            reach.expand(*batch, -1, -1).reshape(-1),
+            total.expand(*batch, -1, -1).reshape(-1, 2, size),
+            torch.get_num_threads(),
+        )
+        return resampled.reshape(*batch, size, size)
+    columns, rows = (
+        _weights(centre[..., axis, :], reach[..., 0], total[..., axis, :], length, replicate)
+        for axis, length in enumerate((image.shape[-1], image.shape[-2]))
+    )
     return rows @ image @ columns.mT
 
 
-def _tent(
-    low: Float[Tensor, "*batch"],
-    side: Float[Tensor, "*batch"],
-    size: int,
+def _loops_do(image: Tensor, box: Box) -> bool:
+    """Tells whether compiled loops resample these: single precision on a CPU, no gradients."""
+    values = image, box.centre, box.side
+    single = all(value.dtype == torch.float32 for value in values)
+    graded = torch.is_grad_enabled() and any(value.requires_grad for value in values)
+    return image.device.type == "cpu" and single and not graded
+
+
+def _tents(
+    box: Box, size: int
+) -> tuple[
+    Float[Tensor, "*batch 2 size"], Float[Tensor, "*batch 1 1"], Float[Tensor, "*batch 2 size"]
+]:
+    """Gives the centres of tents that resample a box, x and y [px], their reach, and the sums of
+    their weights over an endless row of pixels."""
+    step = (box.side / size)[..., None, None]
+    low = box.centre - box.side[..., None] / 2
+    target = torch.arange(size, dtype=low.dtype, device=low.device) + 0.5
+    centre = low[..., None] + target * step
+    reach = step.clamp(min=1.0)
+    ahead = torch.ceil(centre - 0.5) - (centre - 0.5)
+    return centre, reach, _half_tent(ahead, reach) + _half_tent(1 - ahead, reach)
+
+
+def _weights(
+    centre: Float[Tensor, "*batch size"],
+    reach: Float[Tensor, "*batch 1"],
+    total: Float[Tensor, "*batch size"],
     length: int,
     replicate: bool,
-) -> Float[Tensor, "*batch size length"]:
-    """Weights that resample `length` pixels into `size` over the interval [low, low + side]."""
-    step = side / size
-    target = torch.arange(size, dtype=low.dtype, device=low.device) + 0.5
-    source = torch.arange(length, dtype=low.dtype, device=low.device) + 0.5
-    centre = low[..., None] + target * step[..., None]
-    reach = step.clamp(min=1.0)[..., None]
+) -> Float[Tensor, "*batch size {length}"]:
+    """Gives the weights by which `length` pixels are resampled."""
+    source = torch.arange(length, dtype=centre.dtype, device=centre.device) + 0.5
     weight = (1 - (source - centre[..., None]).abs() / reach[..., None]).clamp(min=0)
     # Divided by the sum over an endless row of pixels: a flat picture stays flat, also where the
     # tent's reach is no whole number, and borders still fade to 0.
-    ahead = torch.ceil(centre - 0.5) - (centre - 0.5)
-    total = _half_tent(ahead, reach) + _half_tent(1 - ahead, reach)
     weight = weight / total[..., None]
     if replicate:
         # What would fall on pixels beyond an end falls on the one at that end.
@@ -74,7 +106,9 @@ def _tent(
     return weight
 
 
-def _half_tent(first: Float[Tensor, "*batch N"], reach: Float[Tensor, "*batch 1"]) -> Tensor:
+def _half_tent(
+    first: Float[Tensor, "*batch 2 N"], reach: Float[Tensor, "*batch 1 1"]
+) -> Float[Tensor, "*batch 2 N"]:
     """Sums 1 - d / reach over the distances d = first, first + 1, ... up to `reach`."""
     count = torch.floor(reach - first) + 1
     return count - (count * first + count * (count - 1) / 2) / reach

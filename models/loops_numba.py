@@ -12,7 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from numba import njit
+from numba import njit, types
+from numba.extending import intrinsic
 
 
 def compile_loop(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,6 +29,18 @@ def compile_loop(function: Callable[..., Any]) -> Callable[..., Any]:
         return compiler(cache=True)(function)
     except RuntimeError:  # neither the package's folder nor the user's cache can be written
         return compiler()(function)
+
+
+def _multiply_add(typing: Any, x: Any, y: Any, z: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.fma(*values)
+
+    single = types.float32
+    return single(single, single, single), generate
+
+
+fma: Any = intrinsic(_multiply_add)
+"""Gives x y + z of three float32, rounded once; in compiled loops only."""
 
 
 def share_images(work: Callable[[int, int], None], count: int, threads: int) -> None:

@@ -93,6 +93,28 @@ def test_outside_is_zero_and_the_border_fades() -> None:
     torch.testing.assert_close(seen[12:20, 18:31], torch.ones(8, 13))
 
 
+@pytest.mark.parametrize("length", [90, 112])
+@pytest.mark.parametrize("side", [40.0, 96.0, 103.7, 480.0])
+def test_loops_resample_as_matrix_products_do(length: int, side: float) -> None:
+    pictures = noise(40, 112, length)
+    pictures[:20] *= noise(20, 112, length, seed=1) > 0.97
+    pictures[-1] = 0
+    box = Box(centre=-20 + 150 * noise(40, 2, seed=2), side=side * (0.5 + noise(40, seed=3)))
+    box.centre[0] = -1e9
+    loops = resample_square(pictures, box, 96)
+    products = resample_square(pictures.clone().requires_grad_(), box, 96)
+    assert products.requires_grad and not loops.requires_grad
+    assert torch.equal(loops, products)
+    assert torch.equal(resample_square(pictures[3], Box(box.centre[3], box.side[3]), 96), loops[3])
+
+
+def test_loops_resample_all_colours_of_a_picture_alike() -> None:
+    picture, box = noise(4, 3, 50, 60), Box(centre=60 * noise(4, 1, 2), side=20 + 90 * noise(4, 1))
+    loops = resample_square(picture, box, 32)
+    products = resample_square(picture.clone().requires_grad_(), box, 32)
+    torch.testing.assert_close(loops, products, rtol=0, atol=1e-6)
+
+
 def test_an_unmoved_box_copies_the_picture() -> None:
     picture = noise(2, 32, 32)
     box = Box(centre=torch.full((2, 2), 16.0), side=torch.full((2,), 32.0))
