@@ -215,9 +215,9 @@ def _edges(
 def person_box(observation: Observation, seen: Bool[Tensor, "*batch 17"], scale: float) -> Box:
     """Puts a square round the mask and the seen key points, `scale` times their longer side."""
     height, width = observation.mask.shape[-2:]
-    inside = observation.mask > 0.5
-    low_x, high_x = _extent(inside.any(-2))
-    low_y, high_y = _extent(inside.any(-1))
+    # The greatest of a row is found several times as fast as whether any is great.
+    low_x, high_x = _extent(observation.mask.amax(-2) > 0.5)
+    low_y, high_y = _extent(observation.mask.amax(-1) > 0.5)
     low = torch.stack([low_x, low_y], -1)
     high = torch.stack([high_x, high_y], -1)
 
