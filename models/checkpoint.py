@@ -1,12 +1,12 @@
 """Checkpoints: tensors in safetensors, everything else in one JSON beside them, written atomically.
 
 A checkpoint is a folder `step_<N>`. It is written under another name, flushed to the disk and
-renamed, so a folder with that name is whole; its JSON holds the SHA-256 of the other files.
+renamed, so a folder with that name is whole; its JSON holds the SHA-256 of the other files. It is
+removed the same way.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -18,12 +18,16 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-from plausibody.models.files import DiskFullError, draft_file, write_file
+from plausibody.models.files import DiskFullError, explained, write_file
+from plausibody.models.quantise import dequantise
 
-VERSION = 1
+VERSION = 2
+"""1 called the tensors of the objective "criterion", and did not seal its state; it is read too."""
+_RENAMED = {"criterion": "objective"}
+CARD_VERSION = 1
 _STATE = "state.json"
 _NAME = re.compile(r"step_(\d+)")
 
@@ -45,34 +49,55 @@ def save_checkpoint(
 
     Returns:
         The folder written.
+
+    Raises:
+        DiskFullError: If there is no space; nothing is left of this checkpoint then.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     final, draft = folder / f"step_{step}", folder / f".step_{step}.unfinished"
-    if draft.exists():
-        shutil.rmtree(draft)
-    draft.mkdir()
-    hashes = {}
-    for name, tensors in groups.items():
-        path = draft / f"{name}.safetensors"
-        _save_tensors(tensors, path)
-        hashes[path.name] = _sha256(path)
-        _flush(path)
-    record = {"version": VERSION, "step": step, "files": hashes, **state}
-    write_file(draft / _STATE, json.dumps(record, indent=2))
-    if final.exists():
-        shutil.rmtree(final)
-    draft.rename(final)
-    _flush(folder)
+    with explained(final):
+        folder.mkdir(parents=True, exist_ok=True)
+        if draft.exists():
+            shutil.rmtree(draft)
+        draft.mkdir()
+        try:
+            _write_parts(draft, step, groups, state)
+        except OSError as error:
+            shutil.rmtree(draft, ignore_errors=True)  # it would keep the disk full
+            if isinstance(error, DiskFullError):
+                size = sum(value.nbytes for tensors in groups.values() for value in tensors.values())
+                raise DiskFullError(final, size, error.errno) from error
+            raise
+        if final.exists():
+            _remove(final)
+        draft.rename(final)
+        _flush(folder)
     return final
 
 
-def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    try:
-        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path)
-    except SafetensorError as error:
-        if f"os error {errno.ENOSPC}" in str(error):  # safetensors says it in no other way
-            raise DiskFullError(path) from error
-        raise
+def _write_parts(
+    draft: Path, step: int, groups: Mapping[str, Mapping[str, Tensor]], state: dict[str, Any]
+) -> None:
+    hashes = {}
+    for name, tensors in groups.items():
+        content = _encode(tensors)
+        write_file(draft / f"{name}.safetensors", content)
+        hashes[f"{name}.safetensors"] = hashlib.sha256(content).hexdigest()
+    record = {"version": VERSION, "step": step, "files": hashes, **state}
+    record = json.loads(json.dumps(record))
+    write_file(draft / _STATE, json.dumps({**record, "sha256": _seal(record)}, indent=2))
+
+
+def _encode(tensors: Mapping[str, Tensor]) -> bytes:
+    """Gives the content of a safetensors file.
+
+    The library's own writing leaves a file of a random name behind where a process is killed.
+    """
+    return save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
+
+
+def _seal(record: Mapping[str, Any]) -> str:
+    """Gives the SHA-256 of a state, by which damage to it is found."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def load_checkpoint(
@@ -94,8 +119,16 @@ def load_checkpoint(
         version, files = state["version"], state["files"]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: wanted the state of a checkpoint, got {error!r}") from error
-    if version != VERSION:
-        raise CheckpointError(f"{path}: wanted version {VERSION}, got {version}")
+    if version not in range(1, VERSION + 1):
+        raise CheckpointError(
+            f"{path}: wanted a checkpoint of version 1 to {VERSION}, got {version!r}; do: resume "
+            "with the plausibody that wrote it"
+        )
+    if version > 1 and state.pop("sha256", "") != _seal(state):
+        raise CheckpointError(
+            f"{path}: wanted the state that was saved, got another content; use an earlier "
+            "step_<N> of the same run"
+        )
     groups = {}
     for name, digest in files.items():
         part = folder / name
@@ -105,7 +138,7 @@ def load_checkpoint(
                 f"{part}: wanted the file that was saved (SHA-256 {digest[:12]}...), got {came}; "
                 "use an earlier step_<N> of the same run"
             )
-        groups[part.stem] = load_file(part)
+        groups[_RENAMED.get(part.stem, part.stem)] = load_file(part)
     return groups, state
 
 
@@ -143,23 +176,38 @@ def load_latest(
 
 
 def keep_last(folder: Path, count: int) -> None:
-    """Removes all but the newest checkpoints, and drafts that a stopped process left."""
-    for path in [*checkpoints(folder)[:-count], *folder.glob(".step_*.unfinished")]:
-        shutil.rmtree(path)
+    """Removes all but the newest checkpoints, and what a stopped process left of others."""
+    for path in checkpoints(folder)[:-count]:
+        _remove(path)
+    for kind in ("unfinished", "removed"):
+        for path in folder.glob(f".step_*.{kind}"):
+            shutil.rmtree(path)
+
+
+def _remove(path: Path) -> None:
+    """Removes a checkpoint; at no moment has a part of one its name."""
+    doomed = path.with_name(f".{path.name}.removed")
+    if doomed.exists():
+        shutil.rmtree(doomed)
+    path.rename(doomed)
+    shutil.rmtree(doomed)
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], card: dict[str, Any]) -> None:
-    """Writes weights to share: `path` in safetensors, and a card beside it in JSON."""
+    """Writes weights to share: `path` in safetensors, and a card beside it in JSON.
+
+    Raises:
+        DiskFullError: If there is no space; the weights of before are whole then.
+    """
+    content = _encode(tensors)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with draft_file(path) as draft:
-        _save_tensors(tensors, draft)
-        draft.chmod(0o644)  # safetensors makes files that only their owner can read
-        card = {"version": VERSION, "sha256": _sha256(draft), **card}
+    write_file(path, content)
+    card = {"version": CARD_VERSION, "sha256": hashlib.sha256(content).hexdigest(), **card}
     write_file(path.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Reads shared weights and their card.
+    """Reads shared weights and their card; those in eight bits become single precision.
 
     Raises:
         FileNotFoundError: If either file is missing.
@@ -182,8 +230,8 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             "...), got another content; get both files again"
         )
     try:
-        return load_file(path), card
-    except SafetensorError as error:
+        return dequantise(load_file(path)), card
+    except (SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path}: wanted a safetensors file, got {error}") from error
 
 
@@ -201,14 +249,24 @@ def load_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tenso
 
     Each entry gets the memory order of its parameter, which files do not keep: fused optimisers
     walk both side by side, and would mix up the entries of a channels-last filter.
+
+    Raises:
+        ValueError: If they are not of as many parameters, or of other shapes.
     """
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         number, entry = name.split(".", 1)
+        if int(number) >= len(parameters):
+            raise ValueError(f"optimiser: wanted {len(parameters)} parameters, got one {number}")
         parameter = parameters[int(number)]
         if value.shape == parameter.shape:
             value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        elif value.ndim:  # not the count of steps
+            raise ValueError(
+                f"optimiser: wanted {name} of shape {tuple(parameter.shape)}, got "
+                f"{tuple(value.shape)}"
+            )
         state.setdefault(int(number), {})[entry] = value
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state, "param_groups": groups})

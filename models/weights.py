@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from plausibody.assets.catalog import find_asset
-from plausibody.models.checkpoint import CheckpointError, load_weights
+from plausibody.models.checkpoint import CheckpointError, load_weights, save_weights
 from plausibody.models.mirroring import predict_both
 from plausibody.models.networks import build_regressor
 from plausibody.models.prediction import BodyPrediction
 from plausibody.models.proxy import Proxy, ProxySettings
+from plausibody.models.quantise import STORED, halve, quantise
 from plausibody.models.regressor import Regressor, RegressorSettings
 from plausibody.models.skeleton import SMPL24, SMPL24_PARENTS
 
@@ -117,6 +118,30 @@ def load_regressor(path: Path, device: torch.device | str = "cpu") -> TrainedReg
         gender=config.get("gender", "neutral"),
         card=card,
     )
+
+
+def save_regressor(
+    network: Regressor, path: Path, card: dict[str, Any], stored: str = "float16"
+) -> None:
+    """Writes the weights of a network, and its card, for `load_regressor`.
+
+    Args:
+        path: Of the weights, ending in `.safetensors`.
+        card: With the configuration, as runs give it or as another file's card has it.
+        stored: float16, or int8 for half the size; the card tells which.
+
+    Raises:
+        ValueError: If weights are to be written in another way, or are no numbers.
+    """
+    tensors = network.state_dict()
+    if stored == "float16":
+        tensors = {name: halve(value) for name, value in tensors.items()}
+    elif stored == "int8":
+        tensors = quantise(tensors, {name for name, _ in network.named_parameters()})
+    else:
+        raise ValueError(f"stored: wanted one of {', '.join(STORED)}, got {stored!r}")
+    own = {key: value for key, value in card.items() if key not in ("version", "sha256")}
+    save_weights(path, tensors, {**own, "stored": stored})
 
 
 def load_backbone(network: Regressor, weights: Path | str) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 import subprocess
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +16,134 @@ import torch
 
 import plausibody
 from plausibody.config import RunConfig, to_json
-from plausibody.models.checkpoint import save_weights
+from plausibody.models.weights import save_regressor
+from plausibody.synth.generator import COLOURED
+from plausibody.synth.stores import SourceSettings
+from plausibody.training.launch import pick_precision
 from plausibody.training.trainer import Trainer
+
+PACKAGES = ("torch", "numpy", "numba", "lightning-fabric", "safetensors")
+"""Whose versions may change a run's numbers."""
+LIMITS = (
+    "Trained on synthetic people alone. Real pictures reach it through a front end, whose errors "
+    "the stream only resembles.",
+    "Single pictures do not tell size: lengths follow the mean person's unless a height is told.",
+    "Poses are those of motion capture and mixtures of them: much walking, sport and dance, few "
+    "seated and lying people.",
+    "Shapes are those of the body's linear space, of adults.",
+)
+"""What every network of ours cannot do, for its card."""
 
 
 def start_record(config: RunConfig, device: torch.device | str) -> dict[str, Any]:
-    """Tells what, where and with which versions a run is."""
+    """Tells what, where and with which versions a run is, from the moment of the call."""
+    device = torch.device(device)
     return {
         "config": to_json(config),
-        "device": _device_name(torch.device(device)),
+        "data": describe_data(config),
+        "seed": {"network": config.train.seed, "stream": config.stream.seed},
+        "started": now(),
+        "device": _device_name(device),
+        "precision": pick_precision(config.train.precision, device),
         "processes": int(os.environ.get("WORLD_SIZE", 1)),
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.system()}, {platform.machine()}, {os.cpu_count()} cores, "
+        f"{torch.backends.cpu.get_cpu_capability()}",
         "plausibody": plausibody.__version__,
         "commit": commit(),
-        "torch": torch.__version__,
         "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda or "none",
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
+
+
+class RunRecord:
+    """A run's record over all its legs: one from each start or resume to the next stop.
+
+    What is told of device and versions is of the last leg; `legs` has those of all.
+    """
+
+    def __init__(self, config: RunConfig, device: torch.device | str):
+        self._here = start_record(config, device)
+        self._facts, self.legs = self._here, list[dict[str, Any]]()
+        self._seconds, self._since = 0.0, 0.0
+
+    def recall(self, before: Mapping[str, Any]) -> None:
+        """Takes over what a checkpoint says of the legs so far."""
+        self._facts = {name: before.get(name, fact) for name, fact in self._here.items()}
+        self.legs, self._seconds = list(before.get("legs", [])), before.get("seconds", 0.0)
+
+    def start(self, step: int) -> None:
+        """Begins a leg, here and now.
+
+        Args:
+            step: Steps done before it.
+        """
+        kept = ("device", "processes", "plausibody", "commit", "torch")
+        leg = {"step": step, "started": now(), **{name: self._here[name] for name in kept}}
+        self._facts = {**self._here, "started": self._facts["started"]}
+        self.legs, self._since = [*self.legs, leg], time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Spent so far in all legs, without what was lost between a checkpoint and a kill [s]."""
+        running = time.perf_counter() - self._since if self._since else 0.0
+        return round(self._seconds + running, 1)
+
+    def told(self) -> dict[str, Any]:
+        """Gives what a checkpoint's JSON says of the run."""
+        return {**self._facts, "seconds": self.seconds, "legs": self.legs}
+
+
+def make_card(
+    told: Mapping[str, Any], figures: Mapping[str, float], skipped: list[int]
+) -> dict[str, Any]:
+    """Makes the card of weights.
+
+    Args:
+        told: By `RunRecord.told` or by a checkpoint, of the moment in which the weights were saved.
+        figures: Of the last validation.
+        skipped: Steps that gave nothing to learn from.
+    """
+    of_checkpoints = ("version", "files", "step", "best", "smooth", "stage")
+    kept = {name: value for name, value in told.items() if name not in of_checkpoints}
+    return {
+        **kept, "figures": dict(figures), "skipped": skipped, "limits": list(LIMITS),
+        "licence": _licence(told["config"]["sources"]),
+    }  # fmt: skip
+
+
+def describe_data(config: RunConfig) -> dict[str, Any]:
+    """Tells what a run learns from."""
+    sources, stream = config.sources, config.stream
+    told = {"recipe": stream.recipe, "body": f"{sources.body}, {config.gender}",
+            "poses": f"{sources.poses}, training split"}  # fmt: skip
+    if stream.recipe in COLOURED:
+        told |= {"textures": sources.textures, "backgrounds": sources.backgrounds}
+    if stream.recipe == "lite":
+        told["errors"] = stream.lite.errors
+    if config.train.init_backbone:
+        told["started_from"] = config.train.init_backbone
+    return told
+
+
+def _licence(sources: Mapping[str, Any]) -> str:
+    """Names the terms of weights that were trained on some sources."""
+    shipped = SourceSettings()
+    own = [
+        f"{name} {sources[name]}"
+        for name in ("body", "poses", "textures", "backgrounds")
+        if sources[name] != getattr(shipped, name) and sources[name] != "procedural"
+    ]
+    if own:
+        return f"follows from the terms of what it was trained on: {', '.join(own)}"
+    return "Apache-2.0: trained on nothing but what ships with plausibody"
+
+
+def now() -> str:
+    """Gives the time as ISO 8601 writes it, in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _device_name(device: torch.device) -> str:
@@ -57,12 +173,12 @@ def commit() -> str:
     return found.stdout.strip()
 
 
-def export(trainer: Trainer, path: Path, card: dict[str, Any]) -> None:
-    """Writes the weights to share, in half precision, with a card."""
-    tensors = {
-        name: value.half() if value.is_floating_point() else value
-        for name, value in trainer.best.state_dict().items()
-    }
+def export(trainer: Trainer, path: Path, card: dict[str, Any], stored: str = "float16") -> None:
+    """Writes the weights to share, with a card.
+
+    Args:
+        stored: float16, or int8 for half the size: see `models.quantise`.
+    """
     samples = trainer.step * trainer.config.train.batch_size
     done = {"parents": trainer.parents, "steps": trainer.step, "samples": samples}
-    save_weights(path, tensors, {**card, **done})
+    save_regressor(trainer.best, path, {**card, **done}, stored)
