@@ -64,7 +64,9 @@ def save_checkpoint(
         except OSError as error:
             shutil.rmtree(draft, ignore_errors=True)  # it would keep the disk full
             if isinstance(error, DiskFullError):
-                size = sum(value.nbytes for tensors in groups.values() for value in tensors.values())
+                size = sum(
+                    value.nbytes for tensors in groups.values() for value in tensors.values()
+                )
                 raise DiskFullError(final, size, error.errno) from error
             raise
         if final.exists():
@@ -93,6 +95,10 @@ def _encode(tensors: Mapping[str, Tensor]) -> bytes:
     The library's own writing leaves a file of a random name behind where a process is killed.
     """
     return save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
+
+
+def _size(groups: Mapping[str, Mapping[str, Tensor]]) -> int:
+    return sum(value.nbytes for tensors in groups.values() for value in tensors.values())
 
 
 def _seal(record: Mapping[str, Any]) -> str:

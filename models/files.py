@@ -17,18 +17,24 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = {
+    errno.ENOSPC: ("the disk is full", "make space"),
+    errno.EDQUOT: ("your share of the disk is used up", "make space"),
+    errno.EFBIG: ("no file may be that large here", "raise the limit ('ulimit -f' tells it)"),
+}
+"""By the system's number: what is the matter, and what to do."""
 
 
 class DiskFullError(OSError):
-    """There is no space left."""
+    """There is no space left, of the disk or of what one user or one file may have."""
 
     def __init__(self, path: Path, size: int = 0, number: int = errno.ENOSPC):
         what = f"{size / 1e6:.1f} MB" if size else "files"
+        why, do = _FULL[number]
         super().__init__(
             number,
-            f"{path}: wanted to write {what}, the disk is full; do: make space, then give the same "
-            "command again; what was finished is kept",
+            f"{path}: wanted to write {what}, {why}; do: {do}, then give the same command again, "
+            "of a training with --resume; what was finished is kept",
         )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from plausibody.models import checkpoint
@@ -23,7 +24,7 @@ from plausibody.models.checkpoint import (
     save_checkpoint,
     save_weights,
 )
-from plausibody.models.files import DiskFullError
+from plausibody.models.files import DiskFullError, write_file
 
 GROUPS = {
     "model": {"weight": torch.arange(6.0).reshape(2, 3), "count": torch.tensor(5)},
@@ -66,10 +67,7 @@ def test_a_stopped_writing_leaves_no_checkpoint(
 ) -> None:
     save(tmp_path, 1)
 
-    def stop(path: Path, text: str) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("plausibody.models.checkpoint.write_file", stop)
+    monkeypatch.setattr(checkpoint, "write_file", interrupt)
     with pytest.raises(KeyboardInterrupt):
         save(tmp_path, 2)
     monkeypatch.undo()
@@ -95,7 +93,12 @@ def damage_kind(path: Path) -> None:
 
 def damage_version(path: Path) -> None:
     state = json.loads((path / "state.json").read_text("utf-8"))
-    (path / "state.json").write_text(json.dumps({**state, "version": 2}), encoding="utf-8")
+    (path / "state.json").write_text(json.dumps({**state, "version": 3}), encoding="utf-8")
+
+
+def damage_entry(path: Path) -> None:
+    state = json.loads((path / "state.json").read_text("utf-8"))
+    (path / "state.json").write_text(json.dumps({**state, "step": 21}), encoding="utf-8")
 
 
 def damage_length(path: Path) -> None:
@@ -119,7 +122,8 @@ def damage_file(path: Path) -> None:
         (damage_state, "found no state.json"),
         (damage_text, "wanted the state of a checkpoint"),
         (damage_kind, "wanted the state of a checkpoint"),
-        (damage_version, "wanted version 1, got 2"),
+        (damage_version, "wanted a checkpoint of version 1 to 2, got 3; do: resume with"),
+        (damage_entry, "state.json: wanted the state that was saved, got another content"),
         (damage_length, "model.safetensors: wanted the file that was saved .* another content"),
         (damage_bit, "model.safetensors: wanted the file that was saved .* another content"),
         (damage_file, "optimiser.safetensors: wanted the file that was saved .* no such file"),
@@ -203,19 +207,69 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_checkpoint_is_read(tmp_path: Path) -> None:
+    """Version 1 had another name for the objective's tensors, and no seal."""
+    (written,) = save(tmp_path, 7)
+    state = json.loads((written / "state.json").read_text("utf-8"))
+    (written / "model.safetensors").rename(written / "criterion.safetensors")
+    state["files"]["criterion.safetensors"] = state["files"].pop("model.safetensors")
+    del state["sha256"]
+    (written / "state.json").write_text(json.dumps({**state, "version": 1}), encoding="utf-8")
+    groups, found = load_checkpoint(written)
+    assert groups.keys() == {"objective", "optimiser"} and found["seed"] == 7
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+@pytest.mark.parametrize("part", ["model.safetensors", "optimiser.safetensors", "state.json"])
+def test_a_full_disk_is_said_and_the_checkpoint_before_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, part: str
+) -> None:
     save(tmp_path, 1)
 
-    def full(*arguments: object) -> None:
-        raise SafetensorError("I/O error: No space left on device (os error 28)")
+    def full(path: Path, content: bytes | str) -> None:
+        if path.name == part:
+            path.write_bytes(b"some of it")
+            raise DiskFullError(path, len(content), number)
+        write_file(path, content)
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(DiskFullError, match="disk is full; do: make space"):
+    monkeypatch.setattr(checkpoint, "write_file", full)
+    with pytest.raises(DiskFullError, match=r"step_2: wanted to write 0.0 MB, .*; do: ") as caught:
         save(tmp_path, 2)
-    with pytest.raises(DiskFullError, match="disk is full; do: make space"):
-        save_weights(tmp_path / "shared.safetensors", GROUPS["model"], {})
-    assert checkpoints(tmp_path) == [tmp_path / "step_1"]
-    assert not (tmp_path / "shared.safetensors").exists()
+    assert caught.value.errno == number
+    assert [path.name for path in tmp_path.iterdir()] == ["step_1"], "nothing keeps the disk full"
+    assert load_latest(tmp_path)[1]["step"] == 1
+
+
+def test_weights_for_which_there_is_no_space_leave_those_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "best.safetensors"
+    save_weights(path, GROUPS["model"], {"step": 1})
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFullError, match="best.safetensors: wanted .* the disk is full; do:"):
+        save_weights(path, GROUPS["model"], {"step": 2})
+    assert load_weights(path)[1]["step"] == 1
+
+
+def test_no_part_of_a_checkpoint_has_its_name_while_it_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, 1, 2)
+    monkeypatch.setattr(checkpoint.shutil, "rmtree", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        keep_last(tmp_path, 1)
+    monkeypatch.undo()
+    assert checkpoints(tmp_path) == [tmp_path / "step_2"]
+    keep_last(tmp_path, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_2"], "and it is removed later"
+
+
+def interrupt(*arguments: object) -> None:
+    raise KeyboardInterrupt
 
 
 def learner() -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -259,3 +313,15 @@ def test_learning_rates_stay_those_of_the_new_optimiser() -> None:
     other.param_groups[0]["lr"] = 0.5
     load_optimiser(other, optimiser_tensors(optimiser))
     assert other.param_groups[0]["lr"] == 0.5
+
+
+def test_an_optimiser_of_another_network_is_refused() -> None:
+    network, optimiser = learner()
+    assert isinstance(network, nn.Sequential)
+    learn(network, optimiser, torch.ones(2, 8, 3, 3))
+    tensors = optimiser_tensors(optimiser)
+    with pytest.raises(ValueError, match="optimiser: wanted 2 parameters, got one 2"):
+        load_optimiser(torch.optim.AdamW(network[0].parameters()), tensors)
+    other = torch.optim.AdamW(nn.Sequential(nn.Conv2d(8, 6, 2), nn.BatchNorm2d(6)).parameters())
+    with pytest.raises(ValueError, match=r"wanted 0.exp_avg of shape \(6, 8, 2, 2\), got"):
+        load_optimiser(other, tensors)

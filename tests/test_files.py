@@ -36,6 +36,15 @@ def test_a_file_is_whole_or_as_before(
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_a_limit_on_files_is_told_from_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, told in ((errno.EFBIG, "no file may be that large"), (errno.EDQUOT, "your share")):
+        monkeypatch.setattr(os, "fsync", failing(number))
+        with pytest.raises(DiskFullError, match=f"{told}.*do: .*of a training with --resume"):
+            write_file(tmp_path / "file", b"content")
+
+
 def test_writers_of_one_file_do_not_share_a_draft(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with draft_file(path, contested=True) as first, draft_file(path, contested=True) as second:

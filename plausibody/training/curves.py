@@ -2,54 +2,104 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, BinaryIO
 
 from jaxtyping import Float
 from torch import Tensor
 
-from plausibody.models.files import write_file
+from plausibody.models.files import explained, write_file
 
 
 class Curves:
-    """Keeps a run's figures, in a file and for TensorBoard, and its pictures for TensorBoard."""
+    """Keeps a run's figures, in a file and for TensorBoard, and its pictures for TensorBoard.
+
+    Whatever is told is on its way to the disk when the call returns, and what goes wrong is raised
+    there: TensorBoard's own writer works in a thread, whose errors come late or never.
+    """
 
     def __init__(self, out: Path, step: int, writes: bool = True):
         """Args:
         out: Folder of the run.
         step: After which a run goes on; later figures are dropped.
         writes: False for all processes of a run but the first, which keep nothing.
-        """
-        from torch.utils.tensorboard import SummaryWriter  # slow to import, needed only here
 
-        self._file: TextIO | None = None
+        Raises:
+            DiskFullError: If there is no space, as all methods do.
+        """
+        self._out, self._open = out, contextlib.ExitStack()
+        self._lines: BinaryIO | None = None
         if writes:
-            _forget_after(out / "curves.jsonl", step)
-            self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step)
-            self._file = (out / "curves.jsonl").open("a", encoding="utf-8")
+            with explained(out):
+                _forget_after(out / "curves.jsonl", step)
+                self._lines = self._append(out / "curves.jsonl")
+                self._start_events(step)
+
+    def _append(self, path: Path) -> BinaryIO:
+        file = path.open("ab")
+        self._open.callback(_close, file)
+        return file
+
+    def _start_events(self, step: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import SessionLog  # slow to import
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        folder = self._out / "tensorboard"
+        folder.mkdir(exist_ok=True)
+        # TensorBoard reads files in the order of their names.
+        name = f"events.out.tfevents.{time.time_ns() // 1000}.{socket.gethostname()}.{os.getpid()}"
+        self._events = RecordWriter(self._append(folder / name))
+        self._tell(0, file_version="brain.Event:2")
+        # It drops what it knows from this step on: a stopped run did those steps too.
+        self._tell(step + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def _tell(self, step: int, **content: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        event = Event(wall_time=time.time(), step=step, **content)
+        self._events.write(event.SerializeToString())
+        self._events.flush()
 
     def __enter__(self) -> Curves:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._board.close()
+        self._open.close()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Adds figures of a step, by their names."""
-        if self._file is not None:
+        if self._lines is None:
+            return
+        from torch.utils.tensorboard.summary import scalar
+
+        with explained(self._out / "curves.jsonl"):
+            self._lines.write(json.dumps({"step": step, **values}).encode() + b"\n")
+            self._lines.flush()
+        with explained(self._out / "tensorboard"):
             for name, value in values.items():
-                self._board.add_scalar(name, value, step)
-            self._file.write(json.dumps({"step": step, **values}) + "\n")
-            self._file.flush()
+                self._tell(step, summary=scalar(name, value))
 
     def show(self, step: int, picture: Float[Tensor, "3 height width"]) -> None:
         """Adds a picture of predictions."""
-        if self._file is not None:
-            self._board.add_image("predictions", picture, step, dataformats="CHW")
+        if self._lines is None:
+            return
+        from torch.utils.tensorboard.summary import image
+
+        with explained(self._out / "tensorboard"):
+            drawn = image("predictions", picture.cpu().numpy(), dataformats="CHW")
+            self._tell(step, summary=drawn)
+
+
+def _close(file: BinaryIO) -> None:
+    """Closes a file; all was flushed, or an error about what was not is on its way already."""
+    with contextlib.suppress(OSError):
+        file.close()
 
 
 def _forget_after(curves: Path, step: int) -> None:

@@ -22,7 +22,10 @@ class StoppedError(Exception):
     """Somebody asked the run to stop; it was saved first."""
 
     def __init__(self, step: int, why: str):
-        super().__init__(f"stopped by {why} at step {step}, saved; do: --resume to go on")
+        super().__init__(
+            f"stopped by {why} after {step} steps, all saved; do: the same command with --resume "
+            "goes on from there"
+        )
         self.why = why
 
 
@@ -90,7 +93,7 @@ def fit(
         why = _agreed(trainer, watchers.stop)
         if done % settings.checkpoint_every == 0 or last or why:
             save(trainer, folder, watchers.state())
-        if why and not last:
+        if why:
             raise StoppedError(done, why)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from plausibody.config import RunConfig
+from plausibody.models.body import BodyTemplate
 from plausibody.models.checkpoint import (
+    CheckpointError,
     load_latest,
     load_optimiser,
     optimiser_tensors,
@@ -27,7 +30,13 @@ from plausibody.models.weights import load_backbone
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.stores import SynthAssets
-from plausibody.training.launch import find_device, launch, pick_precision, share_of
+from plausibody.training.launch import (
+    compile_network,
+    find_device,
+    launch,
+    pick_precision,
+    share_of,
+)
 from plausibody.training.objective import build_objective
 from plausibody.training.optimiser import build_optimiser, rate_at
 
@@ -92,9 +101,11 @@ class Trainer:
         )
         self.objective = build_objective(config, placed).to(self.device)
         self.parents = list(assets.template.parents)
+        self.identity = {"method": config.method, "body": _describe(assets.template)}
+        """What a checkpoint must have in common with the run it is for."""
         optimiser = build_optimiser([model, self.objective], settings)
         if settings.compile:
-            model.compile()
+            compile_network(model, self.device)
         self.model, self.optimiser = self.fabric.setup(model, optimiser)
         self.step = 0
         self.smooth: dict[str, float] = {}
@@ -130,13 +141,7 @@ class Trainer:
         self.optimiser.zero_grad()
         self.fabric.backward(loss)
         worth = self._exchange(loss.detach())
-        if settings.clip:
-            norm = self.fabric.clip_gradients(
-                self.model, self.optimiser, max_norm=settings.clip, error_if_nonfinite=False
-            )
-            assert norm is not None
-            worth = worth + 0 * norm
-        self._check(worth)
+        self._check(worth + 0 * self._limit())
         self.optimiser.step()
         self._average()
         self.step += 1
@@ -146,9 +151,25 @@ class Trainer:
         """Gives the objective of a batch on the device, and its parts."""
         self.model.train()
         network = self.model.module
-        prediction = network.read(self.model(*network.inputs(batch.proxy)))
+        vector = self.model(*network.inputs(batch.proxy))
+        # Of no numbers there is no distribution. The objective is given others, and the loss spoilt.
+        whole = vector.isfinite().all()
+        prediction = network.read(torch.where(whole, vector, 0.0))
         target = dataclasses.replace(batch.target, reported=batch.proxy.keypoints[..., 2] > 0)
-        return self.objective(prediction, target, self._moment())
+        loss, parts = self.objective(prediction, target, self._moment())
+        return loss + torch.where(whole, 0.0, torch.nan), parts
+
+    def _limit(self) -> Float[Tensor, ""]:
+        """Shortens the gradient where it is too long, and gives its length from before."""
+        if longest := self.config.train.clip:
+            norm = self.fabric.clip_gradients(
+                self.model, self.optimiser, max_norm=longest, error_if_nonfinite=False
+            )
+            assert norm is not None
+            return norm
+        # A finite loss may have a gradient that is not: it would spoil the weights unseen.
+        gradients = [each.grad for each in self.model.parameters() if each.grad is not None]
+        return torch.nn.utils.get_total_norm(gradients)
 
     def _exchange(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
         """Averages over processes what DDP does not know of; gives the mean of their losses."""
@@ -164,8 +185,9 @@ class Trainer:
 
     def _mean(self, values: Float[Tensor, " count"]) -> Float[Tensor, " count"]:
         """Averages over processes. Fabric's own would make the host wait for a GPU."""
-        torch.distributed.all_reduce(values)
-        return values / self.fabric.world_size
+        total = values.detach().clone()
+        torch.distributed.all_reduce(total)
+        return total / self.fabric.world_size
 
     def told(self, parts: Mapping[str, Tensor]) -> dict[str, float]:
         """Gives the parts of a loss as means over all processes. All must call it at once.
@@ -207,11 +229,16 @@ class Trainer:
         self.step += 1
 
     def _moment(self) -> Moment:
-        """Gives the chance of a step, which is the same whenever and wherever it is done."""
+        """Gives the chance of a step, which is the same whenever and wherever it is done.
+
+        Each process draws its own: of the second stage's samples, others than one process would.
+        """
         purpose = f"loss/{self.rank}" if self.rank else "loss"
         drawn = Chance(self.config.train.seed, torch.tensor([self.step])).bits(purpose, 1)
         generator = torch.Generator(self.device).manual_seed(int(drawn[0, 0]))
-        return Moment(self.step, generator)
+        if self.fabric.world_size == 1:
+            return Moment(self.step, generator)
+        return Moment(self.step, generator, lambda number: self._mean(number[None])[0])
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -251,7 +278,7 @@ class Trainer:
             groups["average"] = self.average.state_dict()
         if objective := self.objective.state_dict():
             groups["objective"] = objective
-        told = {"smooth": self.smooth, "stage": self.stage}
+        told = {"smooth": self.smooth, "stage": self.stage, **self.identity}
         return save_checkpoint(folder, self.step, groups, {**state, **told})
 
     def restore(self, folder: Path) -> tuple[dict[str, Any], list[str]]:
@@ -259,14 +286,37 @@ class Trainer:
 
         Returns:
             What its JSON says, and a message about each newer one that had to be passed over.
+
+        Raises:
+            CheckpointError: If none is whole, or it is of another method, body or network.
         """
         groups, state, passed = load_latest(folder)
-        self.model.module.load_state_dict(groups["model"])
-        load_optimiser(self.optimiser.optimizer, groups["optimiser"])
-        if self.average is not None:
-            self.average.load_state_dict(groups["average"])
-        if "objective" in groups:
-            self.objective.load_state_dict(groups["objective"])
+        for name, mine in self.identity.items():
+            if state.get(name, mine) != mine:
+                raise CheckpointError(
+                    f"{folder}: wanted a checkpoint of the {name} {mine}, got one of "
+                    f"{state[name]}; do: resume with the settings of the run, or another --out"
+                )
+        try:
+            self.model.module.load_state_dict(groups["model"])
+            load_optimiser(self.optimiser.optimizer, groups["optimiser"])
+            if self.average is not None:  # it begins now if there was none
+                self.average.load_state_dict(groups.get("average", groups["model"]))
+            if "objective" in groups:
+                self.objective.load_state_dict(groups["objective"])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise CheckpointError(
+                f"{folder}: wanted a checkpoint of the network and objective that the settings "
+                f"describe, got another ({error}); do: resume with the settings of the run, or "
+                "another --out, which --init-backbone lets start from the weights of this one"
+            ) from error
         self.step, self.smooth = state["step"], dict(state.get("smooth", {}))
         self._unseen = []
         return state, passed
+
+
+def _describe(template: BodyTemplate) -> str:
+    """Names a body by its gender, and by its vertices to a tenth of a millimetre."""
+    places = (template.vertices.double().cpu() * 1e4).round().to(torch.int32).numpy()
+    digest = hashlib.sha256(places.tobytes() + template.topology.encode()).hexdigest()
+    return f"{template.gender} {digest[:12]}"
