@@ -68,10 +68,11 @@ class MatrixFisher:
     @cached_property
     def _frames(self) -> tuple[Tensor, Tensor]:
         """U and V, rotations, in float64; constants to every gradient."""
-        left, _, right = torch.linalg.svd(self.parameter.detach().double())
-        left = torch.cat([left[..., :2], left[..., 2:] * _determinant(left)], -1)
-        right = torch.cat([right[..., :2, :], right[..., 2:, :] * _determinant(right)], -2)
-        return left, right.mT
+        if self.parameter.device.type != "cpu":
+            return _frames(self.parameter)
+        from plausibody.models import fisher_frames_numba
+
+        return fisher_frames_numba.frames(self.parameter)
 
     @property
     def singular_values(self) -> Float[Tensor, "*batch 3"]:
@@ -232,6 +233,16 @@ def _fourth_moments(
     second = first[..., :, None] * first[..., None, :] + functional.pad(hessian, (1, 0, 1, 0))
     squares = constant(_SQUARES, gradient.dtype, gradient.device) / 4
     return squares @ second @ squares.mT
+
+
+def _frames(
+    parameter: Float[Tensor, "*batch 3 3"],
+) -> tuple[Float[Tensor, "*batch 3 3"], Float[Tensor, "*batch 3 3"]]:
+    """Gives rotations U and V by torch: the reference of the compiled loop, which CPUs use."""
+    left, _, right = torch.linalg.svd(parameter.detach().double())
+    left = torch.cat([left[..., :2], left[..., 2:] * _determinant(left)], -1)
+    right = torch.cat([right[..., :2, :], right[..., 2:, :] * _determinant(right)], -2)
+    return left, right.mT
 
 
 def _determinant(rotmat: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 1 1"]:

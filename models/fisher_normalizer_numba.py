@@ -33,54 +33,59 @@ assert _REACH == REACH
 
 
 @compile_loop
-def _polynomial(
-    coefficients: np.ndarray, places: np.ndarray, first: int, last: int, values: np.ndarray
-) -> None:
-    """Evaluates at places `first` to `last` - 1, by Horner's rule, five steps for each visit.
+def _polynomial(coefficients: np.ndarray, places: np.ndarray, values: np.ndarray) -> None:
+    """Evaluates by Horner's rule, five steps for each visit.
 
     Args:
         coefficients: The highest first; their number is a multiple of 5.
     """
-    for j in range(first, last):
+    for j in range(len(places)):
         values[j] = 0.0
     for k in range(0, len(coefficients), _AT_ONCE):
         a, b, c = coefficients[k], coefficients[k + 1], coefficients[k + 2]
         d, e = coefficients[k + 3], coefficients[k + 4]
-        for j in range(first, last):
+        for j in range(len(places)):
             t = places[j]
             values[j] = ((((values[j] * t + a) * t + b) * t + c) * t + d) * t + e
 
 
 @compile_loop
-def _bessel(
+def _bessel_near(
     arguments: np.ndarray,
-    first: int,
-    last: int,
-    near: np.ndarray,
-    far: np.ndarray,
+    polynomials: np.ndarray,
     places: np.ndarray,
     zeroth: np.ndarray,
     ratio: np.ndarray,
 ) -> None:
-    """Fills in exp(-x) I0(x), and I1(x) / I0(x).
+    """Fills in exp(-x) I0(x) and I1(x) / I0(x) for arguments up to 8.
 
     Args:
-        arguments: Those up to 8 are numbers `first` to `last` - 1, at one of the two ends.
-        near: (2, 30) polynomials of I0 and I1 up to 8; `far`: (2, 25) beyond.
-        places: Room for what the polynomials are of.
+        polynomials: For exp(-x) I0(x) and exp(-x) I1(x).
+        places: Room for what they are of.
     """
-    for j in range(first, last):
+    for j in range(len(arguments)):
         places[j] = arguments[j] * (2 / _SPLIT) - 1
-    _polynomial(near[0], places, first, last, zeroth)
-    _polynomial(near[1], places, first, last, ratio)
-    start, end = (last, len(arguments)) if first == 0 else (0, first)
-    for j in range(start, end):
-        places[j] = 2 * _SPLIT / arguments[j] - 1
-    _polynomial(far[0], places, start, end, zeroth)
-    _polynomial(far[1], places, start, end, ratio)
+    _polynomial(polynomials[0], places, zeroth)
+    _polynomial(polynomials[1], places, ratio)
     for j in range(len(arguments)):
         ratio[j] /= zeroth[j]
-    for j in range(start, end):
+
+
+@compile_loop
+def _bessel_far(
+    arguments: np.ndarray,
+    polynomials: np.ndarray,
+    places: np.ndarray,
+    zeroth: np.ndarray,
+    ratio: np.ndarray,
+) -> None:
+    """Does the same beyond 8, with polynomials for the root of the argument times as much."""
+    for j in range(len(arguments)):
+        places[j] = 2 * _SPLIT / arguments[j] - 1
+    _polynomial(polynomials[0], places, zeroth)
+    _polynomial(polynomials[1], places, ratio)
+    for j in range(len(arguments)):
+        ratio[j] /= zeroth[j]
         zeroth[j] /= np.sqrt(arguments[j])
 
 
@@ -112,8 +117,13 @@ def _moments(
             second[j] = more * rest[j]
             small += first[j] <= _SPLIT
             large += not second[j] <= _SPLIT
-        _bessel(first, 0, small, near, far, places, i0_first, ratio_first)
-        _bessel(second, large, count, near, far, places, i0_second, ratio_second)
+        # Slices, because the compiler makes no vector code of loops between two bounds.
+        a, b = slice(0, small), slice(small, count)
+        _bessel_near(first[a], near, places[a], i0_first[a], ratio_first[a])
+        _bessel_far(first[b], far, places[b], i0_first[b], ratio_first[b])
+        a, b = slice(large, count), slice(0, large)
+        _bessel_near(second[a], near, places[a], i0_second[a], ratio_second[a])
+        _bessel_far(second[b], far, places[b], i0_second[b], ratio_second[b])
         for j in range(count):
             fallen[j] = math.exp(-2 * fall * half[j])
         total, along, sum_first, sum_second = 0.0, 0.0, 0.0, 0.0
