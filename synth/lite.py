@@ -24,9 +24,10 @@ from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.coarse import CoarseBody
 from plausibody.synth.corrupt import (
-    ragged_edge,
+    MaskFaults,
+    draw_noise,
     rectangles,
-    remove_labels,
+    spoil_mask,
     swap_pairs,
     swap_sides,
 )
@@ -125,7 +126,8 @@ def frame_round(
         Borders (left, top, right, bottom), infinite where the picture goes on; the frame as
         (centre x, centre y, side). In the units of `flat`.
     """
-    low, high = flat.amin(1), flat.amax(1)
+    rows = flat.mT.contiguous()  # six times as fast to reduce
+    low, high = rows.amin(-1), rows.amax(-1)
     extent = high - low
     on = chance.chance("border", truncated)
     kind = chance.uniform("border/kind")
@@ -251,24 +253,31 @@ class LiteRecipe:
         borders: Float[Tensor, "batch 4"],
     ) -> Observation:
         """Sees people with the kind of errors that is set; arguments as of `look`."""
-        wrong = self.settings.corruption
-        if self.settings.errors == BOTH:
-            odd = chance.numbers % 2 == 1
-            rows = (torch.nonzero(~odd)[:, 0], torch.nonzero(odd)[:, 0])
-        else:
-            every = torch.arange(len(labels), device=labels.device)
-            rows = (every, every[:0]) if self.measured is None else (every[:0], every)
+        if self.settings.errors != BOTH:
+            return self._see(chance, labels, marks, borders, self.measured)
+        odd = chance.numbers % 2 == 1
+        rows = (torch.nonzero(~odd)[:, 0], torch.nonzero(odd)[:, 0])
         parts = []
         for members, measured in zip(rows, (None, self.measured), strict=True):
             if not len(members):
                 continue
             drawn = Chance(self.seed, chance.numbers[members])
             people = labels[members], marks[members], borders[members]
-            if measured is None:
-                parts.append(observe(drawn, *people, wrong))
-            else:
-                parts.append(corrupt(drawn, look(drawn, *people, wrong), measured))
+            parts.append(self._see(drawn, *people, measured))
         return take(concatenate(parts), torch.cat(rows).argsort())
+
+    def _see(
+        self,
+        chance: Chance,
+        labels: UInt8[Tensor, "batch size size"],
+        marks: Float[Tensor, "batch 17 3"],
+        borders: Float[Tensor, "batch 4"],
+        measured: MeasuredModel | None,
+    ) -> Observation:
+        wrong = self.settings.corruption
+        if measured is None:
+            return observe(chance, labels, marks, borders, wrong)
+        return corrupt(chance, look(chance, labels, marks, borders, wrong), measured)
 
 
 def _face_away(marks: Float[Tensor, "batch 17 3"]) -> Bool[Tensor, " batch"]:
@@ -295,22 +304,23 @@ def observe(
     size, truth = labels.shape[-1], marks[..., :2]
     removed = chance.chance("mask/part", wrong.lost_part, 25)
     removed = removed & chance.chance("mask/parts", wrong.lost_parts, 1)
-    mask = remove_labels(labels, removed)
-    mask = ragged_edge(chance, mask, 0.2, wrong.ragged)
 
     sight = joints_in_sight(labels, truth)
     face = tuple("eye" in name or "nose" in name for name in COCO17)
     sight = sight & ~(_face_away(marks)[:, None] & constant(face, torch.bool, sight.device))
-    for number, probability in enumerate((*wrong.box, wrong.attached)):
-        centre, half = _draw_box(chance, number, probability, size)
-        block = rectangles(centre, half, (size, size))
-        if number < len(wrong.box):
-            mask = mask * ~block
-            sight = sight & ~((truth - centre[:, None]).abs() < half[:, None]).all(-1)
-        else:
-            mask = torch.maximum(mask, block.to(mask.dtype))
-    mask = mask * (_picture(borders, size) & ~chance.chance("mask/none", wrong.no_mask, 1, 1))
-    return Observation(keypoints=_report(chance, truth, sight, borders, size, wrong), mask=mask)
+    before = [_draw_box(chance, number, odds, size) for number, odds in enumerate(wrong.box)]
+    for centre, half in before:
+        sight = sight & ~((truth - centre[:, None]).abs() < half[:, None]).all(-1)
+    added = _draw_box(chance, len(wrong.box), wrong.attached, size)
+    centre, half = _picture(borders, size)
+    picture = centre, torch.where(chance.chance("mask/none", wrong.no_mask, 1), -1.0, half)
+    faults = MaskFaults(
+        removed=removed,
+        noise=draw_noise(chance, 0.2, wrong.ragged),
+        rectangles=torch.stack([torch.cat(box, 1) for box in (picture, added, *before)], 1),
+    )
+    keypoints = _report(chance, truth, sight, borders, size, wrong)
+    return Observation(keypoints=keypoints, mask=spoil_mask(labels, faults))
 
 
 def look(
@@ -327,7 +337,7 @@ def look(
         marks: Key points in the frame [px], and their depth [m].
     """
     size = labels.shape[-1]
-    whole = labels * _picture(borders, size)
+    whole = labels * rectangles(*_picture(borders, size), (size, size))
     seen = whole
     for number, probability in enumerate(wrong.box):
         seen = seen * ~rectangles(*_draw_box(chance, number, probability, size), (size, size))
@@ -344,10 +354,12 @@ def _draw_box(
     return size * chance.uniform(f"{name}/centre", 2, low=0.15, high=0.85), half
 
 
-def _picture(borders: Float[Tensor, "batch 4"], size: int) -> Bool[Tensor, "batch {size} {size}"]:
-    """Marks what of the frame is in the picture."""
+def _picture(
+    borders: Float[Tensor, "batch 4"], size: int
+) -> tuple[Float[Tensor, "batch 2"], Float[Tensor, "batch 2"]]:
+    """Gives the centre of the picture in the frame and half its sides, at most 9 frames [px]."""
     low, high = borders.clamp(-9 * size, 9 * size).split(2, 1)
-    return rectangles((low + high) / 2, (high - low) / 2, (size, size))
+    return (low + high) / 2, (high - low) / 2
 
 
 def _report(

@@ -13,14 +13,18 @@ from plausibody.models.body import pose_body, regress
 from plausibody.models.camera import fit_weak_perspective
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.skeleton import COCO17, SMPL24
+from plausibody.synth import corrupt
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import PART6_OF_24
 from plausibody.synth.corrupt import (
     PAIRS,
+    MaskFaults,
+    draw_noise,
     ragged_edge,
     rectangles,
     remove_labels,
+    spoil_mask,
     swap_pairs,
     swap_sides,
 )
@@ -301,11 +305,31 @@ def test_removed_labels_leave_the_mask() -> None:
 def test_ragged_edges_stay_near_the_outline() -> None:
     mask = torch.zeros(50, 32, 32)
     mask[:, 8:24, 8:24] = 1
-    ragged = ragged_edge(chance(50), mask, 0.2, 1.0)
+    ragged = ragged_edge(mask, draw_noise(chance(50), 0.2, 1.0))
     assert (ragged[:, 10:22, 10:22] == 1).all() and (ragged[:, :6] == 0).all()
     assert ((ragged - mask).abs().sum((1, 2)) > 0).double().mean() > 0.9
-    calm = ragged_edge(chance(50), mask, 0.2, 0.0)
+    calm = ragged_edge(mask, draw_noise(chance(50), 0.2, 0.0))
     assert (calm - mask).abs().sum() <= 50 * 4, "at most the corners"
+
+
+@pytest.mark.parametrize("size", [21, 112])
+def test_the_loop_spoils_masks_as_the_steps_do(size: int) -> None:
+    drawn = chance(300)
+    coarse = drawn.integer("labels", 25, 7, 7) * drawn.chance("body", 0.6, 7, 7)
+    labels = coarse.repeat_interleave(size // 7, 1).repeat_interleave(size // 7, 2).byte()
+    centre, half = (
+        size * drawn.uniform("centre", 5, 2),
+        size * drawn.normal("half", 5, 2, std=0.2),
+    )
+    half[:, 0] += size / 2
+    faults = MaskFaults(
+        removed=drawn.chance("removed", 0.1, 25),
+        noise=draw_noise(drawn, 0.3, 0.8),
+        rectangles=torch.cat([centre, half], -1),
+    )
+    spoilt = spoil_mask(labels, faults)
+    assert torch.equal(spoilt, corrupt._spoil(labels, faults))
+    assert 0.1 < spoilt.mean() < 0.9
 
 
 # STRAPS as published.
