@@ -48,6 +48,10 @@ ROWS = {
 """What differs, by name; the first row is what others are compared with."""
 
 
+PAINTED = ("silhouette_iou", "silhouette_iou_naked", "reprojection", "area_ratio")
+"""Figures of painted people that a row keeps."""
+
+
 @dataclass(frozen=True)
 class Row:
     """A training and its figures."""
@@ -90,14 +94,14 @@ def measure(name: str, weights: Path) -> Row:
         for figure in evaluate_open(regressor).figures
         if figure.subset == "all" and figure.metric in ("mpjpe", "pa_mpjpe", "pve_t_sc")
     }
-    painted = evaluate_renders(regressor, load_embedded())
+    painted = evaluate_renders(regressor, load_embedded()).result
     return Row(
         name=name,
         command=shlex.join(command(name, Path("runs"))),
         weights=regressor.card["sha256"],
         samples=regressor.card["samples"],
         open_v0=figures,
-        renders=painted.medians(),
+        renders={metric: painted.of(metric).value for metric in PAINTED},
     )
 
 
@@ -123,7 +127,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         found, painted = row["open_v0"], row["renders"]
         lines.append(
             f"| {row['name']} | {found['pa_mpjpe']:.1f} | {found['pve_t_sc']:.1f} | "
-            f"{found['mpjpe']:.1f} | {painted['iou']:.3f} | {painted['area']:.3f} |"
+            f"{found['mpjpe']:.1f} | {painted['silhouette_iou']:.3f} | {painted['area_ratio']:.3f} |"
         )
     lines += ["", "The command of each row:", "", "```sh"]
     lines += [row["command"] for row in rows]
