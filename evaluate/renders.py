@@ -99,12 +99,37 @@ def evaluate_renders(
     renders, name = renders or Renders(), front_end_name or embedded_digest()
     count = renders.settings.count
     whole = concatenate(see(renders, front_end, name, lambda n, _: watch(n, 2 * count), cache))
-    ruler = RendersRuler(renders.assets)
+    ours, found = _Asked.of(regressor, device), whole.evidence.found
+    measured, bodies = _measure(regressor, ours, renders, whole, watch)
+    stout = RendersRuler(renders.assets).stoutness(whole.people.body)
+    result = RendersResult(
+        benchmark=renders.settings.name,
+        digest=renders.digest,
+        gender=f"{regressor.gender} (predicted), neutral (true)",
+        settings=renders.settings.described(),
+        front_end=name,
+        regressor=summary(regressor.card),
+        plausibody=__version__,
+        shown=count,
+        missed=_numbers(~found),
+        failed=_numbers(found.index_fill(0, bodies.number, False)),
+        worst=_worst(measured[REGRESSOR], bodies.number, stout),
+        figures=figures(measured, thirds(stout)[bodies.number]),
+    )
+    people = take(whole, bodies.number)
+    return Evaluation(result, renders, ours.template, bodies, measured[REGRESSOR], people)
+
+
+def _measure(
+    regressor: TrainedRegressor, ours: _Asked, renders: Renders, whole: Sight, watch: Watch
+) -> tuple[dict[str, Errors], Bodies]:
+    """Predicts those who were found, and measures what is said of them, by estimator."""
+    count, found, ruler = len(whole.people), whole.evidence.found, RendersRuler(renders.assets)
     mean = _Unlearnt.beside(regressor, MeanBody.of(training_bank("cpu"), renders.assets))
-    ours, theirs = _Asked.of(regressor, device), _Asked.of(mean, "cpu")
+    theirs = _Asked.of(mean, "cpu")
     taken: dict[str, list[Errors]] = {name: [] for name in (REGRESSOR, MEAN, TRUTH, WEAK)}
     bodies, done = [], 0
-    for some in whole.evidence.found.nonzero()[:, 0].split(CHUNK):
+    for some in found.nonzero()[:, 0].split(CHUNK):
         pictures = _pictures(renders, some, regressor)
         seen = take(whole, some).evidence
         pairs = enumerate(zip(ours(seen, pictures), theirs(seen, pictures), strict=True))
@@ -124,27 +149,9 @@ def evaluate_renders(
     if not bodies:
         raise ValueError(
             f"renders: wanted bodies to measure, got none of {count} people, of whom the front end "
-            f"found {int(whole.evidence.found.sum())}"
+            f"found {int(found.sum())}"
         )
-    measured, joined = {name: _join(parts) for name, parts in taken.items()}, concatenate(bodies)
-    stout = ruler.stoutness(whole.people.body)
-    result = RendersResult(
-        benchmark=renders.settings.name,
-        digest=renders.digest,
-        gender=f"{regressor.gender} (predicted), neutral (true)",
-        settings=renders.settings.described(),
-        front_end=name,
-        regressor=summary(regressor.card),
-        plausibody=__version__,
-        shown=count,
-        missed=_numbers(~whole.evidence.found),
-        failed=_numbers(whole.evidence.found.index_fill(0, joined.number, False)),
-        worst=_worst(measured[REGRESSOR], joined.number, stout),
-        figures=figures(measured, thirds(stout)[joined.number]),
-    )
-    return Evaluation(
-        result, renders, ours.template, joined, measured[REGRESSOR], take(whole, joined.number)
-    )
+    return {name: _join(parts) for name, parts in taken.items()}, concatenate(bodies)
 
 
 def thirds(stout: Float[Tensor, " people"]) -> Int[Tensor, " people"]:

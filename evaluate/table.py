@@ -6,11 +6,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from plausibody.evaluate import calibration_result
+from plausibody.evaluate import calibration_result, renders_result
 from plausibody.evaluate.calibration_result import CalibrationResult
+from plausibody.evaluate.renders_result import RendersResult
 from plausibody.evaluate.result import Result, all_rows, protocol_lines, subset_rows, title
 
-TEXTUAL = {"metric", "points", "alignment", "unit", "people"}
+TEXTUAL = {"metric", "points", "alignment", "compared", "over people", "unit", "people"}
 
 
 def result_table(result: Result) -> RenderableType:
@@ -33,6 +34,15 @@ def calibration_table(result: CalibrationResult) -> RenderableType:
     }
     lines = [Text(line, style="dim") for line in calibration_result.notes(result)]
     return Group(*(_table(name, *table) for name, table in tables.items()), *lines)
+
+
+def renders_table(result: RendersResult) -> RenderableType:
+    """Lays out a result on painted people: everyone, thirds by build, then what holds for all."""
+    everyone = _table(renders_result.title(result), *renders_result.all_rows(result))
+    rows = renders_result.subset_rows(result)
+    subsets = _table("by true body mass index, the truth in brackets", *rows)
+    lines = [Text(line, style="dim") for line in renders_result.protocol_lines(result)]
+    return Group(everyone, subsets, *lines)
 
 
 def comparison_table(first: Result, second: Result) -> RenderableType:

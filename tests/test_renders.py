@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from plausibody.evaluate.photos import fit_photos, is_whole, shipped_photos
@@ -25,6 +26,7 @@ from plausibody.evaluate.renders_result import (
 )
 from plausibody.evaluate.renders_ruler import PROTOCOLS, RendersRuler, diagonals, turn_to_ray
 from plausibody.evaluate.renders_sheet import choose, draw_outline, draw_worst
+from plausibody.evaluate.table import renders_table
 from plausibody.models.body import regress
 from plausibody.models.camera import fit_weak_perspective
 from plausibody.models.networks import build_regressor
@@ -311,6 +313,14 @@ def test_figures_are_medians_or_means_of_those_who_have_them() -> None:
     assert table["pa_mpjpe", "all"].value == 4
     assert table["area_ratio", "thinnest third"].value == 1.5
     assert ("area_ratio", "middle third") not in table, "there is nobody"
+
+
+def test_results_are_laid_out_for_a_terminal(result: RendersResult) -> None:
+    with (console := Console(width=200)).capture() as capture:
+        console.print(renders_table(result))
+    text = capture.get()
+    assert f"renders-v0 ({result.digest[:12]}), {COUNT} people" in text
+    assert "silhouette_iou_naked" in text and "stoutest third" in text and "Not found: 1" in text
 
 
 def test_results_survive_the_disk_and_name_who_is_missing(
