@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plausibody.models.fisher import log_normalizer
-from plausibody.models.losses import LiteLoss, Moment, Target, near_box, true_points
+from plausibody.models.losses import LEAST, LiteLoss, Moment, Target, near_box, true_points
 from plausibody.models.markers import Markers
 from plausibody.models.prediction import FisherPrediction
 from plausibody.models.skeleton import H36M17, LSP14, indices
@@ -176,6 +176,7 @@ class HierprobLoss(nn.Module):
         reported = target.reported
         there = torch.ones_like(flat[0, ..., 0]) if reported is None else reported.to(flat.dtype)
         missed = (flat - target.keypoints).square().sum(-1) * there
-        parts["keypoints"] = missed.sum() / (2 * len(flat) * there.sum()).clamp(min=1)
+        count = moment.mean(there.sum())
+        parts["keypoints"] = missed.sum() / (2 * len(flat) * count).clamp(min=LEAST)
         parts["root"] = root
         return loss + weights.keypoints * parts["keypoints"], parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,8 @@ PELVIS = H36M17.index("pelvis")
 FINGERS = 2
 """The last joints of SMPL24, the hands, whose rotations no motion capture of ours knows."""
 
+LEAST = 1e-3
+"""By which the error of no key points, zero, is divided."""
 FAR = 3.0
 """Half-squares from the middle of the box beyond which a key point guides nothing."""
 
@@ -45,6 +48,10 @@ class Moment:
     step: int
     generator: torch.Generator
     """On the device of the prediction."""
+    mean: Callable[[Tensor], Tensor] = lambda number: number
+    """Averages a number over the processes that share a batch. A mean over some samples only, such
+    as those that are seen, divides by their mean number: then the mean of the processes' losses is
+    the loss of the whole batch."""
 
 
 class ShapeError:
@@ -221,10 +228,12 @@ class StrapsLoss(nn.Module):
         joints = constant(self.joints, torch.long, flat.device)
         inside = (target.keypoints.abs() <= 1).all(-1)
         missed = torch.where(inside[..., None], flat - target.keypoints, 0.0).square()
+        count = inside.sum().to(flat.dtype)
+        count = count if moment is None else moment.mean(count)
         errors = {
             "vertices": (points.vertices - true.vertices).square().mean(),
             "joints": (points.h36m - true.h36m)[:, joints].square().mean(),
-            "keypoints": missed.sum() / (2 * inside.sum()).clamp(min=1),
+            "keypoints": missed.sum() / (2 * count).clamp(min=LEAST),
             "rotations": (mode.rotations - truth.rotations).square().mean(),
             "shape": (mode.shape - truth.shape).square().mean(),
         }

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 
 def first_process() -> bool:
@@ -55,7 +57,7 @@ def find_device(device: str) -> torch.device:
         raise ValueError("--device cuda: no CUDA device is available here; do: --device cpu")
     if device == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    here, count = _processes_here(), torch.cuda.device_count()
+    here, count = processes_here(), torch.cuda.device_count()
     if here > count:
         raise ValueError(
             f"torchrun: wanted a GPU for each of {here} processes, found {count}; "
@@ -76,7 +78,7 @@ def launch(device: torch.device, precision: str) -> Fabric:
     """
     settings: dict[str, Any] = {"devices": 1}
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        here = _processes_here()
+        here = processes_here()
         nodes = int(os.environ["WORLD_SIZE"]) // here
         settings = {"devices": here, "num_nodes": nodes, "strategy": "ddp"}
     accelerator = "gpu" if device.type == "cuda" else "cpu"
@@ -88,8 +90,37 @@ def launch(device: torch.device, precision: str) -> Fabric:
     return fabric
 
 
-def _processes_here() -> int:
+def processes_here() -> int:
+    """Gives how many processes of the run share this machine's cores."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
+def compile_network(
+    network: nn.Module, device: torch.device | str, backend: str = "inductor"
+) -> None:
+    """Lets torch.compile make one program of a network at its first use; it stays what it was.
+
+    Whether programs can be made here is tried before, with a small one.
+
+    Args:
+        network: Called as before; names and values of its parameters do not change.
+        device: Where it will run.
+        backend: Of torch.compile.
+
+    Raises:
+        ValueError: If no program can be made here, most often for want of a compiler.
+    """
+    trial = torch.compile(torch.nn.functional.gelu, backend=backend)
+    try:
+        trial(torch.zeros(8, device=device))
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+        said = next((line for line in str(error).splitlines() if line.strip()), "nothing")
+        raise ValueError(
+            "train.compile: wanted a C++ compiler and Python's headers, which torch.compile needs, "
+            f"got {type(error).__name__}: {said}; do: install them (apt-get install g++ "
+            "python3-dev), name the compiler in CXX, or --set train.compile=false"
+        ) from error
+    network.compile(backend=backend)
 
 
 def pick_precision(precision: str, device: torch.device) -> str:

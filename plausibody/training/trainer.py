@@ -152,7 +152,7 @@ class Trainer:
         self.model.train()
         network = self.model.module
         vector = self.model(*network.inputs(batch.proxy))
-        # Of no numbers there is no distribution. The objective is given others, and the loss spoilt.
+        # Of NaN there is no distribution: the objective gets zeros then, and the loss is spoilt.
         whole = vector.isfinite().all()
         prediction = network.read(torch.where(whole, vector, 0.0))
         target = dataclasses.replace(batch.target, reported=batch.proxy.keypoints[..., 2] > 0)
