@@ -127,7 +127,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         found, painted = row["open_v0"], row["renders"]
         lines.append(
             f"| {row['name']} | {found['pa_mpjpe']:.1f} | {found['pve_t_sc']:.1f} | "
-            f"{found['mpjpe']:.1f} | {painted['silhouette_iou']:.3f} | {painted['area_ratio']:.3f} |"
+            f"{found['mpjpe']:.1f} | {painted['silhouette_iou']:.3f} | "
+            f"{painted['area_ratio']:.3f} |"
         )
     lines += ["", "The command of each row:", "", "```sh"]
     lines += [row["command"] for row in rows]
