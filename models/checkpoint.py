@@ -7,6 +7,7 @@ removed the same way.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -64,16 +65,17 @@ def save_checkpoint(
         except OSError as error:
             shutil.rmtree(draft, ignore_errors=True)  # it would keep the disk full
             if isinstance(error, DiskFullError):
-                size = sum(
-                    value.nbytes for tensors in groups.values() for value in tensors.values()
-                )
-                raise DiskFullError(final, size, error.errno) from error
+                raise DiskFullError(final, _size(groups), error.errno or errno.ENOSPC) from error
             raise
         if final.exists():
             _remove(final)
         draft.rename(final)
         _flush(folder)
     return final
+
+
+def _size(groups: Mapping[str, Mapping[str, Tensor]]) -> int:
+    return sum(value.nbytes for tensors in groups.values() for value in tensors.values())
 
 
 def _write_parts(
