@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from torch import Tensor
 
 from plausibody.coverage import JOINTS, Coverage
@@ -36,6 +37,8 @@ AXIS_COLOURS = ("#c0392b", "#4f9a5b", "#3b6ea8")
 LINE_COLOURS = ("#3f86d0", "#e07b39", "#3fa66a", "#b565c8", "#d1495b", "#8a8f3a", "#2fa6a6",
                 "#8c7a6b")  # fmt: skip
 """Of lines in a chart, to be told apart on white and on black; after the last, the first again."""
+MARGINS = (0.62, 0.12, 0.5, 0.32)
+"""Left, right, below and above a chart [inch]."""
 INK, RULE = "#0a0b0c", "#0d0e0f"
 """Stand in a chart for the page's colours of text and of fine lines."""
 EYE = (0.62, 0.40, 0.67)
@@ -422,6 +425,8 @@ class Chart:
     """A point to show, such as the best."""
     size: tuple[float, float] = (7.2, 3.2)
     """Width and height [inch of 72 px]."""
+    from_zero: bool = False
+    """Whether the upright axis begins at zero."""
 
 
 def draw_chart(chart: Chart) -> str:
@@ -432,9 +437,13 @@ def draw_chart(chart: Chart) -> str:
     # Names of clips and markers must differ between the charts of one page.
     salt = hashlib.sha256(repr(chart).encode()).hexdigest()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9}):
-        figure = Figure(figsize=chart.size, layout="constrained")
+        figure = Figure(figsize=chart.size)
         FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
+        width, height = chart.size
+        left, right, bottom, top = MARGINS
+        place = (left, bottom, width - left - right, height - bottom - top)
+        axes = figure.add_axes((place[0] / width, place[1] / height,
+                                place[2] / width, place[3] / height))  # fmt: skip
         _lines(axes, chart)
         _style(axes, chart)
         file = io.StringIO()
@@ -470,6 +479,11 @@ def _style(axes: Axes, chart: Chart) -> None:
     values = [y for line in chart.lines for _, y in line.points if math.isfinite(y)]
     if values and min(values) > 0 and max(values) > 5 * min(values):
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
+    elif chart.from_zero:
+        axes.set_ylim(bottom=0)
     axes.set_title(chart.title, fontsize=10, color=INK, loc="left")
     axes.set_xlabel(chart.across, color=INK)
     axes.grid(color=RULE, linewidth=0.7)

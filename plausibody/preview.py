@@ -1,4 +1,4 @@
-"""Pictures of what training sees and of what a network makes of it."""
+"""Pictures of what training sees."""
 
 from __future__ import annotations
 
@@ -9,16 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from plausibody.models.body import pose_body
-from plausibody.models.prediction import BodyPrediction
-from plausibody.models.proxy import Proxy
-from plausibody.models.records import to_device
-from plausibody.models.regressor import Regressor
 from plausibody.models.skeleton import BONES, COCO17
-from plausibody.predict.drawing import tile
 from plausibody.synth.batch import Batch
-from plausibody.synth.raster import rasterize_outlines
-from plausibody.synth.stores import SynthAssets
 
 LEFT, RIGHT, MIDDLE = (235, 80, 70), (70, 140, 245), (90, 220, 100)
 """Colours of a person's own left, right, and what has no side."""
@@ -52,28 +44,3 @@ def _draw_bones(picture: NDArray[np.uint8], keypoints: Tensor, dim: float) -> No
         inside = ((places >= 0) & (places < side)).all(-1)
         places = places[inside]
         picture[places[:, 1], places[:, 0]] = [int(c * dim) for c in colour]
-
-
-def draw_bodies(
-    prediction: BodyPrediction, assets: SynthAssets, side: int
-) -> Float[Tensor, "batch side side"]:
-    """Draws the silhouettes of predicted bodies in their boxes, 0 or 1."""
-    mode = prediction.mode()
-    coarse = assets.coarse
-    posed = pose_body(coarse.skin, mode.shape, mode.rotations).vertices[:, : coarse.drawn]
-    flat = (prediction.camera.project(posed) + 1) * side / 2
-    return rasterize_outlines(flat, coarse.faces, (side, side)).float()
-
-
-@torch.no_grad()
-def draw_predictions(
-    network: Regressor, batch: Batch, assets: SynthAssets, device: torch.device, side: int = 128
-) -> Float[Tensor, "3 height width"]:
-    """Draws inputs (top rows) over predictions: red is the body, blue the evidence."""
-    network.eval()
-    proxy: Proxy = to_device(batch.proxy, device)
-    prediction = to_device(network.predict(proxy), "cpu")
-    body = draw_bodies(prediction, assets, side)
-    mask = functional.interpolate(batch.proxy.silhouette[:, None], size=side)[:, 0].clamp(0, 1)
-    both = torch.stack([body, 0.5 * body * mask, mask], 1)
-    return tile([*draw_proxies(batch, side), *both], columns=8)

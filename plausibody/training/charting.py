@@ -24,8 +24,10 @@ def charts_of_run(history: History) -> tuple[list[Chart], list[Chart]]:
     marks = _marks(history)
 
     def chart(name: str, size: tuple[float, float] = SMALL) -> Chart:
-        line = Line("", _thin([(at.step, at.value) for at in history.curves[name]]))
-        return Chart(metric_name(name), "step", [line], marks, size=size)
+        line = Line("", _thin([(float(at.step), at.value) for at in history.curves[name]]))
+        # Words would fill a small chart; the large ones above have them.
+        told = marks if size == LARGE else [(place, "") for place, _ in marks]
+        return Chart(metric_name(name), "step", [line], told, size=size, from_zero=name == RATE)
 
     large, small = [], []
     for name in ordered(history.curves):
@@ -41,11 +43,11 @@ def charts_of_run(history: History) -> tuple[list[Chart], list[Chart]]:
 def _leading(history: History, marks: Sequence[tuple[float, str]]) -> Chart:
     """Draws the leading figure with its best value and, where it is known, the mean body's."""
     moments = history.curves[LEADING]
-    lines = [Line("validation", _thin([(at.step, at.value) for at in moments]))]
+    lines = [Line("validation", _thin([(float(at.step), at.value) for at in moments]))]
     ratio = history.last(OVER_MEAN_BODY)
     if ratio:
         level = moments[-1].value / ratio
-        ends = [(moments[0].step, level), (moments[-1].step, level)]
+        ends = [(float(at.step), level) for at in (moments[0], moments[-1])]
         lines.append(Line("the mean body's", ends, level=True))
     best = history.best
     dot = None if best is None else (float(best.step), best.value)
@@ -54,12 +56,16 @@ def _leading(history: History, marks: Sequence[tuple[float, str]]) -> Chart:
 
 def _marks(history: History) -> list[tuple[float, str]]:
     """Lists what happened to a run, and when."""
-    found: list[tuple[float, str]] = []
+    found: list[tuple[int, str]] = []
     if (second := history.second_stage) is not None and second <= history.step:
         found.append((second, "stage 2"))
     found += [(leg["step"], "resumed") for leg in history.record.get("legs", [])[1:]]
     found += [(change["step"], "settings") for change in history.record.get("changes", [])]
-    return found + [(step, "skipped") for step in history.skipped]
+    found += [(step, "skipped") for step in history.skipped]
+    together: dict[float, list[str]] = {}
+    for step, what in found:
+        together.setdefault(float(step), []).append(what)
+    return [(step, ", ".join(words)) for step, words in together.items()]
 
 
 def chart_of_runs(runs: Mapping[str, History], name: str, axis: Axis) -> Chart | None:
@@ -74,7 +80,7 @@ def chart_of_runs(runs: Mapping[str, History], name: str, axis: Axis) -> Chart |
         None if no run has such values.
     """
     across: dict[Axis, Callable[[History, Moment], float]] = {
-        "samples": lambda run, at: at.step * run.config.train.batch_size,
+        "samples": lambda run, at: float(at.step * run.config.train.batch_size),
         "hours": lambda run, at: at.seconds / 3600,
     }
     lines = [

@@ -47,8 +47,11 @@ class Curves:
         return file
 
     def _start_events(self, step: int) -> None:
-        from tensorboard.compat.proto.event_pb2 import SessionLog  # slow to import
-        from tensorboard.summary.writer.record_writer import RecordWriter
+        # slow to import, and without types
+        from tensorboard.compat.proto.event_pb2 import SessionLog  # type: ignore[import-untyped]
+        from tensorboard.summary.writer.record_writer import (  # type: ignore[import-untyped]
+            RecordWriter,
+        )
 
         folder = self._out / "tensorboard"
         folder.mkdir(exist_ok=True)
@@ -85,14 +88,14 @@ class Curves:
             for name, value in values.items():
                 self._tell(step, summary=scalar(name, value))
 
-    def show(self, step: int, picture: Float[Tensor, "3 height width"]) -> None:
+    def show(self, step: int, name: str, picture: Float[Tensor, "3 height width"]) -> None:
         """Adds a picture of predictions."""
         if self._lines is None:
             return
         from torch.utils.tensorboard.summary import image
 
         with explained(self._out / "tensorboard"):
-            drawn = image("predictions", picture.cpu().numpy(), dataformats="CHW")
+            drawn = image(f"predictions/{name}", picture.cpu().numpy(), dataformats="CHW")
             self._tell(step, summary=drawn)
 
 

@@ -137,5 +137,5 @@ def read_curves(path: Path) -> dict[str, tuple[Moment, ...]]:
         values = json.loads(line)
         step, seconds = values.pop("step"), values.pop("seconds", math.nan)
         for name, value in values.items():
-            curves.setdefault(name, []).append(Moment(step, seconds, value))
+            curves.setdefault(name, []).append(Moment(step, float(seconds), float(value)))
     return {name: tuple(curve) for name, curve in curves.items()}

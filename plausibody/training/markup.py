@@ -110,18 +110,13 @@ def picture(content: bytes, words: str) -> str:
 def metric_name(curve: str) -> str:
     """Names a curve as people do, with its unit: val/pa_mpjpe is PA-MPJPE [mm]."""
     name = curve.removeprefix("val/").removeprefix("train/")
-    if name in PROTOCOLS:
-        words = name.replace("_", " ") if "_" in name and not _is_acronym(name) else _acronym(name)
-        return f"{words} [{PROTOCOLS[name].unit}]"
-    return name.replace("_", " ")
-
-
-def _is_acronym(name: str) -> bool:
-    return "mpjpe" in name or name.startswith("pve")
-
-
-def _acronym(name: str) -> str:
-    return name.replace("_", "-").upper()
+    if name == "pa_mpjpe_over_mean_body":
+        return "PA-MPJPE over the mean body's"
+    words = name.replace("_", " ").replace("iou", "IoU")
+    if "mpjpe" in name or name.startswith("pve"):
+        words = name.replace("_", "-").upper()
+    protocol = PROTOCOLS.get(name)
+    return f"{words} [{protocol.unit}]" if protocol and protocol.unit != "0..1" else words
 
 
 def duration(seconds: float) -> str:

@@ -7,8 +7,10 @@ killed: all of it is read from the run's folder.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,24 @@ from plausibody.plots import Chart, draw_chart
 from plausibody.training import markup
 from plausibody.training.charting import charts_of_run
 from plausibody.training.history import History, read_history
-from plausibody.training.record import now
+from plausibody.training.record import now, stamp
 from plausibody.training.repeating import nearest_preset, repeat_command, written
 from plausibody.training.spared import Spared
 
 MOMENTS = 8
 """Moments of training whose pictures are on the page."""
 LARGE_FIGURES = ("val/pa_mpjpe", "val/mpjpe", "val/pve_t_sc", "val/keypoint_error")
+TRAINING = "training"
+"""The state of a run that goes on."""
+WATCH = """<script>
+for (const pill of document.querySelectorAll("[data-until]")) {
+  if (Date.now() > Date.parse(pill.dataset.until)) {
+    pill.textContent = "training when this was written; it should have been written again since";
+    pill.classList.add("bad");
+  }
+}
+</script>"""
+"""Tells, when the page is read, that the run must have been killed."""
 _STEP = re.compile(r"step_(\d+)")
 
 
@@ -55,13 +68,13 @@ def render_run(history: History, state: str, spared: Spared) -> str:
     """Gives the page as HTML."""
     parts = [*_head(history, state), *_curves(history, spared), *_pictures(history)]
     parts += [*_record(history), *_repeat(history)]
-    return markup.document(f"{history.name}: training", parts)
+    return markup.document(f"{history.name}: training", [*parts, WATCH])
 
 
 def _head(history: History, state: str) -> list[str]:
     steps = history.config.train.steps
     state = state or ("finished" if history.finished else f"not finished, at step {history.step:,}")
-    kind = "good" if state == "finished" else "" if state == "training" else "bad"
+    kind = {"finished": "good", TRAINING: ""}.get(state, "bad")
     spent = [f"step {history.step:,} of {steps:,}", f"{history.samples:,} samples"]
     spent += [markup.duration(history.seconds)] if history.seconds >= 0 else []
     share = min(100.0, 100 * history.step / steps)
@@ -75,13 +88,22 @@ def _head(history: History, state: str) -> list[str]:
         if history.last(name) is not None
     ]
     figures.append(("samples per second", markup.number(history.rate), "over the whole run"))
-    pill = f'<span class="pill {kind}">{markup.text(state)}</span>'
+    until = f' data-until="{_due(history)}"' if state == TRAINING else ""
+    pill = f'<span class="pill {kind}"{until}>{markup.text(state)}</span>'
     return [
         f"<h1>{markup.text(history.name)} {pill}</h1>",
         f'<p class="dim">{markup.text(" · ".join(spent))} · written {now()}</p>',
         f'<div class="bar"><div style="width:{share:.1f}%"></div></div>',
         markup.tiles(figures),
     ]
+
+
+def _due(history: History) -> str:
+    """Tells by when a run that goes on has written its page again, generously."""
+    settings = history.config.train
+    between = settings.validate_every * settings.batch_size / history.rate if history.rate else 0
+    seconds = 2 * between + 600 if math.isfinite(between) else 24 * 3600
+    return stamp(datetime.now(UTC) + timedelta(seconds=seconds))
 
 
 def _best(history: History) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,8 +141,7 @@ class Pictures:
         self, network: Regressor, device: torch.device | str
     ) -> Float[Tensor, "3 height width"]:
         if self._photos is None:
-            front_end = load_embedded() if self._front_end is None else self._front_end
-            self._photos = find_sitters(shipped_photos(), front_end, self._config.proxy)
+            self._photos = self._choose_photos()
         sitters, template = self._photos, self._assets.template
         bodies, camera = _predict(network, sitters.proxy, device)
         over = _put_over(sitters.under, bodies, camera, template)
@@ -149,6 +149,17 @@ class Pictures:
         sides = [draw_side(each, template.faces, SIDE) for each in vertices]
         pairs = zip(over, sides, strict=True)
         return tile([picture for pair in pairs for picture in pair], 2 * len(over))
+
+    def _choose_photos(self) -> Sitters:
+        if self._front_end is None:
+            return _shipped(self._config.proxy)
+        return find_sitters(shipped_photos(), self._front_end, self._config.proxy)
+
+
+@functools.lru_cache(maxsize=2)
+def _shipped(settings: ProxySettings) -> Sitters:
+    """Looks at the photos that ship with the front end that ships, once in a process."""
+    return find_sitters(shipped_photos(), load_embedded(), settings)
 
 
 def shipped_photos() -> list[Path]:

@@ -143,7 +143,12 @@ def _licence(sources: Mapping[str, Any]) -> str:
 
 def now() -> str:
     """Gives the time as ISO 8601 writes it, in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return stamp(datetime.now(UTC))
+
+
+def stamp(moment: datetime) -> str:
+    """Writes a moment in UTC as ISO 8601 does, to the second."""
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _device_name(device: torch.device) -> str:

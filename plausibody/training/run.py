@@ -11,7 +11,6 @@ from typing import Any
 from plausibody.config import RunConfig
 from plausibody.models.checkpoint import checkpoints
 from plausibody.models.files import write_file
-from plausibody.preview import draw_predictions
 from plausibody.sources import open_assets
 from plausibody.synth.generator import BatchGenerator, prefetch
 from plausibody.synth.looks import skipped_lines
@@ -20,12 +19,13 @@ from plausibody.training.curves import Curves
 from plausibody.training.fit import Progress, StoppedError, Watchers, fit, save
 from plausibody.training.folder import claimed, write_config
 from plausibody.training.launch import first_process
+from plausibody.training.page import TRAINING
 from plausibody.training.record import RunRecord, export, make_card
+from plausibody.training.showing import Showing
 from plausibody.training.stopping import StopRequest
 from plausibody.training.trainer import NonFiniteLossError, Trainer
+from plausibody.training.validation import HeldOut
 
-PICTURED = 16
-"""Synthetic people whose predictions are drawn as training goes on."""
 MOST_SKIPPED = 10
 """Steps after one checkpoint that may be passed over for want of a finite loss."""
 LEADING = "pa_mpjpe"
@@ -96,7 +96,11 @@ def train_run(
         run = _Run(trainer, assets, out, say, validation)
         stop = stack.enter_context(StopRequest(say))
         run.begin(resume, changed)
-        run.go_on(watch, stop)
+        try:
+            run.go_on(watch, stop)
+        except (StoppedError, HopelessError) as error:
+            run.leave(f"stopped by {error.why}" if isinstance(error, StoppedError) else "given up")
+            raise
         for line in skipped_lines(assets.looks):
             say(line)
         weights = run.finish()
@@ -127,9 +131,9 @@ class _Run:
         self.best: dict[str, float] = {}
         self.changes: list[dict[str, Any]] = []
         self.batches = BatchGenerator(config, assets, trainer.device)
-        backend = config.renderer.backend
         held_out = open_assets(config, "val", assets.looks)
-        self.shown = BatchGenerator.of(config.stream, config.proxy, held_out, PICTURED, backend)[0]
+        self.held_out = HeldOut(config, assets, held_out)
+        self.showing = Showing(config, held_out, out, say)
 
     def begin(self, resume: bool, changed: Sequence[str] = ()) -> None:
         """Starts over, or goes back to the newest whole checkpoint.
@@ -215,8 +219,9 @@ class _Run:
 
     def _log(self, curves: Curves, watch: Callable[[Progress], None]) -> Callable[[Progress], None]:
         def log(progress: Progress) -> None:
+            parts = {f"train/{name}": value for name, value in progress.parts.items()}
             rate = {"samples_per_second": progress.samples_per_second}
-            curves.write(progress.step, {f"train/{k}": v for k, v in progress.parts.items()} | rate)
+            curves.write(progress.step, {**parts, **rate, "seconds": self.record.seconds})
             watch(progress)
 
         return log
@@ -224,12 +229,18 @@ class _Run:
     def _show(self, curves: Curves) -> Callable[[Trainer], None]:
         def validate(now: Trainer) -> None:
             if now.rank == 0:
-                picture = draw_predictions(now.best, self.shown, self.assets, now.device)
-                curves.show(now.step, picture)
+                drawn = self.showing.pictures(now.best, now.step, now.device)
+                for name, picture in drawn.items():
+                    curves.show(now.step, name, picture)
                 if self.validation is not None:
-                    self.figures.update(self.validation(now))
-                    curves.write(now.step, {f"val/{k}": v for k, v in self.figures.items()})
+                    # Networks that it cannot measure are shown people of their own stream.
+                    found = self.validation(now) or self.held_out.figures(now.best, now.device)
+                    self.figures.update(found)
+                    figures = {f"val/{name}": value for name, value in self.figures.items()}
+                    curves.write(now.step, {**figures, "seconds": self.record.seconds})
                     self._keep_best()
+                if now.step < now.config.train.steps:
+                    self.showing.page(TRAINING)
             now.fabric.barrier()
 
         return validate
@@ -242,10 +253,16 @@ class _Run:
             card = make_card(self.record.told(), self.figures, self._skipped())
             export(self.trainer, self.out / "best.safetensors", card)
 
+    def leave(self, state: str) -> None:
+        """Says on the run's page why it ended early."""
+        if self.trainer.rank == 0:
+            self.showing.page(state)
+
     def finish(self) -> Path:
         """Writes the weights to use."""
         weights = self.out / "weights.safetensors"
         if self.trainer.rank == 0:
             export(self.trainer, weights, make_card(self.kept, self.figures, self._skipped()))
+            self.showing.page()
         self.trainer.fabric.barrier()
         return weights
