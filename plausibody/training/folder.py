@@ -52,7 +52,7 @@ def claimed(
     config: RunConfig,
     resume: bool = False,
     force: bool = False,
-) -> Iterator[list[str]]:
+) -> Iterator[None]:
     """Gives a folder to one run, for as long as the context lasts.
 
     Args:
@@ -62,9 +62,6 @@ def claimed(
         force: Without `resume`, whether to delete a run in it. With `resume`, whether the run may
             go on with other settings; nothing is deleted then.
 
-    Returns:
-        The settings in which a resumed run departs from its beginning.
-
     Raises:
         LockedError: If another process trains there.
         PermissionError: If nothing can be written there.
@@ -72,7 +69,8 @@ def claimed(
     """
     check_folder(out, config, resume, force)  # before a lock appears in a folder that is not ours
     with locked(out):
-        yield prepare_folder(out, config, resume, force)
+        prepare_folder(out, config, resume, force)
+        yield
 
 
 @contextlib.contextmanager
@@ -113,21 +111,18 @@ def locked(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def prepare_folder(out: Path, config: RunConfig, resume: bool, force: bool) -> list[str]:
+def prepare_folder(out: Path, config: RunConfig, resume: bool, force: bool) -> None:
     """Empties the folder of a new run and writes its configuration; leaves a resumed run as it is.
 
     The configuration of a resumed run is written by `write_config` once its checkpoint fits.
-
-    Returns:
-        The settings in which a resumed run departs from its beginning.
 
     Raises:
         ValueError: If there is a run already and neither `resume` nor `force` is set, or none to
             resume, or one of another method, or without `force` one with other settings.
     """
-    changed = check_folder(out, config, resume, force)
+    check_folder(out, config, resume, force)
     if resume:
-        return changed
+        return
     out.mkdir(parents=True, exist_ok=True)
     for path in out.iterdir():
         if path.name in LOCK:  # it must stay the same file, or it would not lock others out
@@ -137,7 +132,6 @@ def prepare_folder(out: Path, config: RunConfig, resume: bool, force: bool) -> l
         else:
             path.unlink()
     write_config(out, config)
-    return []
 
 
 def write_config(out: Path, config: RunConfig) -> None:
@@ -145,17 +139,18 @@ def write_config(out: Path, config: RunConfig) -> None:
     write_file(out / "config.json", json.dumps(to_json(config), indent=2))
 
 
-def check_folder(out: Path, config: RunConfig, resume: bool, force: bool) -> list[str]:
+def check_folder(out: Path, config: RunConfig, resume: bool, force: bool) -> None:
     """Looks whether a run may begin or go on in a folder, and changes nothing.
 
-    Returns and raises what `prepare_folder` does.
+    Raises:
+        ValueError: As of `prepare_folder`.
     """
     saved = out / "config.json"
     if resume:
         if not saved.exists():
             raise ValueError(f"--resume: wanted a run in {out}, found no {saved.name}")
-        return _compare(out, load_config(saved), config, force)
-    if out.is_dir() and any(_matters(path) for path in out.iterdir()):
+        _require_same(out, load_config(saved), config, force)
+    elif out.is_dir() and any(_matters(path) for path in out.iterdir()):
         if not force:
             raise ValueError(
                 f"{out} is not empty; do: --resume to go on with the run in it, "
@@ -166,7 +161,6 @@ def check_folder(out: Path, config: RunConfig, resume: bool, force: bool) -> lis
                 f"--force: {out} holds more than a run of ours, nothing was deleted; "
                 "do: another --out, or empty it yourself"
             )
-    return []
 
 
 def _matters(path: Path) -> bool:
@@ -187,23 +181,26 @@ def _is_run(out: Path) -> bool:
     return all(path.name in PARTS or _is_draft(path) for path in out.iterdir())
 
 
-def _compare(out: Path, before: RunConfig, now: RunConfig, force: bool) -> list[str]:
-    """Lists what differs between two configurations, apart from what is free to."""
+def differences(before: RunConfig, now: RunConfig) -> list[str]:
+    """Lists the settings that two configurations do not share, apart from those that are free."""
+    old, new = known_keys(before), known_keys(now)
+    return [
+        f"{key}: {old.get(key)!r} -> {new[key]!r}"
+        for key in new
+        if key not in FREE and old.get(key) != new[key]
+    ]
+
+
+def _require_same(out: Path, before: RunConfig, now: RunConfig, force: bool) -> None:
     if before.method != now.method:
         raise ValueError(
             f"--resume: the run in {out} is of the method {before.method}, came {now.method}; "
             "do: leave out --method and --preset, or give another --out"
         )
-    old, new = known_keys(before), known_keys(now)
-    changed = [
-        f"{key}: {old.get(key)!r} -> {new[key]!r}"
-        for key in new
-        if key not in FREE and old.get(key) != new[key]
-    ]
+    changed = differences(before, now)
     if changed and not force:
         raise ValueError(
             "--resume: the run was started with other settings:\n  " + "\n  ".join(changed)
             + "\ndo: give the same settings, or --resume --force to go on with the new ones from "
             "the newest checkpoint, or another --out"
         )  # fmt: skip
-    return changed

@@ -106,7 +106,7 @@ def make_card(
         figures: Of the last validation.
         skipped: Steps that gave nothing to learn from.
     """
-    of_checkpoints = ("version", "files", "step", "best", "smooth", "stage")
+    of_checkpoints = ("version", "files", "step", "best", "smooth", "stage", "method", "body")
     kept = {name: value for name, value in told.items() if name not in of_checkpoints}
     return {
         **kept, "figures": dict(figures), "skipped": skipped, "limits": list(LIMITS),

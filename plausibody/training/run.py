@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from plausibody.config import RunConfig
+from plausibody.config import RunConfig, from_json
 from plausibody.models.checkpoint import checkpoints
 from plausibody.models.files import write_file
 from plausibody.sources import open_assets
@@ -17,7 +17,7 @@ from plausibody.synth.looks import skipped_lines
 from plausibody.synth.stores import SynthAssets
 from plausibody.training.curves import Curves
 from plausibody.training.fit import Progress, StoppedError, Watchers, fit, save
-from plausibody.training.folder import claimed, write_config
+from plausibody.training.folder import claimed, differences, write_config
 from plausibody.training.launch import first_process
 from plausibody.training.page import TRAINING
 from plausibody.training.record import RunRecord, export, make_card
@@ -26,19 +26,19 @@ from plausibody.training.stopping import StopRequest
 from plausibody.training.trainer import NonFiniteLossError, Trainer
 from plausibody.training.validation import HeldOut
 
-MOST_SKIPPED = 10
-"""Steps after one checkpoint that may be passed over for want of a finite loss."""
+MOST_SKIPPED, WINDOW = 10, 1000
+"""How many of how many steps in a row may be passed over for want of a finite loss."""
 LEADING = "pa_mpjpe"
 """The figure by which the best validation is told; less is better."""
 
 
 class HopelessError(FloatingPointError):
-    """Too many steps in a row of checkpoints gave nothing to learn from."""
+    """Too many steps gave nothing to learn from."""
 
     def __init__(self, steps: Sequence[int], out: Path, rate: float):
         named = ", ".join(map(str, steps))
         super().__init__(
-            f"{out}: {len(steps)} steps after the last checkpoint had no finite loss: {named}; do: "
+            f"{out}: {len(steps)} of the last {WINDOW} steps had no finite loss: {named}; do: "
             f"see one with 'plausibody preview --config {out / 'config.json'} --step {steps[0]}'. "
             f"If nothing is wrong with it, the learning rate is too high: --resume --force --set "
             f"train.rate={rate / 3:.2g} goes on from the checkpoint"
@@ -87,15 +87,14 @@ def train_run(
             say(f"textures, made once: {done} of {total}")
 
     with contextlib.ExitStack() as stack:
-        changed: list[str] = []
         if first_process():
-            changed = stack.enter_context(claimed(out, config, resume, force))
+            stack.enter_context(claimed(out, config, resume, force))
         assets = open_assets(config, "train", progress=made)
         trainer = Trainer(config, assets, device)
         trainer.fabric.barrier()
         run = _Run(trainer, assets, out, say, validation)
         stop = stack.enter_context(StopRequest(say))
-        run.begin(resume, changed)
+        run.begin(resume)
         try:
             run.go_on(watch, stop)
         except (StoppedError, HopelessError) as error:
@@ -135,12 +134,8 @@ class _Run:
         self.held_out = HeldOut(config, assets, held_out)
         self.showing = Showing(config, held_out, out, say)
 
-    def begin(self, resume: bool, changed: Sequence[str] = ()) -> None:
-        """Starts over, or goes back to the newest whole checkpoint.
-
-        Args:
-            changed: Settings that are others from here on.
-        """
+    def begin(self, resume: bool) -> None:
+        """Starts over, or goes back to the newest whole checkpoint."""
         trainer = self.trainer
         found = resume and bool(checkpoints(self.folder))
         trainer.fabric.barrier()  # all processes have looked before the first one writes
@@ -148,14 +143,14 @@ class _Run:
             self._restore()
             self.record.recall(self.kept)
             self.say(f"resumed at step {trainer.step} of {trainer.config.train.steps}")
-            for line in changed:
-                self.say(f"from here on {line}")
             if trainer.rank == 0:
-                self._adopt(changed)
+                self._adopt()
             trainer.fabric.barrier()
         else:
             if resume:
                 self.say("no finished checkpoint yet, starting over")
+            if trainer.rank == 0:
+                write_config(self.out, trainer.config)
             save(trainer, self.folder, self.state())  # what a failed first step returns to
 
     def _restore(self) -> None:
@@ -166,13 +161,17 @@ class _Run:
         self.figures, self.best = before.get("figures", {}), before.get("best", {})
         self.changes = before.get("changes", [])
 
-    def _adopt(self, changed: Sequence[str]) -> None:
+    def _adopt(self) -> None:
         """Makes the settings those of the run, now that its checkpoint has been found to fit."""
-        write_config(self.out, self.trainer.config)
+        config, step = self.trainer.config, self.trainer.step
+        changed = differences(from_json(self.kept["config"]), config)
         if changed:
-            self.changes = [*self.changes, {"step": self.trainer.step, "settings": list(changed)}]
+            self.changes = [*self.changes, {"step": step, "settings": changed}]
             # Later steps get another chance.
-            self._skip([step for step in self._skipped() if step < self.trainer.step])
+            self._skip([before for before in self._skipped() if before < step])
+        for line in changed:
+            self.say(f"from here on {line}")
+        write_config(self.out, config)
 
     def state(self) -> dict[str, Any]:
         """Tells what a checkpoint keeps beside tensors."""
@@ -202,7 +201,8 @@ class _Run:
     def _go_back(self, error: NonFiniteLossError, skipped: Sequence[int]) -> None:
         trainer = self.trainer
         self._restore()
-        lately = sorted({error.step, *(step for step in skipped if step >= trainer.step)})
+        since = max(error.step - WINDOW + 1, *(change["step"] for change in self.changes), 0)
+        lately = sorted({error.step, *(step for step in skipped if step >= since)})
         if len(lately) > MOST_SKIPPED:
             raise HopelessError(lately, self.out, trainer.config.train.rate) from error
         if trainer.rank == 0:
