@@ -74,10 +74,6 @@ def save_checkpoint(
     return final
 
 
-def _size(groups: Mapping[str, Mapping[str, Tensor]]) -> int:
-    return sum(value.nbytes for tensors in groups.values() for value in tensors.values())
-
-
 def _write_parts(
     draft: Path, step: int, groups: Mapping[str, Mapping[str, Tensor]], state: dict[str, Any]
 ) -> None:
