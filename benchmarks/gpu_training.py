@@ -95,10 +95,11 @@ def main() -> None:
         )
     if given.train:
         sys.exit(train_piece(given))
-    config = override(preset(given.preset or "paper"), parse_settings(given.settings))
-    if given.device == "cpu":
-        config = override(config, {"train.batch_size": TRIAL_BATCH})
+    run = preset(given.preset or "paper")
+    trial = {"train.batch_size": TRIAL_BATCH} if given.device == "cpu" else {}
+    config = override(run, trial | parse_settings(given.settings))
     record = measure(config, given.device, given.seconds)
+    record["extrapolated"] = extrapolate(run, record["rows"])
     write_file(given.out, json.dumps(record, indent=2) + "\n")
     print(f"{given.out}: written", file=sys.stderr)
 
@@ -122,7 +123,6 @@ def measure(config: RunConfig, device: str, seconds: float) -> dict[str, Any]:
         "processor": record["device"],
         "device": name,
         "cuda": torch.version.cuda,
-        "extrapolated": extrapolate(config, figures),
         "config": to_json(config),
     }
 
@@ -154,14 +154,19 @@ def read_figures(times: StepTimes) -> StageFigures:
     )
 
 
-def extrapolate(config: RunConfig, figures: list[StageFigures]) -> dict[str, Any]:
-    """Tells how long the whole run would take at the rates of its stages."""
-    train = config.train
-    first = min(train.second_stage, train.steps) if len(figures) > 1 else 0
-    steps = [first, train.steps - first] if len(figures) > 1 else [train.steps]
+def extrapolate(run: RunConfig, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Tells how long the whole run would take at the rates of its stages.
+
+    Args:
+        run: As its preset has it; its samples count, whatever the batches that were measured.
+        rows: Of its stages.
+    """
+    train = run.train
+    first = min(train.second_stage, train.steps) if len(rows) > 1 else 0
+    steps = [first, train.steps - first] if len(rows) > 1 else [train.steps]
     samples = [count * train.batch_size for count in steps]
     seconds = sum(
-        count / figure.samples_per_second for count, figure in zip(samples, figures, strict=True)
+        count / row["samples_per_second"] for count, row in zip(samples, rows, strict=True)
     )
     return {
         "what": "the whole run at the measured rates; it was not trained to its end",
