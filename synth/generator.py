@@ -25,6 +25,7 @@ from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.genders import gender_maps
 from plausibody.synth.hierprob import CHANNELS, HierprobRecipe, HierprobSettings
+from plausibody.synth.lane import Lane
 from plausibody.synth.lasor import LasorRecipe, LasorSettings
 from plausibody.synth.lite import LiteRecipe, LiteSettings
 from plausibody.synth.stores import SynthAssets
@@ -236,6 +237,10 @@ def _build_recipe(
     return HierprobRecipe(stream.hierprob, proxy, stream.seed, assets, assets.looks, backend)
 
 
+_Made = tuple[int, Batch, torch.cuda.Event | None]
+"""Step, batch, and what to wait for before it can be read."""
+
+
 def prefetch(
     generator: BatchGenerator,
     first: int,
@@ -252,14 +257,15 @@ def prefetch(
         threads: How many threads torch may use for making batches.
         finish: What else the thread does to a batch.
         part: Of several processes, the number of this one and its share of the samples: process r
-            gets samples r * share .. (r + 1) * share - 1 of each batch. All of it if None.
+            gets samples r * share .. (r + 1) * share - 1 of each batch. All of it if None. What is
+            made is whole blocks: unless the share is a multiple of one, some are made twice.
 
     An error in the thread is raised here, at the step it belongs to.
     """
-    waiting: queue.Queue[tuple[int, Batch] | BaseException] = queue.Queue(maxsize=ahead)
-    stopped = threading.Event()
+    waiting: queue.Queue[_Made | BaseException] = queue.Queue(maxsize=ahead)
+    stopped, lane = threading.Event(), Lane(generator.device)
 
-    def hand_over(item: tuple[int, Batch] | BaseException) -> None:
+    def hand_over(item: _Made | BaseException) -> None:
         while not stopped.is_set():
             try:
                 return waiting.put(item, timeout=0.2)
@@ -275,10 +281,12 @@ def prefetch(
     def work() -> None:
         torch.set_num_threads(threads)
         try:
-            for step in range(first, last):
-                if stopped.is_set():
-                    return
-                hand_over((step, finish(make(step))))
+            with lane.entered():
+                for step in range(first, last):
+                    if stopped.is_set():
+                        return
+                    batch = finish(make(step))
+                    hand_over((step, batch, lane.mark()))
         except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
             hand_over(error)
 
@@ -289,7 +297,8 @@ def prefetch(
             item = waiting.get()
             if isinstance(item, BaseException):
                 raise item
-            yield item
+            step, batch, mark = item
+            yield step, lane.leave(batch, mark)
     finally:
         stopped.set()
         worker.join()

@@ -143,6 +143,7 @@ class Troubled(BatchGenerator):
 
     def __init__(self, batch: Batch, fails_at: int | None = None):
         self.batch, self.fails_at, self.made = batch, fails_at, 0
+        self.device = torch.device("cpu")
 
     def __getitem__(self, step: int) -> Batch:
         if step == self.fails_at:
