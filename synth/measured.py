@@ -26,6 +26,7 @@ from plausibody.models.skeleton import COCO17, mirror
 from plausibody.synth.chance import Chance
 from plausibody.synth.corrupt import remove_labels, swap_pairs
 from plausibody.synth.joint_sight import face_in_sight, joints_in_sight, sight_states
+from plausibody.synth.raster import fastest_backend
 
 KINDS = tuple(dict.fromkeys(name.rpartition("_")[2] for name in COCO17))
 """Kinds of key points: left and right are held to be seen alike."""
@@ -35,6 +36,11 @@ SCORES = torch.linspace(-3.0, 3.0, 25)
 BLUR = 0.012
 """Standard deviation of the blur by which outlines are moved, over the person's side; they move by
 up to three of it."""
+SLOPE = BLUR / 1.702
+"""Of a straight edge, blurred by a Gaussian, the normal score is the distance over the blur; a
+logistic curve 1.702 times as steep comes within 0.01 of the normal one and is cheaper."""
+FAINT = 0.01
+"""What a mask says no more of than this, it does not say."""
 ERRORS = ("published", "measured")
 """What recipes may do to what is true: as published, or as measured."""
 _MIRROR = mirror(COCO17)
@@ -241,24 +247,66 @@ def corrupt_mask(
     claimed = chance.chance("measured/claimed", errors.claimed, 1, 1)
     removed = chance.uniform("measured/lost", 25) < errors.lost
     mask = remove_labels(torch.where(claimed, truth.whole, truth.labels), removed)
-    mask = mask.maximum(_patches(chance, "spill", truth, errors.spill, errors.spill_radius))
-    mask = mask * (1 - _patches(chance, "cut", truth, errors.cut, errors.cut_radius))
+    who, disc = _patches(chance, "spill", truth, errors.spill, errors.spill_radius)
+    mask[who] = mask[who].maximum(disc)
+    who, disc = _patches(chance, "cut", truth, errors.cut, errors.cut_radius)
+    mask[who] = mask[who] * (1 - disc)
 
     across, down = _blurs(truth)
-    blurred = (down @ mask @ across.mT).clamp(1e-4, 1 - 1e-4)
-    # Of a straight edge, blurred by a Gaussian, the normal score is the distance over the blur;
-    # a logistic curve 1.702 times as steep comes within 0.01 of the normal one and is cheaper.
-    distance = blurred.logit() * (BLUR / 1.702)
-
+    there = chance.uniform("measured/empty", 1, 1) >= errors.empty
+    inside = (torch.stack([across.sum(-1), down.sum(-1)], 1) > 0) & there
     cells = chance.normal("measured/outline", errors.cells, errors.cells)
     spread = _spread(truth.labels.shape[-1], errors.cells, cells.device)
-    shared = chance.normal("measured/outline/person", 1, 1)
-    score = _mixed(shared, spread @ cells @ spread.mT, errors.offset_shared)
-    soft = read_quantiles(errors.soft, chance.normal("measured/soft", 1, 1))
-    seen = ((distance + read_quantiles(errors.offset, score)) / soft).sigmoid()
-    inside = (down.sum(-1) > 0)[:, :, None] & (across.sum(-1) > 0)[:, None, :]
-    there = chance.uniform("measured/empty", 1, 1) >= errors.empty
-    return seen * (inside & there & (seen > 0.01))
+    return _soften(
+        down @ mask @ across.mT,
+        inside,
+        spread @ cells @ spread.mT,
+        chance.normal("measured/outline/person"),
+        read_quantiles(errors.soft, chance.normal("measured/soft")),
+        errors,
+    )
+
+
+def _soften(
+    blurred: Float[Tensor, "batch size size"],
+    inside: Bool[Tensor, "batch 2 size"],
+    noise: Float[Tensor, "batch size size"],
+    shared: Float[Tensor, " batch"],
+    soft: Float[Tensor, " batch"],
+    errors: MaskErrors,
+) -> Float[Tensor, "batch size size"]:
+    """Makes of blurred masks those of a front end.
+
+    Args:
+        inside: Which columns and which rows are in the picture.
+        noise: Normal scores of each pixel's own share in how far the outline lies outside.
+        shared: The same of each person's share.
+        soft: Scale of the slope across the outline.
+    """
+    if fastest_backend(blurred.device.type) == "numba":
+        from plausibody.synth import measured_numba
+
+        return measured_numba.soften(
+            blurred, inside, noise, shared, soft, errors.offset, errors.offset_shared, SLOPE, FAINT
+        )
+    return _soften_all(blurred, inside, noise, shared, soft, errors)
+
+
+def _soften_all(
+    blurred: Float[Tensor, "batch size size"],
+    inside: Bool[Tensor, "batch 2 size"],
+    noise: Float[Tensor, "batch size size"],
+    shared: Float[Tensor, " batch"],
+    soft: Float[Tensor, " batch"],
+    errors: MaskErrors,
+) -> Float[Tensor, "batch size size"]:
+    """Does the same pixel by pixel, on any device."""
+    distance = blurred.clamp(1e-4, 1 - 1e-4).logit() * SLOPE
+    score = _mixed(shared[:, None, None], noise, errors.offset_shared)
+    offset = read_quantiles(errors.offset, score)
+    seen = ((distance + offset) / soft[:, None, None]).sigmoid()
+    columns, rows = inside.unbind(1)
+    return seen * (rows[:, :, None] & columns[:, None, :] & (seen > FAINT))
 
 
 def read_quantiles(
@@ -289,20 +337,26 @@ def _tied(first: Tensor, second: Tensor, correlation: float) -> Tensor:
 
 def _patches(
     chance: Chance, name: str, truth: Truth, odds: float, radius: Float[Tensor, " Q"]
-) -> Float[Tensor, "batch size size"]:
-    """Draws a disc: on a key point to be cut out, beside one to be added; or none."""
+) -> tuple[Int[Tensor, " some"], Float[Tensor, "some size size"]]:
+    """Draws a disc: on a key point to be cut out, beside one to be added; or none.
+
+    Returns:
+        Who may have one, and theirs.
+    """
     reach = read_quantiles(radius, chance.normal(f"measured/{name}/radius")) * truth.side
     reach = torch.where(chance.chance(f"measured/{name}", odds), reach, -1.0)
     which = chance.integer(f"measured/{name}/joint", 17)
-    centre = truth.keypoints[torch.arange(len(which), device=which.device), which]
+    everybody = torch.arange(len(which), device=which.device)
+    centre = truth.keypoints[everybody, which]
     if name == "spill":
         angle = chance.uniform("measured/spill/angle", high=2 * math.pi)
         centre = centre + reach[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
+    who = everybody if reach.is_cuda else (reach > 0).nonzero()[:, 0]  # CUDA would be waited for
     place = torch.arange(truth.labels.shape[-1], device=reach.device) + 0.5
-    across = (place - centre[:, :1]).square()[:, None, :]
-    down = (place - centre[:, 1:]).square()[:, :, None]
-    within = across + down < (reach * reach.abs())[:, None, None]
-    return within.float()
+    across = (place - centre[who, :1]).square()[:, None, :]
+    down = (place - centre[who, 1:]).square()[:, :, None]
+    within = across + down < (reach * reach.abs())[who, None, None]
+    return who, within.float()
 
 
 def _blurs(
@@ -313,9 +367,11 @@ def _blurs(
     The picture's border does not count as an outline: a mask that is cut there runs up to it.
     """
     size = truth.labels.shape[-1]
-    place = torch.arange(size, device=truth.side.device) + 0.5
-    scale = (BLUR * truth.side)[:, None, None]
-    weight = torch.exp(-(((place[:, None] - place) / scale) ** 2) / 2)
+    apart = torch.arange(size, device=truth.side.device)
+    near = torch.exp(-((apart / (BLUR * truth.side)[:, None]) ** 2) / 2)
+    # The weight of two pixels depends on their distance alone: row i begins i before the middle.
+    weight = torch.cat([near.flip(1)[:, :-1], near], 1).unfold(1, size, 1).flip(1)
+    place = apart + 0.5
     matrices = []
     for axis in (0, 1):
         low, high = truth.borders[:, axis, None], truth.borders[:, axis + 2, None]

@@ -17,6 +17,7 @@ from plausibody.models.body import PosedBody
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.records import take
 from plausibody.models.skeleton import COCO17, mirror
+from plausibody.synth import measured
 from plausibody.synth.backgrounds import load_backgrounds
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
@@ -48,7 +49,12 @@ from plausibody.synth.measured import (
     read_quantiles,
     trunk_directions,
 )
-from plausibody.synth.measured_file import SCHEMA, read_measured, write_measured
+from plausibody.synth.measured_file import (
+    SCHEMA,
+    choose_measured,
+    read_measured,
+    write_measured,
+)
 from plausibody.synth.measured_fit import fit, normal_scores, quantiles, simulate
 from plausibody.synth.measured_sightings import Sightings, mistakes
 from plausibody.synth.measured_stage import StageSettings, draw_scene, truth_of
@@ -277,6 +283,19 @@ def test_masks_lose_add_and_claim_what_the_model_says() -> None:
     behind = replace(people, labels=halved)
     claims = area(corrupt_mask(chance(1000), behind, mask_errors(claimed=0.25)))
     assert ((claims > 900).double().mean()).item() == pytest.approx(0.25, abs=0.05)
+
+
+@pytest.mark.parametrize("size", [23, 112])
+def test_the_loops_soften_masks_as_the_steps_do(size: int) -> None:
+    drawn = chance(30)
+    blurred = (2 * drawn.uniform("blurred", size, size) - 0.5) * drawn.chance("any", 0.3, size, 1)
+    noise, shared = 1.3 * drawn.normal("noise", size, size), drawn.normal("shared")
+    inside, soft = drawn.chance("inside", 0.9, 2, size), 0.002 + 0.03 * drawn.uniform("soft")
+    errors = choose_measured("measured", None)
+    assert errors is not None
+    given = (blurred, inside, noise, shared, soft, errors.masks)
+    assert torch.equal(measured._soften(*given), measured._soften_all(*given))
+    assert 0.1 < (measured._soften(*given) > 0).double().mean() < 0.9
 
 
 def test_masks_are_cut_by_the_border_and_not_eroded_there() -> None:
