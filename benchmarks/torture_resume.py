@@ -2,12 +2,13 @@
 
     python benchmarks/torture_resume.py OUT.json --runs DIR [--kills 20] [--method straps hierprob]
 
-Runs are real processes, killed by SIGKILL after a random time: while they start, in a step, or in
-the middle of a checkpoint, which is written every second step to make that likely. One scenario
-more gives a run no space for its files (RLIMIT_FSIZE), and one a loss that is no number. Each run
-ends in another process, and is the same as the unbroken one if every file of tensors in its last
+Runs are real processes, killed by SIGKILL after a random time: while they start, as they go on, or
+aimed at the middle of a checkpoint, which is written every second step. One scenario more gives a
+run no space for its files (RLIMIT_FSIZE), and one a loss that is no number. Each run ends in
+another process, and is the same as the unbroken one if every file of tensors in its last
 checkpoint, its shared weights and its curves are, bit for bit. Networks are small: what is tortured
-is the saving. DIR is emptied of earlier tortures.
+is the saving. DIR is emptied of earlier tortures of the same methods; OUT.json keeps what was found
+of others.
 
 Processes come from a server that has imported everything already, as that takes longer than the
 training; they share nothing else.
@@ -48,6 +49,8 @@ PRESETS = {"straps": "straps", "hierprob": "hierprob-lite"}
 """What is trained: learned weights of losses, and distributions that cross into stage 2."""
 EVERY = 2
 """Steps between checkpoints."""
+AIMS, WEIGHTS = ("start", "anywhere", "checkpoint"), (0.15, 0.45, 0.4)
+"""What kills are aimed at, and how often."""
 LARGEST = 20_000
 """Bytes that a file may have in the run without space: a checkpoint needs more."""
 
@@ -183,6 +186,11 @@ class Leg:
         while not self.steps and self.process.is_alive():
             self.listen(0.02)
 
+    def writing(self, checkpoints: Path) -> None:
+        """Waits until a checkpoint is being written, or the end."""
+        while self.process.is_alive() and not any(checkpoints.glob(".step_*")):
+            self.listen(0.001)
+
     def finish(self) -> int:
         """Lets the process come to its end, and gives its exit code."""
         self.listen()
@@ -241,9 +249,14 @@ def torture(
                 if not finished:
                     raise RuntimeError(f"{out}: a resumed run ended with {leg.process.exitcode}")
             else:
-                if chance.random() < 0.85:  # else while it starts
+                aim = chance.choices(AIMS, WEIGHTS)[0]
+                if aim != "start":
                     leg.first_step()
-                leg.listen(chance.uniform(0, seconds / 5))
+                if aim == "checkpoint":
+                    leg.writing(out / "checkpoints")
+                    leg.listen(chance.uniform(0, 0.02))
+                else:
+                    leg.listen(chance.uniform(0, seconds / 5))
                 finished = not leg.kill()
                 done += not finished
             if leg.steps and reached:
@@ -310,24 +323,34 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def kept(out: Path, done: Sequence[str]) -> list[Row]:
+    """Reads what earlier calls found of other methods."""
+    if not out.is_file():
+        return []
+    found = [Row(**row) for row in json.loads(out.read_text("utf-8"))["rows"]]
+    return [row for row in found if row.method not in done]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("out", type=Path)
     parser.add_argument("--runs", type=Path, required=True)
-    parser.add_argument("--kills", type=int, default=20, help="Of all methods together.")
+    parser.add_argument("--kills", type=int, default=20, help="Of both methods together.")
     parser.add_argument("--method", nargs="+", choices=PRESETS, default=list(PRESETS))
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     multiprocessing.set_forkserver_preload(["plausibody.training.run", "plausibody.bench"])
-    chance, rows = random.Random(given.seed), list[Row]()
+    rows = kept(given.out, given.method)
     for method in given.method:
+        chance = random.Random(f"{given.seed} {method}")
         config, runs = settings(method, given.steps), given.runs / f"torture_{method}"
         shutil.rmtree(runs, ignore_errors=True)
         seconds = unbroken(config, runs / "unbroken")
-        kills = -(-given.kills // len(given.method))
+        kills = -(-given.kills // len(PRESETS))
         rows.append(torture(method, config, runs, kills, seconds, chance))
         rows += [no_space(method, config, runs), no_number(method, config, runs)]
+        rows = kept(given.out, [row.method for row in rows]) + rows
         command = " ".join(["python", "benchmarks/torture_resume.py", *sys.argv[1:]])
         write_file(given.out, json.dumps(document(rows, command), indent=2) + "\n")
     print(table(rows))

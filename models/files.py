@@ -37,6 +37,9 @@ class DiskFullError(OSError):
             "of a training with --resume; what was finished is kept",
         )
 
+    def __str__(self) -> str:
+        return str(self.strerror)
+
 
 @contextlib.contextmanager
 def explained(path: Path, size: int = 0) -> Iterator[None]:

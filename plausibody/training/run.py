@@ -143,9 +143,7 @@ class _Run:
             self._restore()
             self.record.recall(self.kept)
             self.say(f"resumed at step {trainer.step} of {trainer.config.train.steps}")
-            if trainer.rank == 0:
-                self._adopt()
-            trainer.fabric.barrier()
+            self._adopt()
         else:
             if resume:
                 self.say("no finished checkpoint yet, starting over")
@@ -165,13 +163,15 @@ class _Run:
         """Makes the settings those of the run, now that its checkpoint has been found to fit."""
         config, step = self.trainer.config, self.trainer.step
         changed = differences(from_json(self.kept["config"]), config)
-        if changed:
-            self.changes = [*self.changes, {"step": step, "settings": changed}]
-            # Later steps get another chance.
-            self._skip([before for before in self._skipped() if before < step])
         for line in changed:
             self.say(f"from here on {line}")
-        write_config(self.out, config)
+        if changed:
+            self.changes = [*self.changes, {"step": step, "settings": changed}]
+        if self.trainer.rank == 0:
+            write_config(self.out, config)
+            if changed:  # later steps get another chance
+                self._skip([before for before in self._skipped() if before < step])
+        self.trainer.fabric.barrier()
 
     def state(self) -> dict[str, Any]:
         """Tells what a checkpoint keeps beside tensors."""
@@ -199,8 +199,9 @@ class _Run:
                     self._go_back(error, skipped)
 
     def _go_back(self, error: NonFiniteLossError, skipped: Sequence[int]) -> None:
-        trainer = self.trainer
+        trainer, changes = self.trainer, self.changes
         self._restore()
+        self.changes = changes  # of settings since that checkpoint
         since = max(error.step - WINDOW + 1, *(change["step"] for change in self.changes), 0)
         lately = sorted({error.step, *(step for step in skipped if step >= since)})
         if len(lately) > MOST_SKIPPED:
