@@ -49,6 +49,8 @@ class MatrixFisher:
             raise ValueError(f"parameter: wanted 3x3 matrices (the last two axes), got {shape}")
         if not dtype.is_floating_point:
             raise ValueError(f"parameter: wanted floating-point numbers, got {dtype}; use .float()")
+        if self.parameter.requires_grad and self.parameter.device.type != "cpu":
+            return  # a look would wait for the GPU at every step; whoever learns looks at the loss
         fits = (self.parameter.detach().double().abs() <= _LARGEST).flatten(-2).all(-1)
         if not fits.all():
             raise ValueError(
