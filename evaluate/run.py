@@ -257,8 +257,8 @@ def check_dataset(dataset: str) -> None:
     if dataset != "open":
         what = "is planned, but not in this version" if dataset in PLANNED else "is no data set"
         raise ValueError(
-            f"{dataset} {what}; do: plausibody evaluate open, or calibration, which need no data, "
-            "or the metrics of plausibody.evaluate.metrics on your own predictions"
+            f"{dataset} {what}; do: plausibody evaluate open, renders or calibration, which need "
+            "no data, or the metrics of plausibody.evaluate.metrics on your own predictions"
         )
 
 

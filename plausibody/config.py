@@ -21,6 +21,7 @@ from plausibody.models.likelihood import HierprobWeights, LikelihoodWeights
 from plausibody.models.losses import LiteWeights
 from plausibody.models.networks import NETWORKS
 from plausibody.models.proxy import ProxySettings
+from plausibody.models.quantise import STORED
 from plausibody.models.regressor import RegressorSettings
 from plausibody.synth.generator import StreamSettings
 from plausibody.synth.raster import BACKENDS
@@ -73,6 +74,8 @@ class TrainSettings:
     """Of the network's start; the stream has its own seed."""
     calibrated: int = 4096
     """People to whom the intervals of distributions are calibrated at the end; 0 for none."""
+    stored: str = "float16"
+    """How the weights to share are kept: float16, or int8 for half the size."""
     threads: int = 0
     """Of torch on a CPU; 0 for as many as there are cores, less one for the synthesis."""
 
@@ -133,6 +136,10 @@ class RunConfig:
         if self.train.schedule not in SCHEDULES:
             raise ValueError(
                 f"train.schedule: wanted {', '.join(SCHEDULES)}, got {self.train.schedule!r}"
+            )
+        if self.train.stored not in STORED:
+            raise ValueError(
+                f"train.stored: wanted {' or '.join(STORED)}, got {self.train.stored!r}"
             )
         if not 0 < self.train.cool_down <= 1:
             raise ValueError(

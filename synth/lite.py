@@ -276,7 +276,8 @@ class LiteRecipe:
     ) -> Observation:
         wrong = self.settings.corruption
         if measured is None:
-            return observe(chance, labels, marks, borders, wrong)
+            away = _face_away(marks)
+            return observe(chance, labels, marks[..., :2], away, borders, wrong)
         return corrupt(chance, look(chance, labels, marks, borders, wrong), measured)
 
 
@@ -290,7 +291,8 @@ def _face_away(marks: Float[Tensor, "batch 17 3"]) -> Bool[Tensor, " batch"]:
 def observe(
     chance: Chance,
     labels: UInt8[Tensor, "batch size size"],
-    marks: Float[Tensor, "batch 17 3"],
+    truth: Float[Tensor, "batch 17 2"],
+    away: Bool[Tensor, " batch"],
     borders: Float[Tensor, "batch 4"],
     wrong: LiteCorruption,
 ) -> Observation:
@@ -298,16 +300,17 @@ def observe(
 
     Args:
         labels: DensePose's parts of the clothed person in the frame.
-        marks: Key points in the frame [px], and their depth [m].
+        truth: Key points in the frame [px].
+        away: Whether the face looks away.
         borders: Of the picture within the frame (left, top, right, bottom) [px].
     """
-    size, truth = labels.shape[-1], marks[..., :2]
+    size = labels.shape[-1]
     removed = chance.chance("mask/part", wrong.lost_part, 25)
     removed = removed & chance.chance("mask/parts", wrong.lost_parts, 1)
 
     sight = joints_in_sight(labels, truth)
     face = tuple("eye" in name or "nose" in name for name in COCO17)
-    sight = sight & ~(_face_away(marks)[:, None] & constant(face, torch.bool, sight.device))
+    sight = sight & ~(away[:, None] & constant(face, torch.bool, sight.device))
     before = [_draw_box(chance, number, odds, size) for number, odds in enumerate(wrong.box)]
     for centre, half in before:
         sight = sight & ~((truth - centre[:, None]).abs() < half[:, None]).all(-1)

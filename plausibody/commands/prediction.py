@@ -162,7 +162,8 @@ def evaluate_command(
     batch_size: int,
     quiet: bool,
 ) -> None:
-    """Measure a regressor on DATASET: open, or calibration (of intervals); neither needs data."""
+    """Measure a regressor on DATASET: open (proxies), renders (painted people through the front
+    end) or calibration (of intervals); none of them needs data."""
     with helpful_errors():
         from plausibody.evaluate.result import read_result
         from plausibody.evaluate.run import check_dataset, run_evaluation
@@ -184,9 +185,33 @@ def evaluate_command(
             if not quiet:
                 Console().print(calibration_table(found))
             return
+        if dataset == "renders":
+            _renders(chosen, out, pick_device(device), quiet)
+            return
         with usage_errors():
             check_dataset(dataset)
         with counting("people", quiet) as watch:
             result = run_evaluation(dataset, chosen, out, pick_device(device), batch_size, watch)
         if not quiet:
             Console().print(result_table(result))
+
+
+def _renders(weights: Path, out: Path | None, device: str, quiet: bool) -> None:
+    """Measures a regressor on painted people, and draws those whom it fits worst."""
+    from plausibody.evaluate.renders import evaluate_renders
+    from plausibody.evaluate.renders_result import save_renders
+    from plausibody.evaluate.renders_sheet import draw_worst
+    from plausibody.evaluate.table import renders_table
+    from plausibody.models.weights import find_weights, load_regressor
+    from plausibody.predict.drawing import save_picture
+    from plausibody.predict.embedded import load_embedded
+
+    prepare_cpu(0)
+    regressor = load_regressor(find_weights(weights), device)
+    with counting("people", quiet) as watch:
+        found = evaluate_renders(regressor, load_embedded(), watch=watch, device=device)
+    if out is not None:
+        save_renders(found.result, out)
+        save_picture(draw_worst(found), out / "worst.jpg")
+    if not quiet:
+        Console().print(renders_table(found.result))

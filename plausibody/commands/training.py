@@ -41,7 +41,12 @@ LEAST_FOR_CARD = 1000
 )
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON file.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Overrides a setting.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of the run; with --compare the page to write.",
+)
 @click.option("--steps", type=int, help="Same as --set train.steps=N.")
 @click.option("--seed", type=int, help="Of the network and the stream.")
 @click.option(
@@ -53,6 +58,10 @@ LEAST_FOR_CARD = 1000
     is_flag=True,
     help="Delete the run in --out first; with --resume, go on with other settings.",
 )
+@click.option(
+    "--compare", is_flag=True, help="Train nothing: draw the curves of RUN... on one page, --out."
+)
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN...]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--precision", help="Same as --set train.precision=... (32-true, bf16-mixed).")
 @click.option("--quiet", is_flag=True, help="No progress.")
@@ -67,6 +76,8 @@ def train_command(
     init_backbone: str | None,
     resume: bool,
     force: bool,
+    compare: bool,
+    runs: tuple[Path, ...],
     device: str,
     precision: str | None,
     quiet: bool,
@@ -79,7 +90,11 @@ def train_command(
         from plausibody.training.launch import check_launch, first_process
         from plausibody.training.run import train_run
 
+        if compare:
+            return _compare(runs, out)
         with usage_errors():
+            if runs:
+                raise ValueError(f"{runs[0]}: RUN... are for --compare; a run is named by --out")
             before = out / "config.json"
             if config_file:
                 config = configs.load_config(config_file)
@@ -115,6 +130,23 @@ def train_command(
                 calibrate_weights(weights, pick_device(device), config.train.calibrated, count)
         if not quiet:
             tell(f"weights: {weights}")
+
+
+def _compare(runs: tuple[Path, ...], out: Path) -> None:
+    """Draws runs on one page and tells their last figures."""
+    from plausibody.training.compare import compare_runs
+
+    with usage_errors():
+        if not out.suffix:
+            raise ValueError(f"--compare: wanted the name of a page as --out, got {out}")
+    compared = compare_runs(runs, out, tell)
+    table = Table(*compared.columns)
+    for row in compared.rows:
+        table.add_row(*row)
+    Console().print(table)
+    for key, values in compared.settings.items():
+        tell(f"{key}: {', '.join(values)}")
+    tell(f"open {out}")
 
 
 @click.command("preview")

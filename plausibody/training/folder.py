@@ -33,7 +33,7 @@ PARTS = {"config.json", "lock", "holder.txt", "checkpoints", "skipped.json", "cu
          "tensorboard", "pictures", "best.safetensors", "best.json", "weights.safetensors",
          "weights.json", "weights.calibration.json", "run.html"}  # fmt: skip
 FREE = {"train.steps", "train.checkpoint_every", "train.keep", "train.log_every",
-        "train.validate_every", "train.threads", "renderer.backend"}  # fmt: skip
+        "train.validate_every", "train.threads", "train.stored", "renderer.backend"}  # fmt: skip
 """What may change when a run is resumed: more or fewer steps only bend the learning rate's
 schedule from there on."""
 

@@ -178,12 +178,8 @@ def commit() -> str:
     return found.stdout.strip()
 
 
-def export(trainer: Trainer, path: Path, card: dict[str, Any], stored: str = "float16") -> None:
-    """Writes the weights to share, with a card.
-
-    Args:
-        stored: float16, or int8 for half the size: see `models.quantise`.
-    """
+def export(trainer: Trainer, path: Path, card: dict[str, Any]) -> None:
+    """Writes the weights to share, kept as `train.stored` says, with a card."""
     samples = trainer.step * trainer.config.train.batch_size
     done = {"parents": trainer.parents, "steps": trainer.step, "samples": samples}
-    save_regressor(trainer.best, path, {**card, **done}, stored)
+    save_regressor(trainer.best, path, {**card, **done}, trainer.config.train.stored)
