@@ -189,6 +189,7 @@ def train_piece(given: argparse.Namespace) -> int:
     command += ["--resume"] if resumes else ["--preset", given.preset or "gpu-20min"]
     for setting in given.settings:
         command += ["--set", setting]
+    run.parent.mkdir(parents=True, exist_ok=True)
     started = time.time()
     process = subprocess.Popen(command)
     stopped = False
@@ -206,6 +207,7 @@ def train_piece(given: argparse.Namespace) -> int:
     code = process.returncode
     piece = {"seconds": round(time.time() - started, 1), "stopped": stopped, "exit": code}
     piece |= progress(run)
+    piece["done"] &= code == 0  # else it stopped while it measured its intervals
     with run.with_name(f"{run.name}.pieces.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(piece) + "\n")
     print(json.dumps(piece, indent=2))
