@@ -108,8 +108,9 @@ def train(
             resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST, resource.RLIM_INFINITY))
 
     Trainer.loss = loss  # type: ignore[method-assign]
-    # Each process would look for people on photos first, which takes longer than its training.
+    # Each process would look for people on photos, and draw charts, longer than it trains.
     Showing.pictures = lambda *_: {}  # type: ignore[method-assign]
+    Showing.page = lambda *_: None  # type: ignore[method-assign]
     try:
         train_run(config, out, "cpu", resume, watch, validation=_figures)
     except DiskFullError as error:
