@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullLocator
 from torch import Tensor
 
 from plausibody.coverage import JOINTS, Coverage
@@ -436,7 +436,7 @@ def draw_chart(chart: Chart) -> str:
     """
     # Names of clips and markers must differ between the charts of one page.
     salt = hashlib.sha256(repr(chart).encode()).hexdigest()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9}):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9.5}):
         figure = Figure(figsize=chart.size)
         FigureCanvasAgg(figure)
         width, height = chart.size
@@ -484,6 +484,12 @@ def _style(axes: Axes, chart: Chart) -> None:
         axes.yaxis.set_minor_locator(NullLocator())
     elif chart.from_zero:
         axes.set_ylim(bottom=0)
+    elif settled := [y for line in chart.lines for _, y in _settled(line) if math.isfinite(y)]:
+        low, high = min(settled), max(settled)
+        room = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
+        axes.set_ylim(low - room, high + room)
+    if any(x >= 1e4 for line in chart.lines for x, _ in line.points):
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_title(chart.title, fontsize=10, color=INK, loc="left")
     axes.set_xlabel(chart.across, color=INK)
     axes.grid(color=RULE, linewidth=0.7)
@@ -493,6 +499,11 @@ def _style(axes: Axes, chart: Chart) -> None:
     axes.margins(x=0.02)
     if sum(bool(line.name) for line in chart.lines) > 1:
         axes.legend(frameon=False, labelcolor=INK, fontsize=8)
+
+
+def _settled(line: Line) -> Sequence[tuple[float, float]]:
+    """Leaves out the first fiftieth of a long line: a wild start would flatten all that follows."""
+    return line.points[len(line.points) // 50 :]
 
 
 def _for_page(svg: str, title: str) -> str:

@@ -456,6 +456,16 @@ def test_charts_are_logarithmic_where_that_is_sensible() -> None:
     assert len(gaps) == 1, "evenly"
 
 
+def test_a_wild_start_does_not_flatten_the_rest() -> None:
+    chart = Chart("", "samples seen", lines(9e9, *(-1.0 - n / 100 for n in range(99))))
+    drawn = draw_chart(chart)
+    ticks = re.findall(r"<text[^>]*text-anchor: end[^>]*>([^<]+)</text>", drawn)
+    heights = [float(tick.replace("−", "-")) for tick in ticks]
+    assert -3 < min(heights) < max(heights) < 0
+    far = draw_chart(Chart("", "samples seen", [Line("", [(0.0, 1.0), (2e6, 2.0)])]))
+    assert ">2M<" in far and "1e6" not in far
+
+
 def test_charts_take_the_colours_of_the_page_and_leave_out_what_is_no_number() -> None:
     chart = Chart("a <b> & c", "step", lines(1.0, math.nan, 2.0, math.inf), [(1.0, "here")])
     drawn = draw_chart(chart)

@@ -204,7 +204,7 @@ def _record(history: History) -> list[str]:
         "cuda": told.get("cuda"),
         "stage": told.get("stage") if history.second_stage is not None else None,
         "skipped steps": ", ".join(map(str, history.skipped)) or "none",
-        "best validation": _best(history),
+        "best validation": _best(history).removeprefix("best "),
         "licence of the weights": history.card.get("licence"),
     }
     return ["<h2>Record</h2>", markup.facts(rows), *_legs(told), *_changes(told)]
