@@ -23,11 +23,14 @@ from torch import Tensor
 
 from plausibody.assets.catalog import find_asset
 from plausibody.evaluate.open import RECIPE
-from plausibody.models.body import pose_body
+from plausibody.models.body import BodyTemplate, pose_body
 from plausibody.models.camera import PerspectiveCamera
 from plausibody.models.prediction import BodyParameters
+from plausibody.models.records import take
+from plausibody.synth.backgrounds import load_backgrounds
 from plausibody.synth.chance import Chance
-from plausibody.synth.looks import load_looks
+from plausibody.synth.charts import load_chart
+from plausibody.synth.looks import Looks
 from plausibody.synth.measured_stage import (
     Scene,
     Stage,
@@ -40,7 +43,9 @@ from plausibody.synth.occluder_objects import ObjectSettings
 from plausibody.synth.raster import rasterize_outlines
 from plausibody.synth.scene import PoseSettings, ShapeSettings, ViewSettings, draw_body
 from plausibody.synth.stores import SynthAssets, load_assets
-from plausibody.synth.texture_cache import TextureSettings
+from plausibody.synth.texture_cache import TextureSettings, load_textures
+from plausibody.synth.texture_outfits import LOWER, UPPER
+from plausibody.synth.textures import TextureBank
 
 FILES = ("body/open_neutral.npz", "body/regressors.npz", "poses/cmu.h5")
 """What the people are made of, besides textures and backgrounds."""
@@ -60,7 +65,10 @@ class RendersSettings:
     room: tuple[float, float] = (1.15, 1.8)
     """Range of the picture's side over the person's longer side."""
     textures: TextureSettings = field(default_factory=lambda: TextureSettings(seed=1))
-    """Of another seed than the textures of training and of the `measured` corruption."""
+    """Of another seed than the textures of training and of the `measured` corruption. Only those
+    are worn that dress a person: in colours, with one of the garments below on each half."""
+    upper: tuple[str, ...] = ("tank", "t-shirt", "long", "jacket")
+    lower: tuple[str, ...] = ("shorts", "knee", "trousers", "leggings", "skirt")
     backgrounds: str | None = None
     """As of `load_backgrounds`; None: the panoramas that ship."""
 
@@ -126,9 +134,7 @@ class Renders:
         self.settings = settings
         if stage is None:
             assets = load_assets(settings.split, directories=directories)
-            looks = load_looks(
-                assets.template, settings.textures, settings.backgrounds, directories
-            )
+            looks = load_clothed_looks(settings, assets.template, directories)
             stage = build_stage(assets, looks)
         self._stage, self._scenery = stage, settings.stage()
         self._files = [find_asset(name, directories) for name in FILES]
@@ -181,3 +187,35 @@ class Renders:
         chance = Chance(self.settings.seed, numbers)
         dresser = self._stage.dresser(self._scenery.garments)
         return chance, draw_scene(chance, self.assets, self._stage.body, self._scenery, dresser)
+
+
+def load_clothed_looks(
+    settings: RendersSettings, template: BodyTemplate, directories: Sequence[Path] | None = None
+) -> Looks:
+    """Opens backgrounds and those textures that dress a person, making what is missing."""
+    bank = load_textures(settings.textures, template=template, directories=directories)
+    return Looks.of(
+        load_chart(template, directories=directories),
+        take(bank, dressing(settings, bank)),
+        load_backgrounds(settings.backgrounds, directories=directories),
+    )
+
+
+def dressing(settings: RendersSettings, bank: TextureBank) -> Bool[Tensor, " T"]:
+    """Tells which textures have colours and wanted garments on both halves of the body.
+
+    Raises:
+        ValueError: If none has.
+    """
+    if bank.garments is None:
+        raise ValueError("renders: wanted textures that say what they wear, got others")
+    upper, lower = bank.garments[:, 0], bank.garments[:, 1]
+    wanted_upper = torch.tensor([UPPER.index(kind) for kind in settings.upper], dtype=torch.uint8)
+    wanted_lower = torch.tensor([LOWER.index(kind) for kind in settings.lower], dtype=torch.uint8)
+    dressed = ~bank.grey & torch.isin(upper, wanted_upper) & torch.isin(lower, wanted_lower)
+    if not dressed.any():
+        raise ValueError(
+            f"renders: wanted textures with clothes, got none among {len(bank)}; do: make more, "
+            "with a larger textures.count"
+        )
+    return dressed

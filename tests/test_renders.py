@@ -14,7 +14,7 @@ from rich.console import Console
 from torch import Tensor
 
 from plausibody.evaluate.photos import fit_photos, is_whole, shipped_photos
-from plausibody.evaluate.rendered_people import Renders, RendersSettings
+from plausibody.evaluate.rendered_people import Renders, RendersSettings, dressing
 from plausibody.evaluate.rendered_sight import BLOCK, Sight, see
 from plausibody.evaluate.renders import MEAN, REGRESSOR, TRUTH, WEAK, Evaluation, evaluate_renders
 from plausibody.evaluate.renders import figures as figures_of
@@ -43,6 +43,7 @@ from plausibody.synth.looks import Looks
 from plausibody.synth.measured_stage import build_stage
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.texture_cache import TextureSettings, load_textures
+from plausibody.synth.textures import TextureBank
 
 SIZE, COUNT, MISSED = 128, 20, 3
 SETTINGS = RendersSettings(count=COUNT, picture=SIZE)
@@ -201,6 +202,19 @@ def test_another_setting_is_another_benchmark(renders: Renders) -> None:
     assert Renders(SETTINGS, stage=renders._stage).digest == renders.digest
     with pytest.raises(ValueError, match="wanted at least 1 person, got 0"):
         RendersSettings(count=0)
+
+
+def test_everybody_wears_clothes(renders: Renders) -> None:
+    kinds = [(3, 3, 0, 0), (0, 3, 0, 0), (3, 0, 0, 0), (1, 5, 0, 0), (2, 1, 0, 0), (3, 3, 0, 0)]
+    bank = TextureBank(
+        images=torch.zeros(6, 2, 2, 3, dtype=torch.uint8),
+        semantics=None,
+        garments=torch.tensor(kinds, dtype=torch.uint8),
+        grey=torch.tensor([False] * 5 + [True]),
+    )
+    assert dressing(SETTINGS, bank).tolist() == [True, False, False, False, True, False]
+    with pytest.raises(ValueError, match="wanted textures with clothes, got none among 6"):
+        dressing(dataclasses.replace(SETTINGS, upper=("jacket",)), bank)
 
 
 # What is seen of them.
