@@ -27,7 +27,7 @@ from torch.nn import functional
 from plausibody.models.constants import constant
 from plausibody.models.fisher_angle import AngleTable, tabulate
 from plausibody.models.fisher_normalizer import hessian, log_normalizer, moments
-from plausibody.models.fisher_sampler import draw_noise, envelope, rotate_noise
+from plausibody.models.fisher_sampler import draw_noise, envelope, turn_noise
 
 __all__ = ["MatrixFisher", "log_normalizer"]
 
@@ -177,8 +177,10 @@ class MatrixFisher:
             noise = draw_noise(shape, count, self.dtype, generator)
         change = self._change() if reparameterized else None
         with torch.autocast(self.parameter.device.type, enabled=False):  # else no rotations
-            inner = rotate_noise(noise, shape, None if change is None else change.reshape(-1, 3, 3))
-            return left @ inner.reshape(count, *self.batch_shape, 3, 3) @ right.mT
+            frames = left.reshape(-1, 3, 3), right.reshape(-1, 3, 3)
+            moved = None if change is None else change.reshape(-1, 3, 3)
+            rotmat = turn_noise(noise, shape, moved, *frames)
+            return rotmat.reshape(count, *self.batch_shape, 3, 3)
 
     def credible_radius(self, probability: float) -> Float[Tensor, "*batch"]:
         """Gives the radius [rad] of the ball round the mode that holds this probability.

@@ -104,18 +104,45 @@ def rotate_noise(
             z = Omega^(-1/2) noise with the symmetric root, of which all derivatives are finite,
             where those of singular vectors are not if two singular values are equal; b moves along.
     """
-    width, b = shape.width.to(noise.dtype), shape.looseness.to(noise.dtype)
-    quaternion = noise * width
+    quaternion = noise * shape.width.to(noise.dtype)
     if change is not None:
-        form = quadratic_form(change.to(noise.dtype))
-        squares = width.square()
-        weights = squares.square() / squares.square().sum(-1, keepdim=True)  # b moves with A
-        middle = (weights * form.diagonal(dim1=-2, dim2=-1)).sum(-1)[:, None, None]
-        form = form - middle * torch.eye(4, dtype=noise.dtype, device=noise.device)
-        root = squares[:, :, None] * squares[:, None] / (width[:, :, None] + width[:, None])
-        step = 2 / b[:, None, None] * root * form  # of Omega^(-1/2), by divided differences
+        step = _step(shape, change.to(noise.dtype))
         quaternion = quaternion + (step @ noise[..., None]).squeeze(-1)
     return quaternion_to_rotmat(quaternion)
+
+
+def turn_noise(
+    noise: Float[Tensor, "count D 4"],
+    shape: Envelope,
+    change: Float[Tensor, "D 3 3"] | None,
+    left: Float[Tensor, "D 3 3"],
+    right: Float[Tensor, "D 3 3"],
+) -> Float[Tensor, "count D 3 3"]:
+    """Gives left `rotate_noise(...)` right^T: on a CPU by a compiled loop, with its own gradients.
+
+    Args:
+        left: Singular vectors U; `right` are V. Constants to gradients.
+    """
+    if noise.device.type != "cpu":
+        return left @ rotate_noise(noise, shape, change) @ right.mT
+    from plausibody.models import fisher_turns_numba
+
+    width = shape.width.to(noise.dtype)
+    still = width.new_zeros(len(width), 4, 4)
+    step = still if change is None else _step(shape, change.to(noise.dtype))
+    return fisher_turns_numba.turn(noise, width, step, left, right)
+
+
+def _step(shape: Envelope, change: Float[Tensor, "D 3 3"]) -> Float[Tensor, "D 4 4"]:
+    """Gives the step of Omega^(-1/2) that follows a step of U^T F V, by divided differences."""
+    width, b = shape.width.to(change.dtype), shape.looseness.to(change.dtype)
+    form = quadratic_form(change)
+    squares = width.square()
+    weights = squares.square() / squares.square().sum(-1, keepdim=True)  # b moves with A
+    middle = (weights * form.diagonal(dim1=-2, dim2=-1)).sum(-1)[:, None, None]
+    form = form - middle * torch.eye(4, dtype=form.dtype, device=form.device)
+    root = squares[:, :, None] * squares[:, None] / (width[:, :, None] + width[:, None])
+    return 2 / b[:, None, None] * root * form
 
 
 def quadratic_form(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4 4"]:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plausibody.models.fisher import log_normalizer
+from plausibody.models.fisher_normalizer import moments
 from plausibody.models.losses import LEAST, LiteLoss, Moment, Target, near_box, true_points
 from plausibody.models.markers import Markers
 from plausibody.models.prediction import FisherPrediction
@@ -34,7 +34,7 @@ def pose_likelihood(
         overregularisation: Weight of the normalising constant.
     """
     joints = prediction.joints
-    log_c = log_normalizer(joints.singular_values)
+    log_c, _ = moments(joints.singular_values)  # which are proper: no need to sort them
     inner = (joints.parameter * target.parameters.rotations[:, 1:]).sum((-2, -1))
     surplus = (overregularisation - 1) * log_c.mean()
     return (log_c - inner).mean().float(), surplus.float()
