@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,19 +67,23 @@ def find_device(device: str) -> torch.device:
     return torch.device("cuda")
 
 
-def launch(device: torch.device, precision: str) -> Fabric:
+def launch(device: torch.device, precision: str, threads: int = 0) -> Fabric:
     """Joins the other processes of a run, if `torchrun` started several.
 
     `torchrun --nproc-per-node N -m plausibody train ...` starts N processes; each takes one GPU,
-    or on CPUs the cores that `train.threads` gives it. They average their gradients (DDP).
+    or on CPUs the cores that `train.threads` gives it. They average their gradients (DDP). Norms
+    of batches see the samples of their own process only.
 
     Args:
         device: Of this process.
         precision: 32-true or bf16-mixed.
+        threads: Of torch in each process on a CPU; 0 for an equal share of the cores, less one.
     """
     settings: dict[str, Any] = {"devices": 1}
     if "TORCHELASTIC_RUN_ID" in os.environ:
         here = processes_here()
+        if not threads:
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // here - 1))
         nodes = int(os.environ["WORLD_SIZE"]) // here
         settings = {"devices": here, "num_nodes": nodes, "strategy": "ddp"}
     accelerator = "gpu" if device.type == "cuda" else "cpu"
@@ -96,7 +101,9 @@ def processes_here() -> int:
 
 
 def compile_network(
-    network: nn.Module, device: torch.device | str, backend: str = "inductor"
+    network: nn.Module,
+    device: torch.device | str,
+    backend: str | Callable[..., Any] = "inductor",
 ) -> None:
     """Lets torch.compile make one program of a network at its first use; it stays what it was.
 

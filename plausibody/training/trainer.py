@@ -87,7 +87,7 @@ class Trainer:
         found = find_device(device)
         precision = pick_precision(settings.precision, found)
         self.rounded = precision == "bf16-mixed"
-        self.fabric = launch(found, precision)
+        self.fabric = launch(found, precision, settings.threads)
         self.device, self.rank = self.fabric.device, self.fabric.global_rank
         self.share = share_of(settings.batch_size, self.fabric.world_size)
         model = build_model(config, assets)
