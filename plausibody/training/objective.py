@@ -7,6 +7,7 @@ import dataclasses
 import torch
 
 from plausibody.config import RunConfig
+from plausibody.models.joint_markers import joint_markers
 from plausibody.models.likelihood import HierprobLoss, LikelihoodLoss
 from plausibody.models.losses import LiteLoss, StrapsLoss
 from plausibody.models.markers import Markers, area_shares, supervised_vertices
@@ -38,7 +39,7 @@ def build_objective(config: RunConfig, assets: SynthAssets) -> Objective:
 
 
 def _seen_markers(assets: SynthAssets) -> Markers:
-    """Makes what poses the vertices that COCO's joints need, and no others."""
+    """Makes what poses COCO's joints and nothing else."""
     template, regressors = assets.template, assets.regressors
     coco = dataclasses.replace(regressors, h36m17=torch.zeros_like(regressors.h36m17))
-    return Markers.of(template, coco, torch.arange(0, device=template.faces.device))
+    return joint_markers(template, coco)
