@@ -35,7 +35,7 @@ class Protocol:
     """Over people: median or mean."""
 
 
-_BODY = "silhouette of the naked body"
+_BODY = "silhouette of the predicted body"
 
 PROTOCOLS = {
     "silhouette_iou": Protocol(
@@ -44,7 +44,7 @@ PROTOCOLS = {
     "silhouette_iou_clothed": Protocol(
         f"{_BODY}, and the true one with clothes and hair", "0..1", "median"
     ),
-    "silhouette_iou_naked": Protocol(f"{_BODY}, and the true one", "0..1", "median"),
+    "silhouette_iou_naked": Protocol(f"{_BODY}, and the true naked one", "0..1", "median"),
     "reprojection": Protocol(
         "COCO17, and the front end's sure key points, as predict reports it",
         "% of diagonal",
@@ -53,13 +53,14 @@ PROTOCOLS = {
     "reprojection_true": Protocol(
         "COCO17, all, and the true key points", "% of diagonal", "median"
     ),
-    "area_ratio": Protocol(f"area of the {_BODY}, over the true one's", "ratio", "median"),
+    "area_ratio": Protocol(f"area of the {_BODY}, over the true naked one's", "ratio", "median"),
     "pa_mpjpe": Protocol("LSP14 of H36M17, after rotation, scale, shift", "mm", "mean"),
     "pve_t_sc": Protocol("vertices, at rest, after scale, shift", "mm", "mean"),
     "body_mass_index": Protocol("no error: the body's own, as if of water", "kg/m2", "mean"),
 }
-"""The figures that are taken, by name. Silhouettes are compared within the picture; the diagonal is
-that of the rectangle round the front end's mask and sure key points."""
+"""The figures that are taken, by name. Predicted bodies wear nothing. Silhouettes are compared
+within the picture; the diagonal is that of the rectangle round the front end's mask and sure key
+points."""
 
 Errors = dict[str, Float[Tensor, " people"]]
 """By metric."""

@@ -23,7 +23,7 @@ OPACITY = 0.8
 
 @torch.no_grad()
 def draw_worst(
-    evaluation: Evaluation, worst: int = 6, typical: int = 2, side: int = 176
+    evaluation: Evaluation, worst: int = 6, typical: int = 2, side: int = 160
 ) -> Float[Tensor, "3 height width"]:
     """Draws the people whose overlap with the front end's mask is smallest, then median ones.
 
