@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -137,8 +138,28 @@ def test_resuming_without_settings_takes_those_of_the_run(tmp_path: Path) -> Non
     prepare_folder(tmp_path, config, resume=False, force=False)
     with pytest.MonkeyPatch.context() as patch:
         taken: list[RunConfig] = []
-        patch.setattr("plausibody.training.run.train_run", lambda config, *_: taken.append(config))
+        took = "plausibody.training.run.train_run"
+        patch.setattr(took, lambda config, *_, **__: taken.append(config))
         assert run("train", "--out", str(tmp_path), "--resume").exit_code == 0
         assert run("train", "--out", str(tmp_path), "--resume", "--steps", "9").exit_code == 0
     assert [found.train.steps for found in taken] == [7, 9]
     assert {found.method for found in taken} == {"straps"}
+
+
+def test_runs_are_compared_on_a_page(tmp_path: Path) -> None:
+    for name, rate in (("slow", 1e-4), ("quick", 1e-3)):
+        config = override(preset("lite"), {"train.rate": rate})
+        prepare_folder(tmp_path / name, config, resume=False, force=False)
+        line = {"step": 50, "train/loss": 3.0, "seconds": 9.0}
+        (tmp_path / name / "curves.jsonl").write_text(json.dumps(line) + "\n", "utf-8")
+    runs, page = [str(tmp_path / name) for name in ("slow", "quick")], tmp_path / "page.html"
+    result = run("train", "--compare", *runs, "--out", str(page))
+    assert result.exit_code == 0, result.output
+    assert "train.rate: 0.0001, 0.001" in result.output
+    assert "<svg" in page.read_text("utf-8") or "<img" in page.read_text("utf-8")
+    result = run("train", "--compare", runs[0], "--out", str(page))
+    assert result.exit_code == 1 and "wanted two or more runs, got 1" in result.output
+    result = run("train", "--compare", *runs, "--out", str(tmp_path / "folder"))
+    assert result.exit_code == 2 and "wanted the name of a page" in result.output
+    result = run("train", runs[0], "--out", str(page))
+    assert result.exit_code == 2 and "RUN... are for --compare" in result.output

@@ -37,7 +37,8 @@ LEAST_FOR_CARD = 1000
 @click.option(
     "--preset",
     "preset_name",
-    help="lite, lite-demo, straps, hierprob or hierprob-lite.  [default: the method]",
+    help="lite, lite-demo, hierprob-lite, straps, hierprob, paper or gpu-20min.  "
+    "[default: the method]",
 )
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON file.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Overrides a setting.")
@@ -124,6 +125,7 @@ def train_command(
                 teller(quiet),
                 lambda trainer: quick_figures(trainer),
                 force,
+                plan=True,
             )
         if config.method == "hierprob" and config.train.calibrated and first_process():
             with counting("people, for the intervals", quiet) as count:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,9 +17,11 @@ from plausibody.synth.generator import BatchGenerator, prefetch
 from plausibody.synth.looks import skipped_lines
 from plausibody.synth.stores import SynthAssets
 from plausibody.training.curves import Curves
+from plausibody.training.estimates import Estimate, estimate, fitting_batch
 from plausibody.training.fit import Progress, StoppedError, Watchers, fit, save
 from plausibody.training.folder import claimed, differences, write_config
 from plausibody.training.launch import first_process
+from plausibody.training.memory import memory_advice
 from plausibody.training.page import TRAINING
 from plausibody.training.record import RunRecord, export, make_card
 from plausibody.training.showing import Showing
@@ -55,6 +58,7 @@ def train_run(
     say: Callable[[str], None] = lambda message: None,
     validation: Callable[[Trainer], dict[str, float]] | None = None,
     force: bool = False,
+    plan: bool = False,
 ) -> Path:
     """Trains, from the start or from the newest checkpoint, and exports the weights.
 
@@ -68,6 +72,8 @@ def train_run(
         validation: Measures the trainer's best network; its figures go into curves and card.
         force: Without `resume`, whether to delete a run in the folder. With `resume`, whether to
             go on with other settings than the run's.
+        plan: Whether to estimate first, from a few steps on a copy, what time, memory and disk the
+            run will take, and say it.
 
     Returns:
         The weights.
@@ -95,6 +101,8 @@ def train_run(
         run = _Run(trainer, assets, out, say, validation)
         stop = stack.enter_context(StopRequest(say))
         run.begin(resume)
+        if plan:
+            run.estimate()
         try:
             run.go_on(watch, stop)
         except (StoppedError, HopelessError) as error:
@@ -133,6 +141,7 @@ class _Run:
         held_out = open_assets(config, "val", assets.looks)
         self.held_out = HeldOut(config, assets, held_out)
         self.showing = Showing(config, held_out, out, say)
+        self.estimated: Estimate | None = None
 
     def begin(self, resume: bool) -> None:
         """Starts over, or goes back to the newest whole checkpoint."""
@@ -173,6 +182,14 @@ class _Run:
                 self._skip([before for before in self._skipped() if before < step])
         self.trainer.fabric.barrier()
 
+    def estimate(self) -> None:
+        """Says what the rest of the run will take."""
+        trainer = self.trainer
+        if trainer.step < trainer.config.train.steps:
+            self.estimated = estimate(trainer, self.batches)
+            for line in (self.estimated.describe(), *self.estimated.warnings(self.out)):
+                self.say(line)
+
     def state(self) -> dict[str, Any]:
         """Tells what a checkpoint keeps beside tensors."""
         told = {"figures": self.figures, "best": self.best, "skipped": self._skipped()}
@@ -192,8 +209,9 @@ class _Run:
                     self.batches, trainer.step, steps, finish=trainer.prepare,
                     part=(trainer.rank, trainer.share),
                 )  # fmt: skip
+                fits = functools.partial(fitting_batch, trainer, self.batches, self.estimated)
                 try:
-                    with contextlib.closing(stream):
+                    with memory_advice(trainer, fits), contextlib.closing(stream):
                         return fit(trainer, stream, self.folder, watchers, skipped)
                 except NonFiniteLossError as error:
                     self._go_back(error, skipped)
