@@ -38,6 +38,7 @@ ROWS = {
     "more recombined poses": "stream.lite.pose.recombined=0.7",
     "no noise on poses": "stream.lite.pose.jittered=0",
     "wide views": "stream.viewpoint=wide",
+    "everybody on the camera's axis": "stream.lite.view.off_axis=0",
     "nobody cut": "stream.lite.corruption.truncated=0",
     "nobody clothed": "stream.lite.corruption.clothed=0",
     "shapes of one normal distribution": "stream.lite.shape.wide=0",

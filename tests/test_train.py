@@ -164,18 +164,22 @@ def test_a_broken_sample_stops_the_run_at_once(assets: SynthAssets) -> None:
 def test_the_average_follows_the_weights(assets: SynthAssets, tmp_path: Path) -> None:
     trainer = Trainer(tiny(train__average=0.9), assets, "cpu")
     assert trainer.average is not None
-    start = [value.clone() for value in trainer.model.parameters()]
-    torch.testing.assert_close(list(trainer.average.parameters()), start)
-    expected = start
+
+    def floats(network: nn.Module) -> list[Tensor]:
+        values = [*network.parameters(), *network.buffers()]
+        return [value.detach() for value in values if value.is_floating_point()]
+
+    expected = [value.clone() for value in floats(trainer.model)]
+    torch.testing.assert_close(floats(trainer.average), expected)
     batches = BatchGenerator.of(trainer.config.stream, trainer.config.proxy, assets, 16)
     for step in range(AVERAGE_EVERY + 2):
         trainer.train_step(batches[step])
         if step % AVERAGE_EVERY:
             continue
         decay = min(0.9, step / (step + 20)) ** AVERAGE_EVERY
-        for mean, new in zip(expected, trainer.model.parameters(), strict=True):
-            mean.mul_(decay).add_(new.detach(), alpha=1 - decay)
-    torch.testing.assert_close([v.detach() for v in trainer.average.parameters()], expected)
+        for mean, new in zip(expected, floats(trainer.model), strict=True):
+            mean.mul_(decay).add_(new, alpha=1 - decay)
+    torch.testing.assert_close(floats(trainer.average), expected)
     assert trainer.best is trainer.average
 
 

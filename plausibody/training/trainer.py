@@ -248,9 +248,14 @@ class Trainer:
         decay = min(self.config.train.average, self.step / (self.step + 20.0)) ** AVERAGE_EVERY
         kept: list[Tensor] = list(self.average.parameters())
         new: list[Tensor] = list(self.model.parameters())
-        torch._foreach_lerp_(kept, new, 1 - decay)
+        # Statistics of layers go with the weights that made them.
         for buffer, current in zip(self.average.buffers(), self.model.buffers(), strict=True):
-            buffer.copy_(current)
+            if buffer.is_floating_point():
+                kept.append(buffer)
+                new.append(current)
+            else:
+                buffer.copy_(current)
+        torch._foreach_lerp_(kept, new, 1 - decay)
 
     @property
     def best(self) -> Regressor:
