@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from plausibody.evaluate.markdown import markdown_table
 from plausibody.models.files import write_file
 
 VERSION = 1
@@ -175,9 +176,9 @@ def protocol_lines(result: RendersResult) -> list[str]:
 
 
 def to_markdown(result: RendersResult) -> str:
-    parts = [f"# {title(result)}", *protocol_lines(result), _markdown_table(*all_rows(result))]
+    parts = [f"# {title(result)}", *protocol_lines(result), markdown_table(*all_rows(result))]
     parts.append("By true body mass index, the truth in brackets:")
-    parts.append(_markdown_table(*subset_rows(result)))
+    parts.append(markdown_table(*subset_rows(result)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -186,8 +187,3 @@ def _listed(numbers: tuple[int, ...]) -> str:
         return "0"
     named = ", ".join(str(number) for number in numbers[:10])
     return f"{len(numbers)} (number {named}{', ...' if len(numbers) > 10 else ''})"
-
-
-def _markdown_table(heads: list[str], rows: list[list[str]]) -> str:
-    ruled = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in ruled)

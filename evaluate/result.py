@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from plausibody.evaluate.markdown import markdown_table
 from plausibody.models.files import write_file
 
 VERSION = 1
@@ -166,12 +167,7 @@ def protocol_lines(result: Result) -> list[str]:
 def to_markdown(result: Result) -> str:
     parts = [f"# {title(result)}"]
     parts += protocol_lines(result)
-    parts.append(_markdown_table(*all_rows(result)))
+    parts.append(markdown_table(*all_rows(result)))
     parts.append("By subset, the mean body in brackets:")
-    parts.append(_markdown_table(*subset_rows(result)))
+    parts.append(markdown_table(*subset_rows(result)))
     return "\n\n".join(parts) + "\n"
-
-
-def _markdown_table(heads: list[str], rows: list[list[str]]) -> str:
-    ruled = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in ruled)

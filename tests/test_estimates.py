@@ -22,8 +22,6 @@ from plausibody.training.estimates import (
     estimate,
     fitting_batch,
     round_down,
-    size,
-    span,
 )
 from plausibody.training.memory import (
     MemoryShortError,
@@ -34,6 +32,7 @@ from plausibody.training.memory import (
     is_memory_short,
     memory_advice,
 )
+from plausibody.training.quantities import duration, size
 from plausibody.training.trainer import Trainer
 
 TINY: dict[str, Any] = {
@@ -129,8 +128,8 @@ def test_an_estimate_in_words() -> None:
     assert "memory: 10.0 GB; 1.0 GB held" in lines[3] and "20.0 GB are free" in lines[3]
     single = dataclasses.replace(PLAN, stages=PLAN.stages[:1], free=None)
     assert "stage" not in single.describe() and "free" not in single.describe()
-    assert [span(value) for value in (59.0, 119.0, 120.0, 7200.0, 172800.0)] == [
-        "59 s", "119 s", "2.0 min", "2.0 h", "2.0 days",
+    assert [duration(value) for value in (-1.0, 59.0, 119.0, 7200.0, 172800.0)] == [
+        "–", "59 s", "2 min", "2.0 h", "2.0 days",
     ]  # fmt: skip
     assert [size(value) for value in (0, 4_400_000, 2 * GIGABYTE)] == ["0 MB", "4 MB", "2.0 GB"]
 

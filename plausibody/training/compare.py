@@ -12,6 +12,7 @@ from plausibody.training import markup
 from plausibody.training.charting import chart_of_runs, ordered
 from plausibody.training.history import History, read_history
 from plausibody.training.page import draw_charts
+from plausibody.training.quantities import duration
 from plausibody.training.repeating import written
 from plausibody.training.spared import Spared
 
@@ -87,7 +88,7 @@ def _table(
                 run.config.method,
                 f"{run.step:,}" + ("" if run.finished else f" of {run.config.train.steps:,}"),
                 f"{run.samples:,}",
-                markup.duration(run.seconds),
+                duration(run.seconds),
                 markup.number(run.rate),
                 *(markup.number(run.last(figure)) for figure in figures),
                 "–" if best is None else f"{markup.number(best.value)} at {best.step:,}",

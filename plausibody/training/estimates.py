@@ -26,6 +26,7 @@ from plausibody.synth.batch import Batch
 from plausibody.synth.generator import BatchGenerator, prefetch
 from plausibody.training.memory import SPARE, free_memory, held_memory, is_memory_short
 from plausibody.training.optimiser import build_optimiser
+from plausibody.training.quantities import duration, size
 from plausibody.training.trainer import NonFiniteLossError, Trainer
 
 FEW = 16
@@ -110,7 +111,7 @@ class Estimate:
             name = f"stage {plan.stage}: " if len(self.stages) > 1 else ""
             lines.append(
                 f"{name}{plan.steps:,} steps of {self.batch_size} samples, "
-                f"{span(plan.steps * plan.seconds)} at {rate:,.0f} samples/s"
+                f"{duration(plan.steps * plan.seconds)} at {rate:,.0f} samples/s"
             )
         free = "" if self.free is None else f", {size(self.free)} are free"
         return "\n".join([
@@ -349,16 +350,3 @@ def round_down(count: int) -> int:
         return 0
     unit = 1 << max(0, count.bit_length() - 3)
     return count // unit * unit
-
-
-def size(count: int) -> str:
-    """Tells bytes as people do."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
-
-
-def span(seconds: float) -> str:
-    """Tells a time as people do."""
-    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s"

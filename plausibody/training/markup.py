@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 
 from plausibody.evaluate.ruler import PROTOCOLS
 from plausibody.predict.report import STYLE as HOUSE
@@ -117,19 +116,6 @@ def metric_name(curve: str) -> str:
         words = name.replace("_", "-").upper()
     protocol = PROTOCOLS.get(name)
     return f"{words} [{protocol.unit}]" if protocol and protocol.unit != "0..1" else words
-
-
-def duration(seconds: float) -> str:
-    """Writes a time as people say it; a dash if it is unknown."""
-    if not seconds >= 0:
-        return "–"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    if seconds < 48 * 3600:
-        return f"{seconds / 3600:.1f} h"
-    return f"{timedelta(seconds=seconds) / timedelta(days=1):.1f} days"
 
 
 def number(value: float | None) -> str:

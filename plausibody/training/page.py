@@ -20,6 +20,7 @@ from plausibody.plots import Chart, draw_chart
 from plausibody.training import markup
 from plausibody.training.charting import charts_of_run
 from plausibody.training.history import History, read_history
+from plausibody.training.quantities import duration
 from plausibody.training.record import now, stamp
 from plausibody.training.repeating import nearest_preset, repeat_command, written
 from plausibody.training.spared import Spared
@@ -76,7 +77,7 @@ def _head(history: History, state: str) -> list[str]:
     state = state or ("finished" if history.finished else f"not finished, at step {history.step:,}")
     kind = {"finished": "good", TRAINING: ""}.get(state, "bad")
     spent = [f"step {history.step:,} of {steps:,}", f"{history.samples:,} samples"]
-    spent += [markup.duration(history.seconds)] if history.seconds >= 0 else []
+    spent += [duration(history.seconds)] if history.seconds >= 0 else []
     share = min(100.0, 100 * history.step / steps)
     figures = [
         (
@@ -192,7 +193,7 @@ def _record(history: History) -> list[str]:
         "data": _joined(told.get("data", {})),
         "seed": _joined(told.get("seed", {})),
         "started": told.get("started"),
-        "training time": markup.duration(history.seconds),
+        "training time": duration(history.seconds),
         "device": told.get("device"),
         "processes": told.get("processes"),
         "threads": told.get("threads"),
