@@ -179,13 +179,25 @@ def load_latest(
     )
 
 
-def keep_last(folder: Path, count: int) -> None:
-    """Removes all but the newest checkpoints, and what a stopped process left of others."""
-    for path in checkpoints(folder)[:-count]:
-        _remove(path)
+def keep_last(folder: Path, count: int, last: int | None = None) -> None:
+    """Removes all but the newest checkpoints, and what a stopped process left of others.
+
+    Args:
+        count: How many stay.
+        last: Step of the one just written. Later ones are damaged and were passed over: they go.
+    """
+    found = checkpoints(folder)
+    kept = [path for path in found if last is None or _step(path) <= last][-count:]
+    for path in found:
+        if path not in kept:
+            _remove(path)
     for kind in ("unfinished", "removed"):
         for path in folder.glob(f".step_*.{kind}"):
             shutil.rmtree(path)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step_"))
 
 
 def _remove(path: Path) -> None:

@@ -45,8 +45,19 @@ def quantise(tensors: Mapping[str, Tensor], matrices: Collection[str]) -> dict[s
 
 
 def halve(value: Tensor) -> Tensor:
-    """Gives numbers in half precision; whole numbers stay as they are."""
-    return value.half() if value.is_floating_point() else value
+    """Gives numbers in half precision; whole numbers stay as they are.
+
+    Raises:
+        ValueError: If a number is too large for it.
+    """
+    if not value.is_floating_point():
+        return value
+    half = value.half()
+    if bool((value.isfinite() & ~half.isfinite()).any()):
+        raise ValueError(
+            f"wanted weights up to 65504, which half precision holds, got {value.abs().max():.3g}"
+        )
+    return half
 
 
 def _round(name: str, value: Tensor) -> tuple[Tensor, Tensor]:

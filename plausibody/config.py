@@ -30,6 +30,7 @@ from plausibody.synth.stores import SourceSettings
 Settings = TypeVar("Settings")
 
 OBJECTIVES = ("lite", "straps", "hierprob")
+PRECISIONS = ("auto", "32-true", "bf16-mixed")
 SCHEDULES = ("cosine", "constant", "flat")
 
 
@@ -137,6 +138,17 @@ class RunConfig:
             raise ValueError(
                 f"train.schedule: wanted {', '.join(SCHEDULES)}, got {self.train.schedule!r}"
             )
+        if self.train.precision not in PRECISIONS:
+            raise ValueError(
+                f"train.precision: wanted {', '.join(PRECISIONS)}, got {self.train.precision!r}"
+            )
+        for key in ("rate", "clip", "warm_up", "threads", "weight_decay"):
+            if getattr(self.train, key) < 0:
+                raise ValueError(f"train.{key}: wanted 0 or more, got {getattr(self.train, key)}")
+        if not 0 <= self.train.average < 1:
+            raise ValueError(
+                f"train.average: wanted a decay from 0 to below 1, got {self.train.average}"
+            )
         if self.train.stored not in STORED:
             raise ValueError(
                 f"train.stored: wanted {' or '.join(STORED)}, got {self.train.stored!r}"
@@ -235,6 +247,7 @@ def gpu_20min() -> RunConfig:
         "train.validate_every": 3000,
         "proxy.size": 128,
         "stream.lite.frame": 152,
+        "train.stored": "int8",
         "regressor.encoder": "resnet",
         "regressor.heatmap_sigma": 2.0,
     }

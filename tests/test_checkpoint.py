@@ -325,3 +325,11 @@ def test_an_optimiser_of_another_network_is_refused() -> None:
     other = torch.optim.AdamW(nn.Sequential(nn.Conv2d(8, 6, 2), nn.BatchNorm2d(6)).parameters())
     with pytest.raises(ValueError, match=r"wanted 0.exp_avg of shape \(6, 8, 2, 2\), got"):
         load_optimiser(other, tensors)
+
+
+def test_a_damaged_later_checkpoint_does_not_outlive_the_one_just_written(tmp_path: Path) -> None:
+    for step in (1000, 2000, 1500):
+        save_checkpoint(tmp_path, step, {"model": {"w": torch.ones(2)}}, {})
+    (tmp_path / "step_2000" / "model.safetensors").write_bytes(b"cut")
+    keep_last(tmp_path, 1, last=1500)
+    assert [path.name for path in checkpoints(tmp_path)] == ["step_1500"]

@@ -105,9 +105,10 @@ def smooth(trainer: Trainer, parts: dict[str, torch.Tensor]) -> None:
 
 def save(trainer: Trainer, folder: Path, state: dict[str, Any]) -> None:
     """Writes a checkpoint, of several processes by the first, and removes the oldest."""
+    trainer.look()  # all processes, so that they go back together
     if trainer.rank == 0:
         trainer.save(folder, state)
-        keep_last(folder, trainer.config.train.keep)
+        keep_last(folder, trainer.config.train.keep, trainer.step)
     trainer.fabric.barrier()
 
 

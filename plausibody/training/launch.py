@@ -16,7 +16,17 @@ from torch import nn
 
 def first_process() -> bool:
     """Tells the process that writes and speaks from the others of its run."""
-    return int(os.environ.get("RANK", 0)) == 0
+    return not _joined() or int(os.environ["RANK"]) == 0
+
+
+def _joined() -> bool:
+    """Tells whether torchrun started this process; what other launchers set is not ours."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def all_processes() -> int:
+    """Counts the processes of the run."""
+    return int(os.environ["WORLD_SIZE"]) if _joined() else 1
 
 
 def share_of(batch_size: int, processes: int) -> int:
@@ -45,7 +55,7 @@ def check_launch(device: str, batch_size: int) -> None:
         ValueError: If there is no such device, or the batch cannot be shared out evenly.
     """
     find_device(device)
-    share_of(batch_size, int(os.environ.get("WORLD_SIZE", 1)))
+    share_of(batch_size, all_processes())
 
 
 def find_device(device: str) -> torch.device:
@@ -80,11 +90,11 @@ def launch(device: torch.device, precision: str, threads: int = 0) -> Fabric:
         threads: Of torch in each process on a CPU; 0 for an equal share of the cores, less one.
     """
     settings: dict[str, Any] = {"devices": 1}
-    if "TORCHELASTIC_RUN_ID" in os.environ:
+    if _joined():
         here = processes_here()
         if not threads:
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // here - 1))
-        nodes = int(os.environ["WORLD_SIZE"]) // here
+        nodes = all_processes() // here
         settings = {"devices": here, "num_nodes": nodes, "strategy": "ddp"}
     accelerator = "gpu" if device.type == "cuda" else "cpu"
     precise: Any = precision
@@ -97,7 +107,7 @@ def launch(device: torch.device, precision: str, threads: int = 0) -> Fabric:
 
 def processes_here() -> int:
     """Gives how many processes of the run share this machine's cores."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if _joined() else 1
 
 
 def compile_network(

@@ -32,5 +32,5 @@ def rate_at(step: int, settings: TrainSettings) -> float:
         return settings.rate * warm
     if settings.schedule == "flat":
         left = (settings.steps - step) / (settings.cool_down * settings.steps)
-        return settings.rate * warm * min(1.0, left)
+        return settings.rate * warm * min(1.0, max(0.0, left))
     return settings.rate * warm * 0.5 * (1 + math.cos(math.pi * step / settings.steps))

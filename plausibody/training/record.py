@@ -19,7 +19,7 @@ from plausibody.config import RunConfig, to_json
 from plausibody.models.weights import save_regressor
 from plausibody.synth.generator import COLOURED
 from plausibody.synth.stores import SourceSettings
-from plausibody.training.launch import pick_precision
+from plausibody.training.launch import all_processes, pick_precision
 from plausibody.training.trainer import Trainer
 
 PACKAGES = ("torch", "numpy", "numba", "lightning-fabric", "safetensors")
@@ -45,7 +45,7 @@ def start_record(config: RunConfig, device: torch.device | str) -> dict[str, Any
         "started": now(),
         "device": _device_name(device),
         "precision": pick_precision(config.train.precision, device),
-        "processes": int(os.environ.get("WORLD_SIZE", 1)),
+        "processes": all_processes(),
         "threads": torch.get_num_threads(),
         "machine": f"{platform.system()}, {platform.machine()}, {os.cpu_count()} cores, "
         f"{torch.backends.cpu.get_cpu_capability()}",

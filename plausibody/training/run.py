@@ -150,6 +150,11 @@ class _Run:
         trainer.fabric.barrier()  # all processes have looked before the first one writes
         if found:
             self._restore()
+            if trainer.step > trainer.config.train.steps:
+                raise ValueError(
+                    f"train.steps: wanted at least the {trainer.step} that are done, got "
+                    f"{trainer.config.train.steps}; do: more --steps, or use {self.out}'s weights"
+                )
             self.record.recall(self.kept)
             self.say(f"resumed at step {trainer.step} of {trainer.config.train.steps}")
             self._adopt()

@@ -54,7 +54,7 @@ class NonFiniteLossError(FloatingPointError):
     def __init__(self, step: int, value: float):
         super().__init__(
             f"step {step}: the loss or its gradient is {value}; 'plausibody preview --step "
-            f"{step}' shows what it was trained on"
+            f"{step} --config RUN/config.json' shows what it was trained on"
         )
         self.step = step
 
@@ -168,7 +168,8 @@ class Trainer:
             assert norm is not None
             return norm
         # A finite loss may have a gradient that is not: it would spoil the weights unseen.
-        gradients = [each.grad for each in self.model.parameters() if each.grad is not None]
+        learnt = [*self.model.parameters(), *self.objective.parameters()]
+        gradients = [each.grad for each in learnt if each.grad is not None]
         return torch.nn.utils.get_total_norm(gradients)
 
     def _exchange(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
