@@ -30,7 +30,7 @@ from plausibody.models.checkpoint import checkpoints, load_checkpoint
 from plausibody.synth.generator import BatchGenerator, prefetch
 from plausibody.synth.stores import SynthAssets
 from plausibody.training.fit import Progress, Watchers, fit
-from plausibody.training.launch import share_of
+from plausibody.training.launch import all_processes, first_process, processes_here, share_of
 from plausibody.training.trainer import Trainer
 
 STEPS = 60
@@ -247,12 +247,21 @@ def test_a_batch_must_be_shared_out_evenly(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ValueError, match="multiple of the 4 processes, got 3; .*batch_size=4"):
         share_of(3, 4)
     # The command refuses before it waits for the others or writes anything.
-    monkeypatch.setenv("WORLD_SIZE", "3")
+    for name, value in (("TORCHELASTIC_RUN_ID", "one"), ("RANK", "0"), ("WORLD_SIZE", "3")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
     options = ["train", "--preset", "lite", "--out", str(tmp_path / "run"), "--device", "cpu"]
     result = CliRunner().invoke(main, options)
     assert result.exit_code == 2
     assert "wanted a multiple of the 3 processes, got 128" in result.output
     assert not (tmp_path / "run").exists()
+
+
+def test_what_other_launchers_set_makes_no_run_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+    assert first_process() and all_processes() == 1 and processes_here() == 1
 
 
 def test_samples_and_objectives_are_shared_out(assets: SynthAssets, tmp_path: Path) -> None:
