@@ -38,6 +38,9 @@ PLANNED = ("ssp3d", "3dpw", "h36m-p1", "h36m-p2", "mpi-inf-3dhp", "coco")
 SUBSETS_BY_FACING = ("seen from the front", "seen from a side", "seen from the back")
 SUBSETS_BY_BUILD = ("thinnest third", "middle third", "stoutest third")
 
+QUICK_FIGURES = ("mpjpe", "pa_mpjpe", "pve", "pve_t_sc", "root_angle", "keypoint_error")
+"""Errors that a training tells of its network as it goes on."""
+
 Watch = Callable[[int, int], None]
 """Is told how many people are done, and of how many."""
 
@@ -317,11 +320,26 @@ def quick_figures(trainer: Trained) -> dict[str, float]:
     training = trainer.best.training
     found = quick.figures(trainer.best.eval())
     trainer.best.train(training)
-    kept = ("mpjpe", "pa_mpjpe", "pve", "pve_t_sc", "root_angle", "keypoint_error")
     return {
-        **{name: found[name] for name in (*kept, "silhouette_iou")},
+        **{name: found[name] for name in (*QUICK_FIGURES, "silhouette_iou")},
         "pa_mpjpe_over_mean_body": found["pa_mpjpe"] / quick.mean_body["pa_mpjpe"],
     }
+
+
+@torch.no_grad()
+def mean_errors(
+    estimator: Estimator, ruler: Ruler, people: Iterable[tuple[Proxy, Measured]]
+) -> dict[str, float]:
+    """Measures an estimator on people whose true bodies are posed.
+
+    Returns:
+        The mean over everybody of every error of `PROTOCOLS`.
+    """
+    rows = []
+    for proxy, true in people:
+        prediction = estimator.predict(proxy)
+        rows.append(errors(ruler(prediction.mode(), prediction.camera), true))
+    return {name: float(torch.cat([row[name] for row in rows]).mean()) for name in PROTOCOLS}
 
 
 class _Quick:
@@ -338,13 +356,8 @@ class _Quick:
         ]
         self.mean_body = self.figures(MeanBody.of(training_bank(device), ours))
 
-    @torch.no_grad()
     def figures(self, estimator: Estimator) -> dict[str, float]:
-        rows = []
-        for proxy, true in self.people:
-            prediction = estimator.predict(proxy)
-            rows.append(errors(self.ruler(prediction.mode(), prediction.camera), true))
-        return {name: float(torch.cat([row[name] for row in rows]).mean()) for name in PROTOCOLS}
+        return mean_errors(estimator, self.ruler, self.people)
 
 
 @functools.lru_cache(maxsize=1)

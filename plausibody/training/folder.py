@@ -28,6 +28,7 @@ from filelock import FileLock, Timeout
 
 from plausibody.config import RunConfig, known_keys, load_config, to_json
 from plausibody.models.files import unfinished, write_file
+from plausibody.training import repeating
 
 PARTS = {"config.json", "lock", "holder.txt", "checkpoints", "skipped.json", "curves.jsonl",
          "tensorboard", "pictures", "best.safetensors", "best.json", "weights.safetensors",
@@ -183,12 +184,8 @@ def _is_run(out: Path) -> bool:
 
 def differences(before: RunConfig, now: RunConfig) -> list[str]:
     """Lists the settings that two configurations do not share, apart from those that are free."""
-    old, new = known_keys(before), known_keys(now)
-    return [
-        f"{key}: {old.get(key)!r} -> {new[key]!r}"
-        for key in new
-        if key not in FREE and old.get(key) != new[key]
-    ]
+    changed = repeating.differences(known_keys(before), known_keys(now))
+    return [f"{key}: {old!r} -> {new!r}" for key, (old, new) in changed.items() if key not in FREE]
 
 
 def _require_same(out: Path, before: RunConfig, now: RunConfig, force: bool) -> None:

@@ -12,8 +12,10 @@ from typing import Any
 from plausibody.config import RunConfig, load_config
 from plausibody.models.checkpoint import checkpoints
 
-LEADING = "val/pa_mpjpe"
-"""The curve by which the best validation is told; less is better."""
+LEADING_FIGURE = "pa_mpjpe"
+"""The figure by which the best validation is told; less is better."""
+LEADING = f"val/{LEADING_FIGURE}"
+"""Its curve."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from plausibody.training.curves import Curves
 from plausibody.training.estimates import Estimate, estimate, fitting_batch
 from plausibody.training.fit import Progress, StoppedError, Watchers, fit, save
 from plausibody.training.folder import claimed, differences, write_config
+from plausibody.training.history import LEADING_FIGURE
 from plausibody.training.launch import first_process
 from plausibody.training.memory import memory_advice
 from plausibody.training.page import TRAINING
@@ -31,8 +32,6 @@ from plausibody.training.validation import HeldOut
 
 MOST_SKIPPED, WINDOW = 10, 1000
 """How many of how many steps in a row may be passed over for want of a finite loss."""
-LEADING = "pa_mpjpe"
-"""The figure by which the best validation is told; less is better."""
 
 
 class HopelessError(FloatingPointError):
@@ -271,9 +270,9 @@ class _Run:
 
     def _keep_best(self) -> None:
         """Keeps the weights of the best validation so far."""
-        value = self.figures.get(LEADING)
-        if value is not None and value < self.best.get(LEADING, float("inf")):
-            self.best = {"step": self.trainer.step, LEADING: value}
+        value = self.figures.get(LEADING_FIGURE)
+        if value is not None and value < self.best.get(LEADING_FIGURE, float("inf")):
+            self.best = {"step": self.trainer.step, LEADING_FIGURE: value}
             card = make_card(self.record.told(), self.figures, self._skipped())
             export(self.trainer, self.out / "best.safetensors", card)
 

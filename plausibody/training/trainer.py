@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 from collections.abc import Mapping
@@ -92,7 +93,7 @@ class Trainer:
         self.share = share_of(settings.batch_size, self.fabric.world_size)
         model = build_model(config, assets)
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = build_model(config, assets).to(self.device) if settings.average else None
+        self.average = copy.deepcopy(model).to(self.device) if settings.average else None
         placed = dataclasses.replace(
             assets,
             template=assets.template.to(self.device),

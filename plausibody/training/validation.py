@@ -13,8 +13,8 @@ import torch
 
 from plausibody.config import RunConfig
 from plausibody.evaluate.baselines import MeanBody
-from plausibody.evaluate.ruler import Measured, Ruler, errors
-from plausibody.evaluate.run import Estimator
+from plausibody.evaluate.ruler import Measured, Ruler
+from plausibody.evaluate.run import QUICK_FIGURES, Estimator, mean_errors
 from plausibody.models.body import regress
 from plausibody.models.camera import fit_weak_perspective
 from plausibody.models.losses import Target
@@ -31,7 +31,6 @@ HELD_OUT_SEED = 256_000
 seed, are measured on the same people."""
 CHUNK = 32
 """People at a time: pictures of 256 pixels take memory."""
-FIGURES = ("mpjpe", "pa_mpjpe", "pve", "pve_t_sc", "root_angle", "keypoint_error")
 
 
 class HeldOut:
@@ -93,12 +92,7 @@ class HeldOut:
         camera = fit_weak_perspective(joints, truth.keypoints, everywhere)
         return dataclasses.replace(ruler(truth.parameters, camera), keypoints=truth.keypoints)
 
-    @torch.no_grad()
     def _measure(self, estimator: Estimator) -> dict[str, float]:
-        ruler = self._ruler
-        assert ruler is not None
-        rows = []
-        for proxy, true in self._parts:
-            prediction = estimator.predict(proxy)
-            rows.append(errors(ruler(prediction.mode(), prediction.camera), true))
-        return {name: float(torch.cat([row[name] for row in rows]).mean()) for name in FIGURES}
+        assert self._ruler is not None
+        found = mean_errors(estimator, self._ruler, self._parts)
+        return {name: found[name] for name in QUICK_FIGURES}
