@@ -37,6 +37,21 @@ class Samples:
 
 
 @dataclass(frozen=True)
+class Refinement:
+    """What moving a body towards what was seen came to, see `predict.refine`."""
+
+    kept: bool
+    """Whether the moved body was taken: only if neither its overlap with the mask nor its key
+    points are worse than before."""
+    before: Fit
+    """Of the body as the network gave it."""
+    after: Fit
+    """Of the moved body, whether or not it was taken."""
+    reason: str = ""
+    """Why it was not; empty if it was."""
+
+
+@dataclass(frozen=True)
 class PersonPrediction:
     """The body of one person. Its tensors have no batch axis and are on the CPU."""
 
@@ -65,6 +80,9 @@ class PersonPrediction:
     """What was known of this person beforehand."""
     samples: Samples | None = None
     """None if none were wanted."""
+    refinement: Refinement | None = None
+    """None if it was not asked for. If the moved body was taken, everything above but the
+    measurements is of it."""
 
 
 @dataclass(frozen=True)
