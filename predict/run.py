@@ -14,59 +14,26 @@ from typing import Any
 
 import torch
 
-from plausibody.models.files import encode_arrays, explained, write_file
+from plausibody.models.files import explained, write_file
 from plausibody.models.shapes import ShapeGaussian
 from plausibody.predict import common_shape, table
 from plausibody.predict.common_shape import read_lines
-from plausibody.predict.export import MESH_FORMATS, draft_folder, encode_mesh
+from plausibody.predict.keeping import RECORD, Record, keep
 from plausibody.predict.naming import folder_names
-from plausibody.predict.parameters import Origin, person_arrays
-from plausibody.predict.photo import PhotoError, file_stamp, find_photos
-from plausibody.predict.pictures import draw_pictures, vertex_colours
+from plausibody.predict.options import SAVE, RunOptions
+from plausibody.predict.photo import file_stamp, find_photos
 from plausibody.predict.predictor import Predictor
 from plausibody.predict.report import Report, cards_of_run, write_report
-from plausibody.predict.result import ImagePrediction, PersonPrediction
+
+__all__ = ["LOG", "SAVE", "SUMMARY", "Progress", "RunOptions", "Summary", "predict_folder"]
 
 SCHEMA = 2
 """Version of `summary.json` and `result.json`; 1 had no measurements."""
-SUMMARY, RECORD, LOG = "summary.json", "result.json", ".progress.jsonl"
-SAVE = ("params", "mesh", "overlay", "samples", "proxies", "report")
-"""What can be written: parameters as npz, meshes, bodies over the photo, samples (a picture, and in
-the npz), what the front end saw, a page with everything."""
-
+SUMMARY, LOG = "summary.json", ".progress.jsonl"
 SHAPE_SETTINGS = (
     "weights", "weights_sha256", "front_end", "topology", "gender", "person", "flip", "gender_told",
 )  # fmt: skip
 """What the shape depends on that a picture says its main person has."""
-
-Record = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What a run writes, and how."""
-
-    save: frozenset[str] = frozenset({"params", "mesh", "overlay"})
-    mesh_format: str = "glb"
-    vertices: bool = False
-    """Whether parameters come with the mesh in the camera's frame."""
-    batch_size: int = 8
-    """Photos opened at a time."""
-    force: bool = False
-    """Whether to do again what is finished."""
-
-    def __post_init__(self) -> None:
-        if unknown := sorted(self.save - set(SAVE)):
-            raise ValueError(
-                f"--save: wanted some of {', '.join(SAVE)}, got {', '.join(unknown)}, which this "
-                "version does not write"
-            )
-        if self.mesh_format not in MESH_FORMATS:
-            raise ValueError(
-                f"--mesh-format: wanted one of {', '.join(MESH_FORMATS)}, got {self.mesh_format!r}"
-            )
-        if self.batch_size < 1:
-            raise ValueError(f"--batch-size: wanted at least 1, got {self.batch_size}")
 
 
 @dataclass(frozen=True)
@@ -154,7 +121,7 @@ def predict_folder(
         for path, image in zip(todo, stream, strict=True):
             key = str(path)
             blank = {"path": key, "file": stamps[key], "settings": digest}
-            record = _keep(image, blank, out / folders[key], predictor, options)
+            record = keep(image, blank, out / folders[key], predictor, options)
             records[key] = record
             lines.write(json.dumps(record) + "\n")
             lines.flush()
@@ -255,75 +222,6 @@ def _summary_records(path: Path) -> list[Record]:
         return []
     inputs: list[Record] = content.get("inputs", [])
     return inputs
-
-
-def _keep(
-    image: ImagePrediction, blank: Record, folder: Path, predictor: Predictor, options: RunOptions
-) -> Record:
-    """Writes the folder of a photo, if there is a body, and gives the photo's record."""
-    record = blank | {
-        "status": image.status,
-        "message": image.message,
-        "width": image.width,
-        "height": image.height,
-        "folder": folder.name if image.people else "",
-        "people": [_person_record(person) for person in image.people],
-    }
-    if not image.people:
-        return record
-    origin = Origin(
-        template=predictor.template,
-        weights=predictor.weights_name,
-        weights_sha256=predictor.weights_sha256,
-        path=blank["path"],
-        size=(image.height, image.width),
-        gendered=predictor.gendered,
-    )
-    try:
-        with draft_folder(folder, RECORD) as draft:
-            for person, entry in zip(image.people, record["people"], strict=True):
-                entry["files"] = _write_person(draft, person, origin, options)
-            for name, content in draw_pictures(origin.path, image, origin.template, options.save):
-                write_file(draft / name, content)
-            write_file(draft / RECORD, json.dumps(record, indent=1, allow_nan=False) + "\n")
-    except (FileExistsError, FileNotFoundError, PhotoError) as error:
-        # Something of the user's has the folder's name, or the photo has gone in the meantime.
-        return record | {"status": "failed", "message": str(error), "folder": "", "people": []}
-    return record
-
-
-def _person_record(person: PersonPrediction) -> Record:
-    error = person.fit.reprojection
-    return {
-        "index": person.index,
-        "score": round(person.evidence.score, 4),
-        "box": [round(value, 1) for value in person.evidence.box.tolist()],
-        "silhouette_iou": round(person.fit.silhouette_iou, 4),
-        "reprojection_percent": round(error, 3) if math.isfinite(error) else None,
-        "confident_keypoints": person.fit.confident,
-        "flags": sorted(person.evidence.flags),
-        "warnings": list(person.warnings),
-        "measurements": table.measurement_record(person.measurements),
-        "files": [],
-    }
-
-
-def _write_person(
-    folder: Path, person: PersonPrediction, origin: Origin, options: RunOptions
-) -> list[str]:
-    files: dict[str, bytes] = {}
-    stem = f"person_{person.index}"
-    if "params" in options.save:
-        arrays = person_arrays(person, origin, options.vertices, "samples" in options.save)
-        files[f"{stem}.npz"] = encode_arrays(arrays)
-    if "mesh" in options.save:
-        mesh = encode_mesh(
-            person.body.vertices, origin.template.faces, options.mesh_format, vertex_colours(person)
-        )
-        files[f"{stem}.{options.mesh_format}"] = mesh
-    for name, content in files.items():
-        write_file(folder / name, content)
-    return list(files)
 
 
 def _report(out: Path, content: dict[str, Any]) -> Report:

@@ -1,0 +1,101 @@
+"""Writes what was made of one photo into a folder of its own, and its entry in the summary."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from plausibody.models.files import encode_arrays, write_file
+from plausibody.predict import table
+from plausibody.predict.export import draft_folder, encode_mesh
+from plausibody.predict.options import RunOptions
+from plausibody.predict.parameters import Origin, person_arrays
+from plausibody.predict.photo import PhotoError
+from plausibody.predict.pictures import draw_pictures, vertex_colours
+from plausibody.predict.predictor import Predictor
+from plausibody.predict.result import ImagePrediction, PersonPrediction
+
+RECORD = "result.json"
+"""The record in the folder of a photo. It says that the folder is ours."""
+
+Record = dict[str, Any]
+"""What `summary.json` says of one photo."""
+
+
+def keep(
+    image: ImagePrediction, blank: Record, folder: Path, predictor: Predictor, options: RunOptions
+) -> Record:
+    """Writes the folder of a photo, if there is a body, and gives the photo's record.
+
+    Args:
+        blank: What the record says whatever became of the photo, `path` at least.
+        folder: Takes its name only when it is full.
+
+    Raises:
+        DiskFullError: If there is no space; nothing of this photo is left then.
+    """
+    record = blank | {
+        "status": image.status,
+        "message": image.message,
+        "width": image.width,
+        "height": image.height,
+        "folder": folder.name if image.people else "",
+        "people": [_person_record(person) for person in image.people],
+    }
+    if not image.people:
+        return record
+    origin = Origin(
+        template=predictor.template,
+        weights=predictor.weights_name,
+        weights_sha256=predictor.weights_sha256,
+        path=blank["path"],
+        size=(image.height, image.width),
+        gendered=predictor.gendered,
+    )
+    try:
+        with draft_folder(folder, RECORD) as draft:
+            for person, entry in zip(image.people, record["people"], strict=True):
+                entry["files"] = _write_person(draft, person, origin, options)
+            for name, content in draw_pictures(origin.path, image, origin.template, options.save):
+                write_file(draft / name, content)
+            write_file(draft / RECORD, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    except (FileExistsError, FileNotFoundError, PhotoError) as error:
+        # Something of the user's has the folder's name, or the photo has gone in the meantime.
+        return record | {"status": "failed", "message": str(error), "folder": "", "people": []}
+    return record
+
+
+def _person_record(person: PersonPrediction) -> Record:
+    error = person.fit.reprojection
+    return {
+        "index": person.index,
+        "score": round(person.evidence.score, 4),
+        "box": [round(value, 1) for value in person.evidence.box.tolist()],
+        "silhouette_iou": round(person.fit.silhouette_iou, 4),
+        "reprojection_percent": round(error, 3) if math.isfinite(error) else None,
+        "confident_keypoints": person.fit.confident,
+        "flags": sorted(person.evidence.flags),
+        "warnings": list(person.warnings),
+        "measurements": table.measurement_record(person.measurements),
+        "files": [],
+    }
+
+
+def _write_person(
+    folder: Path, person: PersonPrediction, origin: Origin, options: RunOptions
+) -> list[str]:
+    files: dict[str, bytes] = {}
+    stem = f"person_{person.index}"
+    if "params" in options.save:
+        arrays = person_arrays(person, origin, options.vertices, "samples" in options.save)
+        files[f"{stem}.npz"] = encode_arrays(arrays)
+    if "mesh" in options.save:
+        mesh = encode_mesh(
+            person.body.vertices, origin.template.faces, options.mesh_format, vertex_colours(person)
+        )
+        files[f"{stem}.{options.mesh_format}"] = mesh
+    for name, content in files.items():
+        write_file(folder / name, content)
+    return list(files)

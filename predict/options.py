@@ -1,0 +1,38 @@
+"""What a run over photos writes, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from plausibody.predict.export import MESH_FORMATS
+
+SAVE = ("params", "mesh", "overlay", "samples", "proxies", "report")
+"""What can be written: parameters as npz, meshes, bodies over the photo, samples (a picture, and in
+the npz), what the front end saw, a page with everything."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run writes, and how."""
+
+    save: frozenset[str] = frozenset({"params", "mesh", "overlay"})
+    mesh_format: str = "glb"
+    vertices: bool = False
+    """Whether parameters come with the mesh in the camera's frame."""
+    batch_size: int = 8
+    """Photos opened at a time."""
+    force: bool = False
+    """Whether to do again what is finished."""
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(self.save - set(SAVE)):
+            raise ValueError(
+                f"--save: wanted some of {', '.join(SAVE)}, got {', '.join(unknown)}, which this "
+                "version does not write"
+            )
+        if self.mesh_format not in MESH_FORMATS:
+            raise ValueError(
+                f"--mesh-format: wanted one of {', '.join(MESH_FORMATS)}, got {self.mesh_format!r}"
+            )
+        if self.batch_size < 1:
+            raise ValueError(f"--batch-size: wanted at least 1, got {self.batch_size}")
