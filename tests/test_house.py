@@ -29,7 +29,7 @@ def by_name(library: str) -> set[str]:
 
 DOORS = {
     "PIL": {
-        *("predict/photo.py", "predict/drawing.py", "predict/export.py", "predict/report.py"),
+        *("predict/photo.py", "predict/drawing.py", "predict/export.py", "predict/report_files.py"),
         *("plausibody/preview.py", "plausibody/demo.py", "synth/picture_file.py"),
     },
     "click": COMMANDS,
