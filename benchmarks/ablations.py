@@ -148,13 +148,13 @@ def main() -> None:
         done = {row["name"]: row for row in json.loads(options.out.read_text("utf-8"))["rows"]}
     for name in options.only:
         weights = train(name, options.runs)
-        if name not in done:
+        if name not in done or done[name]["weights"] != load_regressor(weights).card["sha256"]:
             done[name] = asdict(measure(name, weights))
         print(done[name], flush=True)
         ordered = [done[row] for row in ROWS if row in done]
         record = document([], " ".join(["python", *sys.argv])) | {"rows": ordered}
         write_file(options.out, json.dumps(record, indent=2) + "\n")
-    if options.table:
+    if options.table and done:
         write_file(options.table, table([done[row] for row in ROWS if row in done]))
 
 

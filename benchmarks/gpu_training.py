@@ -32,8 +32,10 @@ import torch
 from plausibody.bench import document
 from plausibody.bench_training import StepTimes, stages, time_steps
 from plausibody.config import RunConfig, override, parse_settings, preset, to_json
+from plausibody.models.checkpoint import checkpoints
 from plausibody.models.files import write_file
 from plausibody.sources import open_assets
+from plausibody.training.history import read_history
 
 OUT = Path(__file__).parent / "results" / "gpu_training.json"
 GOALS = {1: 7600, 2: 5000}
@@ -217,19 +219,14 @@ def train_piece(given: argparse.Namespace) -> int:
 
 def progress(run: Path) -> dict[str, Any]:
     """Tells how far a run is, and how large its newest checkpoint is."""
-    folders = sorted(
-        (run / "checkpoints").glob("step_*"), key=lambda path: int(path.name.split("_")[1])
-    )
-    curves = run / "curves.jsonl"
-    lines = curves.read_text("utf-8").splitlines() if curves.exists() else []
-    rates = [rate for line in lines if (rate := json.loads(line).get("samples_per_second"))]
-    done = {"done": (run / "weights.safetensors").exists()}
+    found = read_history(run)
+    folders, done = checkpoints(run / "checkpoints"), {"done": found.finished}
     if not folders:
         return {"step": 0, **done}
     size = sum(path.stat().st_size for path in folders[-1].iterdir())
     return {
-        "step": int(folders[-1].name.split("_")[1]),
-        "samples_per_second": rates[-1] if rates else None,
+        "step": int(found.record["step"]),
+        "samples_per_second": found.last("samples_per_second"),
         "checkpoint_megabytes": round(size / 1e6, 1),
         **done,
     }

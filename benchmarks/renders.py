@@ -36,4 +36,6 @@ def main(out: Path, sources: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("wanted: python benchmarks/renders.py OUT.json WEIGHTS...")
     main(Path(sys.argv[1]), sys.argv[2:])

@@ -17,6 +17,7 @@ training; they share nothing else.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import random
@@ -187,9 +188,9 @@ class Leg:
         while not self.steps and self.process.is_alive():
             self.listen(0.02)
 
-    def writing(self, checkpoints: Path) -> None:
-        """Waits until a checkpoint is being written, or the end."""
-        while self.process.is_alive() and not any(checkpoints.glob(".step_*")):
+    def writing(self, out: Path, old: set[tuple[str, int]]) -> None:
+        """Waits until a checkpoint is being written that was not before, or the end."""
+        while self.process.is_alive() and not unfinished_checkpoints(out) - old:
             self.listen(0.001)
 
     def finish(self) -> int:
@@ -228,6 +229,15 @@ def unbroken(config: RunConfig, out: Path) -> float:
     return time.monotonic() - started
 
 
+def unfinished_checkpoints(out: Path) -> set[tuple[str, int]]:
+    """Lists by name and time what is left of checkpoints that were being written or removed."""
+    found = set()
+    for path in (out / "checkpoints").glob(".step_*"):
+        with contextlib.suppress(FileNotFoundError):  # finished in the meantime
+            found.add((path.name, path.stat().st_mtime_ns))
+    return found
+
+
 def torture(
     method: str, config: RunConfig, runs: Path, kills: int, seconds: float, chance: random.Random
 ) -> Row:
@@ -244,6 +254,7 @@ def torture(
         shutil.rmtree(out, ignore_errors=True)
         number, reached, finished = number + 1, 0, False
         while not finished:
+            old = unfinished_checkpoints(out)
             leg = Leg(config, out, resume=(out / "config.json").exists())
             if done == kills:
                 finished = leg.finish() == 0
@@ -254,7 +265,7 @@ def torture(
                 if aim != "start":
                     leg.first_step()
                 if aim == "checkpoint":
-                    leg.writing(out / "checkpoints")
+                    leg.writing(out, old)
                     leg.listen(chance.uniform(0, 0.02))
                 else:
                     leg.listen(chance.uniform(0, seconds / 5))
@@ -265,7 +276,7 @@ def torture(
             if not finished:
                 at_start += not leg.steps
                 second_stage += max(leg.steps, default=reached) > config.train.second_stage
-                in_checkpoint += any((out / "checkpoints").glob(".step_*"))
+                in_checkpoint += bool(unfinished_checkpoints(out) - old)
             reached = max(leg.steps, default=reached)
         same = same and ending(out) == wanted
         print(f"{method}: {done} kills, run {number}, same: {same}", file=sys.stderr)

@@ -163,3 +163,6 @@ def test_runs_are_compared_on_a_page(tmp_path: Path) -> None:
     assert result.exit_code == 2 and "wanted the name of a page" in result.output
     result = run("train", runs[0], "--out", str(page))
     assert result.exit_code == 2 and "RUN... are for --compare" in result.output
+    both = ("--config", str(tmp_path / "slow" / "config.json"), "--preset", "lite")
+    result = run("train", *both, "--out", str(tmp_path / "new"))
+    assert result.exit_code == 2 and "--config and --preset: wanted one of them" in result.output

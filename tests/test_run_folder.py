@@ -17,6 +17,7 @@ LITE = preset("lite")
 def test_a_second_run_is_told_who_trains_there(tmp_path: Path) -> None:
     out = tmp_path / "new" / "run"
     with claimed(out, LITE):
+        prepare_folder(out, LITE, False, False)
         (out / "curves.jsonl").touch()
         for resume, force in ((False, False), (True, False), (False, True), (True, True)):
             wanted = ValueError if not (resume or force) else LockedError
@@ -29,6 +30,8 @@ def test_a_second_run_is_told_who_trains_there(tmp_path: Path) -> None:
     with claimed(out, LITE, resume=True):
         pass
     with claimed(out, LITE, force=True):
+        assert (out / "curves.jsonl").exists(), "what is new has not been found to work yet"
+        prepare_folder(out, LITE, False, True)
         assert {path.name for path in out.iterdir()} == {"config.json", "lock", "holder.txt"}
     assert not (out / "holder.txt").exists()
 
@@ -38,7 +41,8 @@ def test_a_lock_does_not_fill_a_folder(tmp_path: Path) -> None:
         pass
     (tmp_path / ".config.json.unfinished").touch()
     with claimed(tmp_path, LITE):
-        assert (tmp_path / "config.json").exists()
+        prepare_folder(tmp_path, LITE, False, False)
+    assert (tmp_path / "config.json").exists()
 
 
 def test_a_folder_that_is_not_ours_gets_no_lock(tmp_path: Path) -> None:

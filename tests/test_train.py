@@ -266,6 +266,15 @@ def test_force_deletes_a_run_of_ours(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
+def test_force_deletes_nothing_before_the_new_run_has_been_put_together(tmp_path: Path) -> None:
+    prepare_folder(tmp_path, tiny(), False, False)
+    (tmp_path / "curves.jsonl").write_text("precious\n", encoding="utf-8")
+    with pytest.raises(FileNotFoundError):
+        train_run(tiny(train__init_backbone="no/such.safetensors"), tmp_path, force=True)
+    assert (tmp_path / "curves.jsonl").read_text("utf-8") == "precious\n"
+    assert load_config(tmp_path / "config.json") == tiny()
+
+
 def test_there_must_be_a_run_to_resume(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--resume: wanted a run in .*found no config.json"):
         prepare_folder(tmp_path, tiny(), True, False)
@@ -287,3 +296,7 @@ def test_a_run_resumes_with_its_own_settings_only(tmp_path: Path) -> None:
     assert load_config(tmp_path / "config.json") == tiny(), "until its checkpoint is found to fit"
     with pytest.raises(ValueError, match="is of the method lite, came straps; do: leave out"):
         prepare_folder(tmp_path, override(preset("straps"), {}), True, True)
+    with pytest.raises(ValueError, match="train.batch_size: 16 -> 8: .*numbered by step; do:"):
+        prepare_folder(tmp_path, tiny(train__batch_size=8), True, True)
+    with pytest.raises(ValueError, match="renderer.backend: 'auto' -> 'pytorch3d'"):
+        prepare_folder(tmp_path, tiny(renderer__backend="pytorch3d"), True, False)

@@ -88,6 +88,7 @@ def train_command(
         from plausibody import config as configs
         from plausibody.calibrate import calibrate_weights
         from plausibody.evaluate.run import quick_figures
+        from plausibody.training.folder import locked
         from plausibody.training.launch import check_launch, first_process
         from plausibody.training.run import train_run
 
@@ -96,6 +97,8 @@ def train_command(
         with usage_errors():
             if runs:
                 raise ValueError(f"{runs[0]}: RUN... are for --compare; a run is named by --out")
+            if config_file and preset_name:
+                raise ValueError("--config and --preset: wanted one of them, got both")
             before = out / "config.json"
             if config_file:
                 config = configs.load_config(config_file)
@@ -128,7 +131,7 @@ def train_command(
                 plan=True,
             )
         if config.method == "hierprob" and config.train.calibrated and first_process():
-            with counting("people, for the intervals", quiet) as count:
+            with locked(out), counting("people, for the intervals", quiet) as count:
                 calibrate_weights(weights, pick_device(device), config.train.calibrated, count)
         if not quiet:
             tell(f"weights: {weights}")
@@ -139,8 +142,10 @@ def _compare(runs: tuple[Path, ...], out: Path) -> None:
     from plausibody.training.compare import compare_runs
 
     with usage_errors():
-        if not out.suffix:
-            raise ValueError(f"--compare: wanted the name of a page as --out, got {out}")
+        if out.suffix != ".html":
+            raise ValueError(
+                f"--compare: wanted the name of a page as --out, such as compared.html, got {out}"
+            )
     compared = compare_runs(runs, out, tell)
     table = Table(*compared.columns)
     for row in compared.rows:

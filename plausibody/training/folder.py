@@ -21,7 +21,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -36,9 +36,15 @@ PARTS = {"config.json", "lock", "holder.txt", "checkpoints", "skipped.json", "cu
 FREE = {"train.steps", "train.checkpoint_every", "train.keep", "train.log_every",
         "train.validate_every", "train.threads", "train.stored", "renderer.backend"}  # fmt: skip
 """What may change when a run is resumed: more or fewer steps only bend the learning rate's
-schedule from there on."""
+schedule from there on. Our own backends draw the same pictures; PyTorch3D does not."""
+FIXED = {"train.batch_size"}
+"""What no run can change: its samples are numbered by step."""
+BENDING = FREE - {"train.steps"}
+"""Free settings without which the weights would be the same."""
 
 
+FOREIGN = "pytorch3d"
+"""The backend whose pictures are not those of the others."""
 LOCK = {"lock", "holder.txt"}
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -54,14 +60,14 @@ def claimed(
     resume: bool = False,
     force: bool = False,
 ) -> Iterator[None]:
-    """Gives a folder to one run, for as long as the context lasts.
+    """Gives a folder to one run, for as long as the context lasts; nothing is deleted yet.
 
     Args:
         out: The folder, which need not exist.
         config: Of the run.
         resume: Whether to go on with the run in it.
-        force: Without `resume`, whether to delete a run in it. With `resume`, whether the run may
-            go on with other settings; nothing is deleted then.
+        force: Without `resume`, whether a run in it may be deleted. With `resume`, whether the run
+            may go on with other settings.
 
     Raises:
         LockedError: If another process trains there.
@@ -70,7 +76,7 @@ def claimed(
     """
     check_folder(out, config, resume, force)  # before a lock appears in a folder that is not ours
     with locked(out):
-        prepare_folder(out, config, resume, force)
+        check_folder(out, config, resume, force)  # as the last one to hold the lock left it
         yield
 
 
@@ -88,6 +94,7 @@ def locked(out: Path) -> Iterator[None]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
+        write_file(holder, f"process {os.getpid()} on {socket.gethostname()}\n")
     except Timeout:
         who = holder.read_text("utf-8").strip() if holder.exists() else "another process"
         raise LockedError(
@@ -98,6 +105,7 @@ def locked(out: Path) -> Iterator[None]:
             f"{out}: wanted a folder, or none yet, found a file on the way; do: another --out"
         ) from error
     except OSError as error:
+        lock.release()
         if error.errno not in _DENIED:
             raise
         raise PermissionError(
@@ -105,7 +113,6 @@ def locked(out: Path) -> Iterator[None]:
             "do: another --out"
         ) from error
     try:
-        write_file(holder, f"process {os.getpid()} on {socket.gethostname()}\n")
         yield
     finally:
         holder.unlink(missing_ok=True)
@@ -182,10 +189,13 @@ def _is_run(out: Path) -> bool:
     return all(path.name in PARTS or _is_draft(path) for path in out.iterdir())
 
 
-def differences(before: RunConfig, now: RunConfig) -> list[str]:
+def differences(before: RunConfig, now: RunConfig, free: Set[str] = FREE) -> list[str]:
     """Lists the settings that two configurations do not share, apart from those that are free."""
-    changed = repeating.differences(known_keys(before), known_keys(now))
-    return [f"{key}: {old!r} -> {new!r}" for key, (old, new) in changed.items() if key not in FREE]
+    return [
+        f"{key}: {old!r} -> {new!r}"
+        for key, (old, new) in repeating.differences(known_keys(before), known_keys(now)).items()
+        if key not in free or FOREIGN in (old, new)
+    ]
 
 
 def _require_same(out: Path, before: RunConfig, now: RunConfig, force: bool) -> None:
@@ -193,6 +203,13 @@ def _require_same(out: Path, before: RunConfig, now: RunConfig, force: bool) -> 
         raise ValueError(
             f"--resume: the run in {out} is of the method {before.method}, came {now.method}; "
             "do: leave out --method and --preset, or give another --out"
+        )
+    every = differences(before, now, frozenset())
+    if fixed := [line for line in every if line.partition(":")[0] in FIXED]:
+        raise ValueError(
+            f"--resume: {'; '.join(fixed)}: wanted the same as before, as samples are numbered by "
+            "step; do: give the old value, or start a new run with another --out, which "
+            "--init-backbone lets start from the weights of this one"
         )
     changed = differences(before, now)
     if changed and not force:

@@ -87,9 +87,12 @@ def launch(device: torch.device, precision: str, threads: int = 0) -> Fabric:
     Args:
         device: Of this process.
         precision: 32-true or bf16-mixed.
-        threads: Of torch in each process on a CPU; 0 for an equal share of the cores, less one.
+        threads: Of torch in each process on a CPU; 0 for an equal share of the cores, less one,
+            or of a single process for as many as torch has.
     """
     settings: dict[str, Any] = {"devices": 1}
+    if threads and device.type == "cpu":
+        torch.set_num_threads(threads)
     if _joined():
         here = processes_here()
         if not threads:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +18,13 @@ from plausibody.synth.stores import SynthAssets
 from plausibody.training.curves import Curves
 from plausibody.training.estimates import Estimate, estimate, fitting_batch
 from plausibody.training.fit import Progress, StoppedError, Watchers, fit, save
-from plausibody.training.folder import claimed, differences, write_config
+from plausibody.training.folder import (
+    BENDING,
+    claimed,
+    differences,
+    prepare_folder,
+    write_config,
+)
 from plausibody.training.history import LEADING_FIGURE
 from plausibody.training.launch import first_process
 from plausibody.training.memory import memory_advice
@@ -96,16 +101,18 @@ def train_run(
             stack.enter_context(claimed(out, config, resume, force))
         assets = open_assets(config, "train", progress=made)
         trainer = Trainer(config, assets, device)
+        if first_process():  # not before: what is deleted by --force should have a successor
+            prepare_folder(out, config, resume, force)
         trainer.fabric.barrier()
         run = _Run(trainer, assets, out, say, validation)
         stop = stack.enter_context(StopRequest(say))
         run.begin(resume)
-        if plan:
-            run.estimate()
         try:
+            if plan:
+                run.estimate()
             run.go_on(watch, stop)
-        except (StoppedError, HopelessError) as error:
-            run.leave(f"stopped by {error.why}" if isinstance(error, StoppedError) else "given up")
+        except BaseException as error:
+            run.leave(error)
             raise
         for line in skipped_lines(assets.looks):
             say(line)
@@ -175,14 +182,15 @@ class _Run:
     def _adopt(self) -> None:
         """Makes the settings those of the run, now that its checkpoint has been found to fit."""
         config, step = self.trainer.config, self.trainer.step
-        changed = differences(from_json(self.kept["config"]), config)
-        for line in changed:
+        before = from_json(self.kept["config"])
+        bent = differences(before, config, BENDING)
+        for line in bent:
             self.say(f"from here on {line}")
-        if changed:
-            self.changes = [*self.changes, {"step": step, "settings": changed}]
+        if bent:
+            self.changes = [*self.changes, {"step": step, "settings": bent}]
         if self.trainer.rank == 0:
             write_config(self.out, config)
-            if changed:  # later steps get another chance
+            if differences(before, config):  # later steps get another chance
                 self._skip([before for before in self._skipped() if before < step])
         self.trainer.fabric.barrier()
 
@@ -190,9 +198,13 @@ class _Run:
         """Says what the rest of the run will take."""
         trainer = self.trainer
         if trainer.step < trainer.config.train.steps:
-            self.estimated = estimate(trainer, self.batches)
+            with memory_advice(trainer, self._fits):
+                self.estimated = estimate(trainer, self.batches)
             for line in (self.estimated.describe(), *self.estimated.warnings(self.out)):
                 self.say(line)
+
+    def _fits(self) -> int:
+        return fitting_batch(self.trainer, self.batches, self.estimated)
 
     def state(self) -> dict[str, Any]:
         """Tells what a checkpoint keeps beside tensors."""
@@ -213,9 +225,8 @@ class _Run:
                     self.batches, trainer.step, steps, finish=trainer.prepare,
                     part=(trainer.rank, trainer.share),
                 )  # fmt: skip
-                fits = functools.partial(fitting_batch, trainer, self.batches, self.estimated)
                 try:
-                    with memory_advice(trainer, fits), contextlib.closing(stream):
+                    with memory_advice(trainer, self._fits), contextlib.closing(stream):
                         return fit(trainer, stream, self.folder, watchers, skipped)
                 except NonFiniteLossError as error:
                     self._go_back(error, skipped)
@@ -276,10 +287,12 @@ class _Run:
             card = make_card(self.record.told(), self.figures, self._skipped())
             export(self.trainer, self.out / "best.safetensors", card)
 
-    def leave(self, state: str) -> None:
-        """Says on the run's page why it ended early."""
+    def leave(self, error: BaseException) -> None:
+        """Says on the run's page why it ended early, if the page can still be written."""
+        why = {StoppedError: f"stopped by {getattr(error, 'why', '')}", HopelessError: "given up"}
         if self.trainer.rank == 0:
-            self.showing.page(state)
+            with contextlib.suppress(OSError):
+                self.showing.page(why.get(type(error), f"ended by {type(error).__name__}"))
 
     def finish(self) -> Path:
         """Writes the weights to use."""

@@ -132,8 +132,8 @@ class Trainer:
         """Learns from one batch, of this process's share, and gives the parts of the loss.
 
         Raises:
-            NonFiniteLossError: If there is nothing to learn from; on a CPU nothing has changed
-                then, on a GPU it may be some steps late.
+            NonFiniteLossError: If there is nothing to learn from; on a CPU no weight has changed
+                then, though statistics of batches have; on a GPU it may be some steps late.
         """
         settings = self.config.train
         for group in self.optimiser.param_groups:
