@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from plausibody.models.skeleton import COCO17
@@ -23,18 +23,12 @@ from plausibody.predict.blazepose import (
     crop_from_keypoints,
     load_blazepose,
 )
-from plausibody.predict.crop import apply, inverse, sample
+from plausibody.predict.boxes import Boxes, overlaps
+from plausibody.predict.crop import Crop, apply, inverse
 from plausibody.predict.front_end import Flag, ImageResult, Person, Picture
+from plausibody.predict.looking import boxes_or_explain, open_or_explain
 from plausibody.predict.mask import SoftMask, separate, without_islands
-from plausibody.predict.movenet import (
-    COARSE,
-    MoveNet,
-    Poses,
-    crop_round,
-    load_movenet,
-    similarity,
-)
-from plausibody.predict.photo import LEAST_SIDE, PhotoError, read_photo
+from plausibody.predict.movenet import MoveNet, Poses, crop_round, join, load_movenet, similarity
 
 MOST_PEOPLE = 16
 """Looked at closely in one picture, unless more are asked for."""
@@ -47,6 +41,10 @@ LEAST_AGREEMENT = 0.5
 LEAST_PRESENCE = 0.5
 HIP_WEIGHT = 0.4
 """Weight of BlazePose's hips. They lie elsewhere than COCO's, of which MoveNet's are closer."""
+AROUND_BOX = 1.3
+"""Side of the square looked at for a person in a box, over the longer side of the box."""
+LEAST_IN_BOX = 0.05
+"""How sure MoveNet must be of a person in a box; less than elsewhere, as somebody vouches."""
 TOUCHES = 0.05
 """Share of the person's box along which a silhouette must run at the border to count as cut."""
 SMALL = 0.12
@@ -64,6 +62,8 @@ class _Candidate:
     """MoveNet's."""
     sight: Sight
     """BlazePose's."""
+    told: tuple[int, Float[Tensor, " 4"]] | None = None
+    """Number and place of the box in which the person was looked for, if boxes were given."""
 
     @property
     def extent(self) -> float:
@@ -79,19 +79,32 @@ class EmbeddedFrontEnd:
     blazepose: BlazePose
     keep_doubtful: bool = False
     """Whether to report, flagged and with an empty mask, people in whom the nets disagree."""
+    boxes: Boxes | None = None
+    """Where people are, if it is known: one is looked for in each box, and nowhere else. They then
+    keep the order of the boxes."""
 
     def __call__(
         self, pictures: Sequence[Picture], max_people: int | None = None
     ) -> list[ImageResult]:
         """Gives one result per picture in the same order; a bad picture never stops the others."""
-        opened = [_open(picture) for picture in pictures]
+        opened: list[Tensor | ImageResult] = []
+        told: dict[int, Tensor] = {}
+        for index, picture in enumerate(pictures):
+            image = open_or_explain(picture)
+            if self.boxes is not None and isinstance(image, Tensor):
+                found = boxes_or_explain(self.boxes, picture, image)
+                if isinstance(found, Tensor):
+                    told[index] = found[:max_people]
+                else:
+                    image = found
+            opened.append(image)
         images = {
             index: image.permute(2, 0, 1)
             for index, image in enumerate(opened)
             if isinstance(image, Tensor)
         }
         most = MOST_PEOPLE if max_people is None else max(MOST_PEOPLE, max_people)
-        candidates = self._candidates(images, most)
+        candidates = self._candidates(images, told, most)
         results = []
         for index, image in enumerate(opened):
             if isinstance(image, ImageResult):
@@ -100,6 +113,9 @@ class EmbeddedFrontEnd:
             height, width = image.shape[:2]
             mine = [candidate for candidate in candidates if candidate.picture == index]
             people = self._people(mine, height, width)[:max_people]
+            message = "" if people else _nobody(mine)
+            if index in told:
+                message = _missing(mine, told[index], self.keep_doubtful)
             source = pictures[index]
             results.append(
                 ImageResult(
@@ -107,32 +123,69 @@ class EmbeddedFrontEnd:
                     width=width,
                     height=height,
                     status="ok" if people else "no_person",
-                    message="" if people else _nobody(mine),
+                    message=message,
                     people=tuple(people),
                 )
             )
         return results
 
-    def _candidates(self, images: dict[int, Tensor], most: int) -> list[_Candidate]:
-        """Runs the nets over all people of all pictures."""
+    def describe(self) -> dict[str, Any]:
+        """Gives everything that results depend on besides the pictures; JSON can hold it."""
+        return {
+            "name": "embedded",
+            "group_pass": self.movenet.group_pass,
+            "tiled": self.movenet.tiled,
+            "keep_doubtful": self.keep_doubtful,
+        } | (self.boxes.describe() if self.boxes else {})
+
+    def _candidates(
+        self, images: dict[int, Tensor], told: dict[int, Tensor], most: int
+    ) -> list[_Candidate]:
+        """Runs the nets over all people of all pictures.
+
+        Args:
+            told: Boxes of people (left, top, right, bottom) [px] by picture.
+            most: People in one picture at most, where no boxes are told.
+        """
         owners: list[int] = []
+        boxes: list[tuple[int, Tensor] | None] = []
         found: list[Poses] = []
         for index, image in images.items():
-            poses = self.movenet.find(image)
-            owners += [index] * min(most, len(poses))
-            found.append(poses[torch.arange(len(poses))[:most]])
+            if index in told:
+                poses, numbers = self._in_boxes(image, told[index])
+                boxes += [(number, told[index][number]) for number in numbers]
+            else:
+                poses = self.movenet.find(image)
+                poses = poses[torch.arange(len(poses))[:most]]
+                boxes += [None] * len(poses)
+            owners += [index] * len(poses)
+            found.append(poses)
         if not owners:
             return []
-        score = torch.cat([poses.score for poses in found])
-        box = torch.cat([poses.box for poses in found])
-        coarse = torch.cat([poses.keypoints for poses in found])
+        everybody = join(found)
         theirs = [images[index] for index in owners]
-        fine = self._second_look(theirs, box, coarse)
-        sights = self._sights(theirs, coarse)
+        fine = self._second_look(theirs, everybody)
+        sights = self._sights(theirs, everybody.keypoints)
         return [
-            _Candidate(owner, *of_person)
-            for owner, *of_person in zip(owners, score.tolist(), box, fine, sights, strict=True)
+            _Candidate(*of_person)
+            for of_person in zip(
+                owners, everybody.score.tolist(), everybody.box, fine, sights, boxes, strict=True
+            )
         ]
+
+    def _in_boxes(self, image: Tensor, boxes: Float[Tensor, "N 4"]) -> tuple[Poses, list[int]]:
+        """Gives whom MoveNet sees in each box, filling it best, and numbers of boxes not empty."""
+        found, numbers = [], []
+        for number, box in enumerate(boxes):
+            side = AROUND_BOX * float((box[2:] - box[:2]).max())
+            x, y = ((box[:2] + box[2:]) / 2).tolist()
+            poses = self.movenet.find_in_crop(image, Crop(x, y, side), LEAST_IN_BOX)
+            if len(poses):
+                best = (poses.score * overlaps(poses.box, box)).argmax()
+                found.append(poses[best[None]])
+                numbers.append(number)
+        nobody = Poses(torch.zeros(0), torch.zeros(0, 4), torch.zeros(0, 17, 3))
+        return join([nobody, *found]), numbers
 
     def _sights(self, images: list[Tensor], keypoints: Float[Tensor, "N 17 3"]) -> list[Sight]:
         """Looks twice with BlazePose, the second time where the first says the person is."""
@@ -146,24 +199,15 @@ class EmbeddedFrontEnd:
         }
         return [better.get(n, sight) for n, sight in enumerate(first)]
 
-    def _second_look(
-        self, images: list[Tensor], box: Float[Tensor, "N 4"], keypoints: Float[Tensor, "N 17 3"]
-    ) -> list[Float[Tensor, "17 3"]]:
+    def _second_look(self, images: list[Tensor], found: Poses) -> list[Float[Tensor, "17 3"]]:
         """Looks again with MoveNet at a crop of each person; keeps what it saw first if lost."""
         refined = []
-        crops = [
-            crop_round(*person).to_picture(COARSE) for person in zip(box, keypoints, strict=True)
-        ]
-        for image, affine, outer, first in zip(images, crops, box, keypoints, strict=True):
-            square = sample(image, affine, COARSE, COARSE)
-            (poses,) = self.movenet.find_in_crops(square[None].to(self.movenet.graph.device))
-            there = torch.cat(
-                [apply(affine, poses.keypoints[..., :2]), poses.keypoints[..., 2:]], -1
-            )
-            area = (outer[2:] - outer[:2]).prod().expand(len(there))
-            alike = similarity(there, first.expand_as(there), area)
-            found = len(there) > 0 and float(alike.max()) > 0.3
-            refined.append(there[alike.argmax()] if found else first)
+        for image, outer, first in zip(images, found.box, found.keypoints, strict=True):
+            poses = self.movenet.find_in_crop(image, crop_round(outer, first))
+            area = (outer[2:] - outer[:2]).prod().expand(len(poses))
+            alike = similarity(poses.keypoints, first.expand_as(poses.keypoints), area)
+            again = len(poses) > 0 and float(alike.max()) > 0.3
+            refined.append(poses.keypoints[alike.argmax()] if again else first)
         return refined
 
     def _people(self, candidates: list[_Candidate], height: int, width: int) -> list[Person]:
@@ -180,11 +224,19 @@ class EmbeddedFrontEnd:
             nothing = _soft_mask(candidate.sight, height, width).emptied()
             person = _person(candidate, nothing, nothing)
             people.append(replace(person, flags=person.flags | {"low_agreement"}))
+        if self.boxes is not None:
+            numbers = [c.told[0] for c in [*accepted, *doubtful] if c.told is not None]
+            return [people[place] for place in sorted(range(len(people)), key=numbers.__getitem__)]
         return sorted(people, key=_rank)
 
 
 def load_embedded(
-    group_pass: bool = False, keep_doubtful: bool = False, device: torch.device | str = "cpu"
+    group_pass: bool = False,
+    keep_doubtful: bool = False,
+    device: torch.device | str = "cpu",
+    *,
+    tiled: bool = False,
+    boxes: Boxes | None = None,
 ) -> EmbeddedFrontEnd:
     """Loads both nets from the assets.
 
@@ -192,31 +244,37 @@ def load_embedded(
         group_pass: Whether to search a second time at twice the resolution, for groups and people
             smaller than 12 % of the picture; doubles the time.
         keep_doubtful: Whether to report people in whom the two nets disagree.
+        tiled: Whether to search a third of the picture at a time as well, for people from 4 % of
+            it; about five times the time.
+        boxes: Where to look for people instead of searching them.
     """
-    return EmbeddedFrontEnd(load_movenet(group_pass, device), load_blazepose(device), keep_doubtful)
-
-
-def _open(picture: Picture) -> UInt8[Tensor, "H W 3"] | ImageResult:
-    if isinstance(picture, Tensor):
-        height, width = picture.shape[:2]
-        if min(height, width) >= LEAST_SIDE:
-            return picture
-        message = f"wanted at least {LEAST_SIDE} pixels on each side, came {width} x {height}"
-        return ImageResult(None, width, height, "too_small", message)
-    try:
-        return read_photo(Path(picture))
-    except PhotoError as error:
-        return ImageResult(str(picture), 0, 0, error.status, str(error))
-    except OSError as error:
-        return ImageResult(str(picture), 0, 0, "unreadable", str(error))
+    movenet = load_movenet(group_pass, device, tiled)
+    return EmbeddedFrontEnd(movenet, load_blazepose(device), keep_doubtful, boxes)
 
 
 def _nobody(candidates: list[_Candidate]) -> str:
     if not candidates:
-        return "no person found; do: use a picture in which a person fills 12 % of it or more"
+        return (
+            "no person found; do: use a picture in which a person fills 12 % of it or more, say "
+            "where people are (--boxes), or search it by tiles"
+        )
     return (
         f"{len(candidates)} possible person(s) dismissed, because two nets disagree about where "
         "they are; do: crop the picture to the person"
+    )
+
+
+def _missing(candidates: list[_Candidate], told: Float[Tensor, "N 4"], all_kept: bool) -> str:
+    """Says in which boxes nobody was found."""
+    if not len(told):
+        return "no person told of; do: add a box if there is one"
+    seen = {c.told[0] for c in candidates if c.told and (all_kept or _is_accepted(c))}
+    missing = [number for number in range(len(told)) if number not in seen]
+    if not missing:
+        return ""
+    return (
+        f"no person recognised in box {', '.join(map(str, missing))} of {len(told)} (from 0); "
+        "do: check the boxes, or give key points and masks as files (--front-end files)"
     )
 
 
@@ -297,7 +355,7 @@ def _person(candidate: _Candidate, mask: SoftMask, before: SoftMask) -> Person:
         flags.add("mask_unreliable")
     return Person(
         score=candidate.score,
-        box=candidate.box,
+        box=candidate.box if candidate.told is None else candidate.told[1],
         keypoints=keypoints,
         soft_mask=mask,
         agreement=agreement(candidate),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -64,7 +64,7 @@ class ImageResult:
     height: int
     status: Literal["ok", "no_person", "unreadable", "too_small"]
     message: str = ""
-    """Why there are no people; empty if there are."""
+    """Why there are no people, or which of those wanted are missing; empty if all is well."""
     people: tuple[Person, ...] = ()
     """The main person first."""
 
@@ -82,3 +82,23 @@ class FrontEnd(Protocol):
             max_people: Most people per picture, the main one first; None for all.
         """
         ...
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A front end that says what its results depend on, as all that `open_front_end` gives do."""
+
+    def describe(self) -> dict[str, Any]:
+        """Gives everything that results depend on besides the pictures; JSON can hold it.
+
+        Two front ends that describe themselves alike say the same of the same picture. Where files
+        are read, their contents count.
+        """
+        ...
+
+
+def describe_front_end(front_end: FrontEnd) -> dict[str, Any]:
+    """Gives what a front end says of itself; of one that says nothing, the name of its class."""
+    if isinstance(front_end, Described):
+        return front_end.describe()
+    return {"name": type(front_end).__name__}

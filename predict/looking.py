@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from plausibody.models.proxy import Box, Observation, Proxy, ProxySettings, make_proxy
-from plausibody.predict.front_end import Person, Picture
-from plausibody.predict.photo import read_photo
+from plausibody.predict.boxes import Boxes, NotListedError
+from plausibody.predict.front_end import ImageResult, Person, Picture
+from plausibody.predict.photo import LEAST_SIDE, PhotoError, read_photo
 
 
 def look_at(
@@ -46,6 +48,41 @@ def look_at(
 def open_picture(picture: Picture) -> UInt8[Tensor, "H W 3"]:
     """Reads a picture unless it is one already."""
     return picture if isinstance(picture, Tensor) else read_photo(Path(picture))
+
+
+def open_or_explain(picture: Picture) -> UInt8[Tensor, "H W 3"] | ImageResult:
+    """Reads a picture, or gives the result of one that cannot be used."""
+    if isinstance(picture, Tensor):
+        height, width = picture.shape[:2]
+        if min(height, width) >= LEAST_SIDE:
+            return picture
+        message = f"wanted at least {LEAST_SIDE} pixels on each side, came {width} x {height}"
+        return ImageResult(None, width, height, "too_small", message)
+    try:
+        return read_photo(Path(picture))
+    except PhotoError as error:
+        return ImageResult(str(picture), 0, 0, error.status, str(error))
+    except OSError as error:
+        return ImageResult(str(picture), 0, 0, "unreadable", str(error))
+
+
+def boxes_or_explain(
+    boxes: Boxes, picture: Picture, image: UInt8[Tensor, "H W 3"]
+) -> Float[Tensor, "N 4"] | ImageResult:
+    """Asks where the people of a picture are, or gives the result of one of which that is unknown.
+
+    Returns:
+        Left, top, right, bottom of each [px].
+    """
+    height, width = image.shape[:2]
+    try:
+        return boxes(picture, width, height)
+    except (ValueError, OSError) as error:
+        path = None if isinstance(picture, Tensor) else str(picture)
+        status: Literal["no_person", "unreadable"] = "unreadable"
+        if isinstance(error, NotListedError):
+            status = "no_person"
+        return ImageResult(path, width, height, status, str(error))
 
 
 def _window(box: Box, size: int, height: int, width: int) -> tuple[int, int, int, int]:

@@ -19,11 +19,14 @@ from torch import Tensor
 
 from plausibody.predict.crop import Crop, apply, sample
 from plausibody.predict.graph import Graph, load_graph
+from plausibody.predict.tiles import tile
 
 STRIDE = 4
 """Pixels of the picture per pixel of the maps, each way."""
 COARSE, FINE = 256, 512
 """Longer side [px] to which a picture is brought for people of any size, and for small ones."""
+MOST_ENLARGED = 1.5
+"""Times a picture, or a part of it, is enlarged at most."""
 LARGEST_IN_FINE = 300
 """[px]. Taller people fall to pieces in the fine pass and are left to the coarse one."""
 LEAST_SCORE = 0.2
@@ -81,13 +84,17 @@ class MoveNet:
     graph: Graph
     group_pass: bool = False
     """Whether to look a second time at twice the size, for people below 12 % of the picture."""
+    tiled: bool = False
+    """Whether to look at a third of the picture at a time, for people from 4 % of it."""
 
     def find(self, picture: Shaped[Tensor, "3 H W"]) -> Poses:
         """Finds people in a picture with values 0..255."""
         found = [self._look(picture, COARSE)]
         # Enlarging a small picture beyond its pixels shows nothing new.
-        if self.group_pass and FINE <= 1.5 * max(picture.shape[-2:]):
+        if self.group_pass and FINE <= MOST_ENLARGED * max(picture.shape[-2:]):
             found.append(self._look(picture, FINE))
+        if self.tiled:
+            found += self._look_at_tiles(picture)
         return suppress(found)
 
     def find_in_crops(self, crops: Float[Tensor, "batch 3 size size"]) -> list[Poses]:
@@ -117,10 +124,39 @@ class MoveNet:
             torch.cat([places, poses.keypoints[..., 2:]], -1),
         )
 
+    def _look_at_tiles(self, picture: Shaped[Tensor, "3 H W"]) -> list[Poses]:
+        """Looks for people far off; those of all squares count as one pass."""
+        height, width = picture.shape[-2:]
+        found = []
+        for square in tile(width, height, COARSE / MOST_ENLARGED):
+            poses = self.find_in_crop(picture, square.crop)
+            keep = square.holds(poses.box) & (poses.score >= LEAST_SCORE + FINE_MARGIN)
+            found.append(poses[keep.nonzero()[:, 0]])
+        return [join(found)] if found else []
 
-def load_movenet(group_pass: bool = False, device: torch.device | str = "cpu") -> MoveNet:
+    def find_in_crop(
+        self, picture: Shaped[Tensor, "3 H W"], crop: Crop, least_centre: float = LEAST_CENTRE
+    ) -> Poses:
+        """Looks at a part of a picture with values 0..255; the poses are in the picture's pixels.
+
+        Args:
+            least_centre: How sure a person must be, 0..1.
+        """
+        affine = crop.to_picture(COARSE)
+        square = sample(picture, affine, COARSE, COARSE)
+        (poses,) = decode(self.heads(square[None].to(self.graph.device)), least_centre)
+        return Poses(
+            poses.score,
+            apply(affine, poses.box.view(-1, 2, 2)).flatten(1),
+            torch.cat([apply(affine, poses.keypoints[..., :2]), poses.keypoints[..., 2:]], -1),
+        )
+
+
+def load_movenet(
+    group_pass: bool = False, device: torch.device | str = "cpu", tiled: bool = False
+) -> MoveNet:
     """Loads the net from the assets."""
-    return MoveNet(load_graph("movenet_multipose").to(device), group_pass)
+    return MoveNet(load_graph("movenet_multipose").to(device), group_pass, tiled)
 
 
 def decode(heads: Heads, least_centre: float = LEAST_CENTRE) -> list[Poses]:
@@ -171,16 +207,21 @@ def _read(
     return Poses((surely * mean)[order].cpu(), box[order].cpu(), keypoints[order].cpu())
 
 
+def join(several: Sequence[Poses]) -> Poses:
+    """Puts people together, in the order given."""
+    return Poses(
+        torch.cat([poses.score for poses in several]),
+        torch.cat([poses.box for poses in several]),
+        torch.cat([poses.keypoints for poses in several]),
+    )
+
+
 def suppress(passes: Sequence[Poses]) -> Poses:
     """Keeps each person once: earlier passes before later ones, the surer before the less sure.
 
     If nobody is sure enough, the surest is kept when at least 0.6 times as sure.
     """
-    every = Poses(
-        torch.cat([poses.score for poses in passes]),
-        torch.cat([poses.box for poses in passes]),
-        torch.cat([poses.keypoints for poses in passes]),
-    )
+    every = join(passes)
     number = torch.cat([torch.full((len(poses),), n) for n, poses in enumerate(passes)])
     kept: list[int] = []
     for index in range(len(every)):
