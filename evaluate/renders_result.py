@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from plausibody.evaluate.figures import Figures, subset_table
 from plausibody.evaluate.markdown import markdown_table
 from plausibody.models.files import write_file
 
@@ -58,7 +59,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class RendersResult:
+class RendersResult(Figures[RenderFigure]):
     """What an evaluation on painted people found."""
 
     benchmark: str
@@ -82,15 +83,6 @@ class RendersResult:
     worst: tuple[Case, ...]
     """Found people, the smallest overlap with the front end's mask first."""
     figures: tuple[RenderFigure, ...]
-
-    def of(self, metric: str, subset: str = "all") -> RenderFigure:
-        for figure in self.figures:
-            if (figure.metric, figure.subset) == (metric, subset):
-                return figure
-        raise KeyError(f"wanted {metric} of {subset}, the result has no such figure")
-
-    def subsets(self) -> list[str]:
-        return list(dict.fromkeys(figure.subset for figure in self.figures))
 
 
 def to_json(result: RendersResult) -> dict[str, Any]:
@@ -152,12 +144,7 @@ def all_rows(result: RendersResult) -> tuple[list[str], list[list[str]]]:
 
 def subset_rows(result: RendersResult) -> tuple[list[str], list[list[str]]]:
     """Headings and rows of the table by subset: value (that of the truth)."""
-    rows = []
-    for subset in result.subsets():
-        found = [result.of(metric, subset) for metric in SHOWN]
-        shown = [f"{f.value:.{f.digits}f} ({f.truth:.{f.digits}f})" for f in found]
-        rows.append([subset, str(found[0].people), *shown])
-    return ["people", "N", *SHOWN], rows
+    return subset_table(result, SHOWN, lambda figure: figure.truth)
 
 
 def protocol_lines(result: RendersResult) -> list[str]:

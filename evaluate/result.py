@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from plausibody.evaluate.figures import Figures, subset_table
 from plausibody.evaluate.markdown import markdown_table
 from plausibody.models.files import write_file
 
@@ -49,7 +50,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Figures[Figure]):
     """What an evaluation found."""
 
     benchmark: str
@@ -69,15 +70,6 @@ class Result:
     plausibody: str
     """Version."""
     figures: tuple[Figure, ...]
-
-    def of(self, metric: str, subset: str = "all") -> Figure:
-        for figure in self.figures:
-            if (figure.metric, figure.subset) == (metric, subset):
-                return figure
-        raise KeyError(f"wanted {metric} of {subset}, the result has no such figure")
-
-    def subsets(self) -> list[str]:
-        return list(dict.fromkeys(figure.subset for figure in self.figures))
 
 
 def to_json(result: Result) -> dict[str, Any]:
@@ -144,12 +136,7 @@ def all_rows(result: Result) -> tuple[list[str], list[list[str]]]:
 
 def subset_rows(result: Result) -> tuple[list[str], list[list[str]]]:
     """Headings and rows of the table by subset: value (mean body's)."""
-    rows = []
-    for subset in result.subsets():
-        found = [result.of(metric, subset) for metric in SHOWN]
-        shown = [f"{f.value:.{f.digits}f} ({f.mean_body:.{f.digits}f})" for f in found]
-        rows.append([subset, str(found[0].people), *shown])
-    return ["people", "N", *SHOWN], rows
+    return subset_table(result, SHOWN, lambda figure: figure.mean_body)
 
 
 def protocol_lines(result: Result) -> list[str]:
