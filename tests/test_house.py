@@ -37,7 +37,7 @@ DOORS = {
     "filelock": {"plausibody/training/folder.py"},
     "lightning_fabric": {"plausibody/training/launch.py"},
     "lmdb": {"synth/background_lsun.py"},
-    "matplotlib": {"plausibody/plots.py"},
+    "matplotlib": {"plausibody/plots.py", "plausibody/training/svg_charts.py"},
     "numba": by_name("numba"),
     "pickle": {"models/unpickle.py"},
     "pydantic": {"plausibody/config.py"},

@@ -22,7 +22,6 @@ from plausibody.models.files import DiskFullError
 from plausibody.models.prediction import BodyPrediction, PointPrediction
 from plausibody.models.proxy import Proxy
 from plausibody.models.regressor import Regressor
-from plausibody.plots import Chart, Line, draw_chart
 from plausibody.predict.drawing import encode_picture
 from plausibody.predict.front_end import ImageResult, Picture
 from plausibody.sources import open_assets
@@ -38,6 +37,7 @@ from plausibody.training.record import RunRecord, make_card
 from plausibody.training.repeating import nearest_preset, repeat_command
 from plausibody.training.run import train_run
 from plausibody.training.spared import Spared
+from plausibody.training.svg_charts import Chart, Line, draw_chart
 from plausibody.training.trainer import build_model
 from plausibody.training.validation import HELD_OUT_SEED, HeldOut
 

@@ -16,7 +16,6 @@ from typing import Any
 
 from plausibody.config import to_json
 from plausibody.models.files import write_file
-from plausibody.plots import Chart, draw_chart
 from plausibody.training import markup
 from plausibody.training.charting import charts_of_run
 from plausibody.training.history import History, read_history
@@ -24,6 +23,7 @@ from plausibody.training.quantities import duration
 from plausibody.training.record import now, stamp
 from plausibody.training.repeating import nearest_preset, repeat_command, written
 from plausibody.training.spared import Spared
+from plausibody.training.svg_charts import Chart, draw_chart
 
 MOMENTS = 8
 """Moments of training whose pictures are on the page."""

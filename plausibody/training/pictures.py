@@ -25,8 +25,9 @@ from plausibody.models.regressor import Regressor
 from plausibody.predict.drawing import PAPER, draw_overlay, draw_side, encode_picture, tile
 from plausibody.predict.embedded import load_embedded
 from plausibody.predict.front_end import FrontEnd
+from plausibody.predict.inputs import find_photos
 from plausibody.predict.looking import look_at
-from plausibody.predict.photo import find_photos, read_photo
+from plausibody.predict.photo import read_photo
 from plausibody.predict.placement import PictureCamera
 from plausibody.synth.generator import BatchGenerator
 from plausibody.synth.stores import SynthAssets
@@ -164,7 +165,7 @@ def _shipped(settings: ProxySettings) -> Sitters:
 
 def shipped_photos() -> list[Path]:
     """Lists the photos that ship."""
-    return list(find_photos([SHIPPED / "photos"]).paths)
+    return find_photos([SHIPPED / "photos"])
 
 
 @torch.no_grad()
