@@ -57,7 +57,7 @@ def read_published(path: Path) -> PublishedCheckpoint:
             f"weights: wanted a published checkpoint, found no file {path}; "
             "do: download it as its authors say, or name the file"
         )
-    content = _load(path)
+    content = read_restricted(path)
     state = content.get(WEIGHTS) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping):
         raise CheckpointError(
@@ -81,7 +81,12 @@ def read_published(path: Path) -> PublishedCheckpoint:
     )
 
 
-def _load(path: Path) -> Any:
+def read_restricted(path: Path) -> Any:
+    """Reads what `torch.save` wrote, tensors and plain values, on the CPU; runs nothing.
+
+    Raises:
+        CheckpointError: If it is damaged or calls for code.
+    """
     harmless: list[Any] = [(Inert, name) for name in INERT if name.startswith("numpy.")]
     try:
         with torch.serialization.safe_globals(harmless), warnings.catch_warnings():
