@@ -103,8 +103,7 @@ def render_report(report: Report) -> str:
     """Gives the page as HTML with all pictures inside."""
     parts = [f"<h1>{_text(report.title)}</h1>"]
     parts += [f"<p>{_text(line)}</p>" for line in report.introduction]
-    parts += [_curve(curve) for curve in report.curves]
-    parts += [_table(table) for table in report.tables]
+    parts += render_parts(report)
     if report.cards:
         parts.append("<h2>Photos</h2>")
     parts += [_card(card) for card in report.cards]
@@ -118,6 +117,14 @@ def render_report(report: Report) -> str:
             "</main>\n</body>\n</html>\n",
         ]
     )
+
+
+def render_parts(report: Report) -> list[str]:
+    """Gives the curves and tables of a page."""
+    return [
+        *(_curve(curve) for curve in report.curves),
+        *(_table(table) for table in report.tables),
+    ]
 
 
 def cards_of_run(

@@ -29,24 +29,22 @@ from plausibody.predict.drawing_uncertainty import VIEWS, colour_uncertainty
 from plausibody.predict.photo import read_photo
 from plausibody.predict.placement import PictureCamera
 from plausibody.predict.report_mesh import encode_body, encode_samples
-from plausibody.predict.result import ImagePrediction, PersonPrediction
+from plausibody.predict.result import ImagePrediction, PersonPrediction, Refinement
 
 SCHEMA = 1
 """Version of `report.json`."""
-CARD, PHOTO, BODIES, SEEN = (
-    "report.json",
-    "report_photo.jpg",
-    "report_bodies.webp",
-    "report_seen.webp",
-)
+CARD = "report.json"
+PHOTO, THUMB = "report_photo.jpg", "report_thumb.jpg"
+BODIES, SEEN = "report_bodies.webp", "report_seen.webp"
 MOST_PEOPLE = 6
 """Shown of a photo, the main one first; the others are in `summary.json`."""
-PHOTO_SIDE, SEEN_SIDE, STILL_SIDE, STRIP_SIDE = 1024, 384, 400, 160
-"""Longer side of the photo, of the mask, and of drawn bodies [px]."""
+PHOTO_SIDE, THUMB_SIDE, SEEN_SIDE, STILL_SIDE, STRIP_SIDE = 1024, 160, 384, 400, 160
+"""Longer side of the photo, of its thumbnail, of the mask, and of drawn bodies [px]."""
 SAMPLES = 5
 """Shown of a person, those that agree best with what was seen."""
 PHOTO_QUALITY, LAYER_QUALITY = 80, 82
 """Of JPEG and of WebP."""
+THUMB_OPACITY = 0.85
 MARGIN = 0.06
 """Round drawn bodies, as a share of the picture's side."""
 SHADE = 0.55
@@ -79,8 +77,9 @@ def report_files(
     people = image.people[:MOST_PEOPLE]
     size = (small.shape[1], small.shape[2])
     yield PHOTO, _encode(small, "JPEG", PHOTO_QUALITY)
-    bodies, place = _draw_bodies(people, ratio, size, template.faces)
-    yield BODIES, bodies
+    layer, corner = _draw_bodies(people, ratio, size, template.faces)
+    yield BODIES, _encode(_with_alpha(layer), "WEBP", LAYER_QUALITY)
+    yield THUMB, _encode(_thumb(small, layer, corner, people, ratio), "JPEG", PHOTO_QUALITY)
     yield SEEN, _draw_shade(people, size)
     for person in people:
         stem = f"report_{person.index}"
@@ -100,7 +99,12 @@ def report_files(
     card = {
         "schema_version": SCHEMA,
         "size": [size[1], size[0]],
-        "bodies": place,
+        "bodies": [
+            round(corner[0] / size[1], 5),
+            round(corner[1] / size[0], 5),
+            round(layer.alpha.shape[1] / size[1], 5),
+            round(layer.alpha.shape[0] / size[0], 5),
+        ],
         "people": [_person(person, ratio, size) for person in people],
     }
     yield CARD, (json.dumps(card, indent=1, allow_nan=False) + "\n").encode()
@@ -112,13 +116,15 @@ def _person(person: PersonPrediction, ratio: float, size: tuple[int, int]) -> di
     seen = person.evidence.keypoints
     box = (person.evidence.box.reshape(2, 2) * ratio / across).flatten()
     uncertainty = person.samples.uncertainty if person.samples is not None else None
+    samples = 0 if person.samples is None else len(person.samples.score)
     return {
         "index": person.index,
         "box": _round(box),
         "seen": _round(seen[:, :2] * ratio / across),
         "confidence": _round(seen[:, 2]),
         "body": _round(person.keypoints * ratio / across),
-        "samples": 0 if person.samples is None else len(person.samples.score),
+        "samples": samples,
+        "turnable": min(samples, SAMPLES),
         "uncertainty_cm": None
         if uncertainty is None
         else round(100 * float(uncertainty.distance.mean()), 1),
@@ -126,6 +132,21 @@ def _person(person: PersonPrediction, ratio: float, size: tuple[int, int]) -> di
             "height_cm": None if person.told.height is None else round(100 * person.told.height, 1),
             "gender": person.told.gender,
             "same_person": person.told.same_person,
+        },
+        "refinement": _refinement(person.refinement),
+    }
+
+
+def _refinement(refinement: Refinement | None) -> dict[str, Any] | None:
+    if refinement is None:
+        return None
+    error = refinement.before.reprojection
+    return {
+        "kept": refinement.kept,
+        "reason": refinement.reason,
+        "before": {
+            "silhouette_iou": round(refinement.before.silhouette_iou, 4),
+            "reprojection_percent": round(error, 3) if math.isfinite(error) else None,
         },
     }
 
@@ -142,23 +163,19 @@ def _draw_bodies(
     ratio: float,
     size: tuple[int, int],
     faces: Int[Tensor, "F 3"],
-) -> tuple[bytes, list[float]]:
-    """Draws all bodies on nothing, only the part of the picture that has any.
+) -> tuple[Layer, tuple[int, int]]:
+    """Draws all bodies, only the part of the picture that has any.
 
     Args:
         ratio: Of the shown picture's size to the photo's.
         size: Height and width of the shown picture [px].
 
     Returns:
-        The picture, and where it lies: left, top, width, height in shares of the shown picture.
+        The part, and the left and upper end of it [px].
     """
     cameras = [drawing.shrink_camera(person.camera, ratio) for person in people]
-    flat = torch.cat(
-        [
-            camera.project(one.body.vertices)[:, :2]
-            for camera, one in zip(cameras, people, strict=True)
-        ]
-    )
+    pairs = zip(cameras, people, strict=True)
+    flat = torch.cat([camera.project(one.body.vertices)[:, :2] for camera, one in pairs])
     most = flat.new_tensor([size[1], size[0]])
     low = torch.minimum(flat.amin(0).floor().clamp(min=0), most - 1)
     high = torch.maximum(torch.minimum(flat.amax(0).ceil(), most), low + 1)
@@ -171,9 +188,25 @@ def _draw_bodies(
         layer = drawing.draw_body(people[n].body.vertices, faces, camera, part, tint)
         colour = torch.lerp(colour, layer.colour, layer.alpha.expand_as(colour))
         alpha = alpha + (1 - alpha) * layer.alpha
-    place = [left / size[1], top / size[0], part[1] / size[1], part[0] / size[0]]
-    content = _encode(_with_alpha(Layer(colour, alpha)), "WEBP", LAYER_QUALITY)
-    return content, [round(share, 5) for share in place]
+    # So far colours are mixed with the black below them; pictures hold them unmixed.
+    return Layer(colour / alpha.clamp(min=1e-3), alpha), (left, top)
+
+
+def _thumb(
+    picture: Float[Tensor, "3 H W"],
+    layer: Layer,
+    corner: tuple[int, int],
+    people: Sequence[PersonPrediction],
+    ratio: float,
+) -> Float[Tensor, "3 side side"]:
+    """Cuts out the surroundings of all people, bodies and all."""
+    left, top = corner
+    drawn = picture.clone()
+    part = drawn[:, top : top + layer.alpha.shape[0], left : left + layer.alpha.shape[1]]
+    part.copy_(drawing.put_over(part, layer, THUMB_OPACITY))
+    boxes = torch.stack([person.evidence.box for person in people]) * ratio
+    around = torch.cat([boxes[:, :2].amin(0), boxes[:, 2:].amax(0)])
+    return drawing.cut_square(drawn, around, THUMB_SIDE)
 
 
 def _draw_shade(people: Sequence[PersonPrediction], size: tuple[int, int]) -> bytes:
