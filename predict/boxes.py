@@ -25,6 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from plausibody.predict.coco import annotated, detected
 from plausibody.predict.front_end import Picture
 from plausibody.predict.json_file import numbers, read_json, shown
 from plausibody.predict.openpose import is_openpose, read_people
@@ -197,7 +198,7 @@ def overlaps(boxes: Float[Tensor, "N 4"], box: Float[Tensor, " 4"]) -> Float[Ten
     return common / (area - common).clamp(min=1e-6)
 
 
-def box_of_points(points: Float[Tensor, "17 3"]) -> Float[Tensor, "1 4"]:
+def box_of_points(points: Float[Tensor, "17 3"]) -> Float[Tensor, "N 4"]:
     """Gives the box round the sure key points and a margin [px]; without a row if too few are."""
     sure = points[points[:, 2] > LEAST_CONFIDENCE, :2]
     if len(sure) < LEAST_POINTS:
@@ -284,7 +285,7 @@ def _parse(path: Path, content: Any) -> BoxFile:
         people = [box_of_points(points) for points in read_people(content, name)]
         return BoxFile(path, alone=torch.cat([torch.zeros(0, 4), *people]))
     if isinstance(content, dict) and "annotations" in content:
-        return BoxFile(path, named=_coco_annotations(content, name))
+        return BoxFile(path, named=_coco(content, name))
     if isinstance(content, dict) and "bbox" in content:
         return BoxFile(path, alone=_boxes(content["bbox"], name))
     if isinstance(content, dict):
@@ -292,7 +293,7 @@ def _parse(path: Path, content: Any) -> BoxFile:
             path, named={photo: _boxes(told, f"{name}, {photo}") for photo, told in content.items()}
         )
     if isinstance(content, list) and content and isinstance(content[0], dict):
-        return BoxFile(path, named=_coco_results(content, name))
+        return BoxFile(path, named=_coco(content, name))
     return BoxFile(path, alone=_boxes(content, name))
 
 
@@ -319,65 +320,16 @@ def _box(told: Any, name: str) -> Float[Tensor, " 4"]:
     return torch.tensor([x, y, x + w, y + h])
 
 
-def _coco_annotations(content: dict[str, Any], name: str) -> dict[str, Tensor]:
-    """Reads the people of COCO annotations; crowds do not count."""
-    images = _objects(content.get("images"), f"{name}, images")
-    names: dict[Any, str] = {}
-    for image in images:
-        if not isinstance(image.get("file_name"), str) or not _is_key(image.get("id")):
-            raise ValueError(
-                f"{name}, images: wanted id and file_name of each, came {shown(image)}; "
-                "do: give COCO annotations"
-            )
-        names[image["id"]] = image["file_name"]
-    rows: dict[str, list[Tensor]] = {file: [] for file in names.values()}
-    for n, told in enumerate(_objects(content["annotations"], f"{name}, annotations")):
-        where = f"{name}, annotation {n}"
-        owner = told.get("image_id")
-        if not _is_key(owner) or owner not in names:
-            raise ValueError(
-                f"{where}: wanted image_id of one of the images, came {shown(owner)}; "
-                "do: give COCO annotations whole"
-            )
-        if told.get("category_id", 1) == 1 and not told.get("iscrowd", 0):
-            rows[names[owner]].append(_box(told, where))
+def _coco(content: Any, name: str) -> dict[str, Tensor]:
+    """Reads COCO's annotations, or its results, of which only sure ones count."""
+    rows: dict[str, list[Tensor]] = {}
+    if isinstance(content, dict):
+        found = annotated(content, name, rows)
+    else:
+        found = detected(content, name, rows, LEAST_SCORE)
+    for where, photo, told in found:
+        rows[photo].append(_box(told, where))
     return _stacked(rows)
-
-
-def _coco_results(content: list[Any], name: str) -> dict[str, Tensor]:
-    """Reads detections; only sure ones of people count, the surest first."""
-    rows: dict[str, list[tuple[float, Tensor]]] = {}
-    for n, told in enumerate(_objects(content, name)):
-        where = f"{name}, detection {n}"
-        given = [
-            told[key] for key in ("file_name", "image_name", "image", "image_id") if key in told
-        ]
-        photo = given[0] if given else None
-        if isinstance(photo, int) and not isinstance(photo, bool) and 0 <= photo < 10**12:
-            photo = f"{photo:012d}"  # as COCO names the files of its photos
-        if not isinstance(photo, str) or not photo:
-            raise ValueError(
-                f"{where}: wanted file_name or image_id of the photo, came {shown(told)}; "
-                "do: give a list of objects with file_name and bbox"
-            )
-        score = float(numbers([told.get("score", 1.0)], 1, where, "a score")[0])
-        rows.setdefault(photo, [])
-        if told.get("category_id", 1) == 1 and score >= LEAST_SCORE:
-            rows[photo].append((score, _box(told, where)))
-    ordered = {photo: sorted(found, key=lambda pair: -pair[0]) for photo, found in rows.items()}
-    return _stacked({photo: [box for _, box in found] for photo, found in ordered.items()})
-
-
-def _objects(value: Any, name: str) -> list[dict[str, Any]]:
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        raise ValueError(
-            f"{name}: wanted a list of objects, came {shown(value)}; do: give COCO's layout"
-        )
-    return value
-
-
-def _is_key(value: Any) -> bool:
-    return isinstance(value, str | int)
 
 
 def _stacked(rows: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:

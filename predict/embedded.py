@@ -177,7 +177,7 @@ class EmbeddedFrontEnd:
         """Gives whom MoveNet sees in each box, filling it best, and numbers of boxes not empty."""
         found, numbers = [], []
         for number, box in enumerate(boxes):
-            side = AROUND_BOX * float((box[2:] - box[:2]).max())
+            side = AROUND_BOX * max(1.0, float((box[2:] - box[:2]).max()))
             x, y = ((box[:2] + box[2:]) / 2).tolist()
             poses = self.movenet.find_in_crop(image, Crop(x, y, side), LEAST_IN_BOX)
             if len(poses):

@@ -13,8 +13,12 @@ from pathlib import Path
 import torch
 
 from plausibody.predict.boxes import Boxes, BoxFile, WholePicture, read_boxes
-from plausibody.predict.embedded import load_embedded
+from plausibody.predict.companions import MASKS, Companions
+from plausibody.predict.embedded import EmbeddedFrontEnd, load_embedded
+from plausibody.predict.files import FilesFrontEnd, OtherSilhouettes, check_owners
 from plausibody.predict.front_end import FrontEnd
+from plausibody.predict.keypoint_files import open_keypoints
+from plausibody.predict.silhouettes import EmbeddedSilhouettes, MaskFiles, PartFiles, Silhouettes
 
 NAMES = ("embedded", "files", "hrnet", "hq")
 """What ships, finds people and outlines them; what files say; two with weights of others."""
@@ -29,10 +33,12 @@ class FrontEndSettings:
     cropped: bool = False
     """Whether each picture is cut to one person already."""
     files: Path | None = None
-    """Folder with key points and masks, for `files`."""
+    """Folder with key points and masks, for `files`; or a COCO file of key points, with masks
+    beside it."""
     silhouette_from: str = "mask"
-    """mask: what the front end says; parts: where part or IUV maps are above 0 (`files` only); or
-    the path of a folder with a mask for each photo."""
+    """mask: what the front end says; parts: where part or IUV maps are above 0 (`files` only);
+    embedded: what the nets that ship see round the key points (`files` only); or the path of a
+    folder with a mask for each photo."""
     group_pass: bool = False
     """Whether the embedded nets look a second time at twice the resolution."""
     tiled: bool = False
@@ -66,16 +72,21 @@ def open_front_end(
         ValueError: If there is no such front end, or settings do not go with it.
     """
     settings = settings or FrontEndSettings()
+    if name not in NAMES:
+        raise ValueError(f"--front-end: wanted one of {', '.join(NAMES)}, got {name!r}")
+    _check(name, settings)
+    if name == "files":
+        return _open_files(settings, device)
     boxes = _boxes(settings)
-    if name == "embedded":
-        return load_embedded(
-            settings.group_pass,
-            settings.keep_doubtful,
-            device,
-            tiled=settings.tiled,
-            boxes=boxes,
-        )
-    raise ValueError(f"--front-end: wanted one of {', '.join(NAMES)}, got {name!r}")
+    front_end: FrontEnd = _embedded(settings, device, boxes)
+    if name == "hrnet":
+        from plausibody.predict.hrnet import load_hrnet
+
+        front_end = load_hrnet(settings.weights, device, people=front_end)
+    if settings.silhouette_from != "mask":
+        folder = _folder(Path(settings.silhouette_from), "--silhouette-from", "masks")
+        return OtherSilhouettes(front_end, MaskFiles(folder, own=True))
+    return front_end
 
 
 def check_photos(front_end: FrontEnd, photos: Sequence[Path]) -> None:
@@ -89,6 +100,71 @@ def check_photos(front_end: FrontEnd, photos: Sequence[Path]) -> None:
     boxes = getattr(front_end, "boxes", None)
     if isinstance(boxes, BoxFile):
         boxes.check(photos)
+    if isinstance(front_end, FilesFrontEnd):
+        front_end.check(photos)
+    silhouettes = getattr(front_end, "silhouettes", None)
+    if isinstance(silhouettes, MaskFiles):
+        check_owners(Companions(silhouettes.root, MASKS, silhouettes.own), photos)
+
+
+def _check(name: str, settings: FrontEndSettings) -> None:
+    """Refuses settings that a front end would not heed."""
+    asked = {
+        "--files": (settings.files is not None, ("files",)),
+        "--silhouette-from parts": (settings.silhouette_from == "parts", ("files",)),
+        "--silhouette-from embedded": (settings.silhouette_from == "embedded", ("files",)),
+        "group_pass": (settings.group_pass, ("embedded", "hrnet")),
+        "tiled": (settings.tiled, ("embedded", "hrnet")),
+        "--front-end-weights": (settings.weights is not None, ("hrnet", "hq")),
+    }
+    for option, (given, fit) in asked.items():
+        if given and name not in fit:
+            raise ValueError(
+                f"{option}: wanted --front-end {' or '.join(fit)}, came {name}, which does not "
+                "heed it; do: leave it out, or choose that front end"
+            )
+
+
+def _embedded(
+    settings: FrontEndSettings, device: torch.device | str, boxes: Boxes | None
+) -> EmbeddedFrontEnd:
+    return load_embedded(
+        settings.group_pass,
+        settings.keep_doubtful,
+        device,
+        tiled=settings.tiled,
+        boxes=boxes,
+    )
+
+
+def _open_files(settings: FrontEndSettings, device: torch.device | str) -> FilesFrontEnd:
+    if settings.files is None:
+        raise ValueError(
+            "--files: wanted a folder with key points and masks, got none; do: name it, or choose "
+            "--front-end embedded, which needs no files"
+        )
+    keypoints = open_keypoints(settings.files)
+    root = settings.files if settings.files.is_dir() else settings.files.parent
+    silhouettes: Silhouettes
+    match settings.silhouette_from:
+        case "mask":
+            silhouettes = MaskFiles(root)
+        case "parts":
+            silhouettes = PartFiles(root)
+        case "embedded":
+            silhouettes = EmbeddedSilhouettes(load_embedded(keep_doubtful=False, device=device))
+        case folder:
+            silhouettes = MaskFiles(_folder(Path(folder), "--silhouette-from", "masks"), own=True)
+    return FilesFrontEnd(keypoints, silhouettes, _boxes(settings))
+
+
+def _folder(path: Path, option: str, what: str) -> Path:
+    if path.is_dir():
+        return path
+    raise FileNotFoundError(
+        f"{option}: wanted mask, parts, embedded or a folder with {what}, found no folder {path}; "
+        "do: check the path"
+    )
 
 
 def _boxes(settings: FrontEndSettings) -> Boxes | None:

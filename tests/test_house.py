@@ -29,18 +29,25 @@ def by_name(library: str) -> set[str]:
 
 DOORS = {
     "PIL": {
-        *("predict/photo.py", "predict/drawing.py", "predict/export.py", "predict/report_files.py"),
+        *(
+            "predict/photo.py",
+            "predict/mask_files.py",
+            "predict/drawing.py",
+            "predict/export.py",
+            "predict/report_files.py",
+        ),
         *("plausibody/preview.py", "plausibody/demo.py", "synth/picture_file.py"),
     },
     "click": COMMANDS,
     "h5py": {"assets/contents.py", "synth/poses.py", "synth/picture_store.py"},
-    "filelock": {"plausibody/training/folder.py"},
+    "filelock": {"models/locks.py", "plausibody/training/folder.py"},
     "lightning_fabric": {"plausibody/training/launch.py"},
     "lmdb": {"synth/background_lsun.py"},
     "matplotlib": {"plausibody/plots.py", "plausibody/training/svg_charts.py"},
     "numba": by_name("numba"),
     "pickle": {"models/unpickle.py"},
     "pydantic": {"plausibody/config.py"},
+    "ray": {"predict/engine_ray.py"},
     "pytorch3d": {"synth/raster_pytorch3d.py"},
     "rich": {*COMMANDS, "evaluate/table.py"},
     "roma": {"models/rotations.py"},
