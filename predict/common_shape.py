@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 
-from plausibody.models.files import explained, write_file
+from plausibody.models.conditioning import fuse
 from plausibody.models.shapes import ShapeGaussian
-from plausibody.predict.photo import file_stamp
+from plausibody.predict.ahead import ReadAhead
+from plausibody.predict.inputs import Inputs
+from plausibody.predict.journal import Entry, Journal, read_journal
+from plausibody.predict.photo import opened_by
 from plausibody.predict.predictor import Predictor
-from plausibody.predict.told import fuse_shapes
 
 NAME = ".shapes.jsonl"
 
 
 def common_shape(
     out: Path,
-    photos: Sequence[Path],
+    inputs: Inputs,
     predictor: Predictor,
     settings: str,
     batch_size: int = 8,
@@ -37,33 +40,62 @@ def common_shape(
         out: Folder in which the first pass is kept.
         settings: Says everything that the shapes depend on besides the photos; what was kept under
             other settings does not count.
-        watch: Is told how many photos are done, after each.
+        watch: Is told how many photos are done, after each; may raise, to stop.
 
     Returns:
         None if no photo shows a person.
     """
+
+    def still_holds(entry: Entry) -> bool:
+        return bool(entry["settings"] == settings and entry["file"] == inputs.stamp(entry["path"]))
+
     file = out / NAME
-    stamps = {str(path): file_stamp(path) for path in photos}
-    known = {
-        line["path"]: line
-        for line in read_lines(file)
-        if line["settings"] == settings and line["file"] == stamps.get(line["path"])
-    }
-    write_file(file, "".join(json.dumps(line) + "\n" for line in known.values()))
-    todo = [path for path in photos if str(path) not in known]
-    shapes = {key: _read_shape(line["shape"]) for key, line in known.items()}
-    with explained(file), file.open("a", encoding="utf-8") as lines:
-        looks = predictor.first_looks(todo, batch_size)
-        for path, look in zip(todo, looks, strict=True):
-            key = str(path)
-            shapes[key] = look.shape
-            if not look.failed:
-                line = {"path": key, "file": stamps[key], "settings": settings}
-                lines.write(json.dumps(line | {"shape": _write_shape(look.shape)}) + "\n")
-                lines.flush()
-            if watch:
-                watch(len(shapes))
-    return fuse_shapes(shapes[str(path)] for path in photos)
+    journal = Journal(file, inputs.names)
+    journal.begin(lambda: read_journal(file), still_holds)
+    with journal, ReadAhead(inputs.open) as ahead, opened_by(ahead):
+        done = journal.count()
+        for batch in ahead.batches(journal.batches(batch_size), inputs.names.__getitem__):
+            names = [inputs.names[number] for number in batch]
+            stamps = [inputs.stamp(name) for name in names]
+            looks = predictor.first_looks(names, len(names))
+            for number, name, stamp, look in zip(batch, names, stamps, looks, strict=True):
+                if journal.is_done(number):
+                    continue
+                if not look.failed:
+                    entry = {"path": name, "file": stamp, "settings": settings}
+                    journal.add(number, entry | {"shape": _write_shape(look.shape)})
+                done += 1
+                if watch:
+                    watch(done)
+        journal.end()
+        shapes = _Shapes(journal, range(len(inputs.names)))
+        return fuse(shapes) if shapes else None
+
+
+class _Shapes(Sequence[ShapeGaussian]):
+    """The shapes of a journal, of photos that show a person, read when they are asked for."""
+
+    def __init__(self, journal: Journal, photos: Iterable[int]):
+        self._journal = journal
+        self._photos = array("q")
+        for number in photos:
+            if journal.is_done(number) and journal.read(number)["shape"] is not None:
+                self._photos.append(number)
+
+    def __len__(self) -> int:
+        return len(self._photos)
+
+    @overload
+    def __getitem__(self, index: int) -> ShapeGaussian: ...
+    @overload
+    def __getitem__(self, index: slice) -> _Shapes: ...
+    def __getitem__(self, index: int | slice) -> ShapeGaussian | _Shapes:
+        chosen = self._photos[index]
+        if not isinstance(chosen, int):
+            return _Shapes(self._journal, chosen)
+        values = self._journal.read(chosen)["shape"]
+        mean, factor = (torch.tensor(values[name]) for name in ("mean", "factor"))
+        return ShapeGaussian(mean=mean, factor=factor)
 
 
 def digest(shape: ShapeGaussian | None) -> str:
@@ -71,25 +103,8 @@ def digest(shape: ShapeGaussian | None) -> str:
     return hashlib.sha256(json.dumps(_write_shape(shape)).encode()).hexdigest()[:16]
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Reads the objects of a log, a line each; the last may be cut off."""
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    for line in lines:
-        try:
-            yield json.loads(line)
-        except ValueError:
-            return
-
-
 def _write_shape(shape: ShapeGaussian | None) -> dict[str, Any] | None:
     """Single precision goes through decimal numbers unchanged."""
     if shape is None:
         return None
     return {"mean": shape.mean.tolist(), "factor": shape.factor.tolist()}
-
-
-def _read_shape(values: dict[str, Any] | None) -> ShapeGaussian | None:
-    if values is None:
-        return None
-    mean, factor = (torch.tensor(values[name]) for name in ("mean", "factor"))
-    return ShapeGaussian(mean=mean, factor=factor)

@@ -21,6 +21,8 @@ class RunOptions:
     """Whether parameters come with the mesh in the camera's frame."""
     batch_size: int = 8
     """Photos opened at a time."""
+    recursive: bool = False
+    """Whether folders in folders are searched for photos too."""
     force: bool = False
     """Whether to do again what is finished."""
 

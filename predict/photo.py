@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Literal
 
@@ -34,7 +35,26 @@ class PhotoError(ValueError):
 
 
 def read_photo(path: Path | str) -> UInt8[Tensor, "H W 3"]:
-    """Reads a picture upright, in RGB.
+    """Gives a picture as `decode_photo` does, or as who surrounds the call by `opened_by` does."""
+    return _open.get()(Path(path))
+
+
+@contextlib.contextmanager
+def opened_by(opener: Callable[[Path], UInt8[Tensor, "H W 3"]]) -> Iterator[None]:
+    """Lets pictures be opened by something else: from memory, or from a video.
+
+    Args:
+        opener: Raises what `decode_photo` does. Nobody changes the pictures that it gives.
+    """
+    token = _open.set(opener)
+    try:
+        yield
+    finally:
+        _open.reset(token)
+
+
+def decode_photo(path: Path | str) -> UInt8[Tensor, "H W 3"]:
+    """Reads a picture file upright, in RGB.
 
     The orientation that a camera wrote into the file is applied. Grey becomes three equal colours,
     16 bits become 8 by their upper half, four-colour print becomes RGB. Transparent parts become
@@ -49,10 +69,13 @@ def read_photo(path: Path | str) -> UInt8[Tensor, "H W 3"]:
     path = Path(path)
     if path.is_dir():
         raise PhotoError(
-            f"{path}: wanted a picture, came a folder; do: find_photos lists its files"
+            f"{path}: wanted a picture, came a folder; do: find_inputs lists its files"
         )
     if not path.exists():
-        raise FileNotFoundError(f"{path}: wanted a picture, found no file; do: check the path")
+        what = "a link to nothing" if path.is_symlink() else "no file"
+        raise FileNotFoundError(f"{path}: wanted a picture, found {what}; do: check the path")
+    if not path.is_file():  # a pipe would keep us waiting
+        raise PhotoError(f"{path}: wanted a picture, came something that is no file")
     if path.stat().st_size == 0:
         raise PhotoError(f"{path}: wanted a picture, came an empty file; do: copy it again")
     with warnings.catch_warnings():
@@ -120,58 +143,6 @@ def _to_rgb(path: Path, picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-@dataclass(frozen=True)
-class PhotoList:
-    """The pictures found below some paths."""
-
-    paths: tuple[Path, ...]
-    """Each once, in the order given; a folder's in the order of their names."""
-    ignored: int
-    """Files in folders that are hidden or not named like pictures."""
-
-
-def find_photos(paths: Iterable[Path | str]) -> PhotoList:
-    """Lists the pictures that files and folders name.
-
-    A file is taken whatever its name; of a folder, the files that are named like pictures. Folders
-    inside folders are not searched.
-
-    Raises:
-        FileNotFoundError: If a path does not exist, or a folder has no picture.
-    """
-    found: dict[Path, None] = {}
-    ignored = 0
-    for path in map(Path, paths):
-        if not path.exists():
-            raise FileNotFoundError(
-                f"{path}: wanted a picture or a folder of pictures, found nothing; "
-                "do: check the path"
-            )
-        if not path.is_dir():
-            found[path] = None
-            continue
-        files = sorted(file for file in path.iterdir() if file.is_file())
-        photos = [file for file in files if _is_named_like_a_picture(file)]
-        if not photos:
-            inner = sum(1 for entry in path.iterdir() if entry.is_dir())
-            raise FileNotFoundError(
-                f"{path}: wanted a folder with pictures ({', '.join(sorted(SUFFIXES))}), "
-                f"found none among {len(files)} files (folders inside, not searched: {inner}); "
-                "do: name the folder that holds them"
-            )
-        ignored += len(files) - len(photos)
-        found.update(dict.fromkeys(photos))
-    return PhotoList(tuple(found), ignored)
-
-
-def _is_named_like_a_picture(file: Path) -> bool:
-    return not file.name.startswith(".") and file.suffix.lower() in SUFFIXES
-
-
-def file_stamp(path: Path) -> list[int]:
-    """Tells a file from an altered one: size [bytes] and time of change [ns]; zeros for none."""
-    try:
-        state = path.stat()
-    except OSError:
-        return [0, 0]
-    return [state.st_size, state.st_mtime_ns]
+_open: ContextVar[Callable[[Path], UInt8[Tensor, "H W 3"]]] = ContextVar(
+    "opener", default=decode_photo
+)

@@ -1,12 +1,11 @@
-"""Predicts a folder of photos: writes results, accounts for every input, goes on after a stop."""
+"""Predicts many photos: writes results, accounts for every input, goes on after a stop."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
-from collections import Counter
-from collections.abc import Callable, Sequence
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,26 +13,48 @@ from typing import Any
 
 import torch
 
-from plausibody.models.files import explained, write_file
+from plausibody.models.locks import locked
 from plausibody.models.shapes import ShapeGaussian
-from plausibody.predict import common_shape, table
-from plausibody.predict.common_shape import read_lines
-from plausibody.predict.keeping import RECORD, Record, keep
+from plausibody.predict import common_shape
+from plausibody.predict.engine import Engine, Job, LocalEngine, Task
+from plausibody.predict.inputs import Inputs, find_inputs
+from plausibody.predict.journal import Entry, Journal
+from plausibody.predict.keeping import RECORD, Record
 from plausibody.predict.naming import folder_names
 from plausibody.predict.options import SAVE, RunOptions
-from plausibody.predict.photo import file_stamp, find_photos
 from plausibody.predict.predictor import Predictor
-from plausibody.predict.report import Report, cards_of_run, write_report
+from plausibody.predict.report_page import write_report_page
+from plausibody.predict.settings import SHAPE_SETTINGS, digest_of, settings_of_run
+from plausibody.predict.summary import (
+    LOG,
+    SUMMARY,
+    Summary,
+    check_out,
+    earlier_entries,
+    read_timing,
+    write_summary,
+)
 
-__all__ = ["LOG", "SAVE", "SUMMARY", "Progress", "RunOptions", "Summary", "predict_folder"]
+__all__ = [
+    "LOG", "SAVE", "SUMMARY", "Progress", "RunOptions", "StoppedError", "Summary", "predict_folder",
+]  # fmt: skip
 
-SCHEMA = 2
-"""Version of `summary.json` and `result.json`; 1 had no measurements."""
-SUMMARY, LOG = "summary.json", ".progress.jsonl"
-SHAPE_SETTINGS = (
-    "weights", "weights_sha256", "front_end", "topology", "gender", "person", "flip", "gender_told",
-)  # fmt: skip
-"""What the shape depends on that a picture says its main person has."""
+LOCK, HOLDER = ".lock", ".holder.txt"
+
+
+class StoppedError(Exception):
+    """A run was asked to stop, and has. What is finished stays."""
+
+    def __init__(self, why: str, done: int, total: int):
+        """Args:
+        why: Such as the name of a signal.
+        done: Photos that are finished.
+        """
+        super().__init__(
+            f"{why}: stopped with {done} of {total} photos finished; do: give the same command "
+            "again to do the rest, without --force if it had that"
+        )
+        self.why = why
 
 
 @dataclass(frozen=True)
@@ -47,196 +68,197 @@ class Progress:
     """Found so far."""
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What became of a run."""
-
-    path: Path
-    """Of `summary.json`."""
-    content: dict[str, Any]
-    """What that file holds."""
-    skipped: int
-    """Photos that an earlier run of the same command had finished."""
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Photos by status."""
-        counts: dict[str, int] = self.content["counts"]
-        return counts
-
-    @property
-    def usable(self) -> bool:
-        """Whether there is any body at all."""
-        return self.counts.get("ok", 0) > 0
-
-
 def predict_folder(
-    paths: Sequence[Path | str],
+    paths: Sequence[Path | str] | Inputs,
     out: Path,
     predictor: Predictor,
     options: RunOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
+    *,
+    stop: Callable[[], str] = lambda: "",
+    engine: Engine | None = None,
 ) -> Summary:
     """Predicts photos and writes one folder for each, and one summary.
 
     A photo that cannot be used is listed with the reason and does not stop the rest. What is
-    finished is not done again if neither the photo nor the settings have changed.
+    finished is not done again if neither the photo nor the settings have changed. A run that was
+    stopped or killed, and is finished by the same call, gives the same files, byte for byte, as
+    one that was not; but for `timing` in the summary. Memory does not grow with the number of
+    photos, except for their names and some ten bytes for each.
 
     Args:
-        paths: Photos and folders of photos.
+        paths: Photos, folders of photos, patterns and lists, see `find_inputs`; or what comes of
+            them, or of a video.
         progress: Called after each photo.
+        stop: Is asked after each photo whether to stop; says why if so.
+        engine: Does the photos; in this process unless told otherwise.
 
     Raises:
-        ValueError: If samples are to be written and the predictor draws none.
+        ValueError: If samples are to be written and the predictor draws none, or `out` holds a run
+            over other photos; of kind `LockedError` if another run is writing there.
         FileNotFoundError: If a path does not exist or a folder has no photo.
+        FileExistsError: If `out` holds something of the user's under one of our names.
         DiskFullError: If there is no space left; what is finished stays.
+        StoppedError: If `stop` said so; what is finished stays.
     """
     options = options or RunOptions()
     if "samples" in options.save and not predictor.samples:
         raise ValueError("--save samples: wanted samples to write, got none; do: add --samples 25")
-    photos = find_photos(paths)
-    out.mkdir(parents=True, exist_ok=True)
-    settings = _settings(predictor, options)
-    looked, shape = 0, None
-    if predictor.told.same_person:
-        looked = len(photos.paths)
-        shape = _common_shape(out, photos.paths, predictor, options, progress)
-        settings["common_shape"] = common_shape.digest(shape)
-    digest = _digest(settings)
-    names = {str(path): path for path in photos.paths}
-    before = {} if options.force else _finished(out, names, digest)
-    folders = folder_names(
-        photos.paths,
-        {path: record["folder"] for path, record in before.items() if record["folder"]},
-    )
-    records = dict(before)
-    log = out / LOG
-    write_file(log, "".join(json.dumps(record) + "\n" for record in before.values()))
-
-    todo = [path for path in photos.paths if str(path) not in before]
-    stamps = {str(path): file_stamp(path) for path in todo}
-    people = sum(len(record["people"]) for record in before.values())
-    with explained(log), log.open("a", encoding="utf-8") as lines:
-        stream = predictor.stream_given(todo, shape, options.batch_size)
-        for path, image in zip(todo, stream, strict=True):
-            key = str(path)
-            blank = {"path": key, "file": stamps[key], "settings": digest}
-            record = keep(image, blank, out / folders[key], predictor, options)
-            records[key] = record
-            lines.write(json.dumps(record) + "\n")
-            lines.flush()
-            people += len(record["people"])
-            if progress:
-                progress(Progress(looked + len(records), looked + len(photos.paths), people))
-
-    inputs = [records[str(path)] for path in photos.paths]
-    content = {
-        "schema_version": SCHEMA,
-        "versions": {"plausibody": version("plausibody"), "torch": torch.__version__},
-        "settings": settings,
-        "counts": dict(Counter(record["status"] for record in records.values())),
-        "files_ignored": photos.ignored,
-        "inputs": inputs,
-    }
-    write_file(out / table.NAME, table.encode_table(inputs))
-    write_file(out / SUMMARY, json.dumps(content, indent=1, allow_nan=False) + "\n")
-    log.unlink()
-    if "report" in options.save:
-        write_report(_report(out, content), out / "report.html")
-    return Summary(out / SUMMARY, content, skipped=len(before))
+    if not isinstance(paths, Inputs):
+        paths = find_inputs(paths, options.recursive, leave_out=out)
+    if out.is_dir():
+        check_out(out)  # before a lock appears in a folder that is not ours
+    with locked(out, "predicting", LOCK, HOLDER):
+        check_out(out)
+        return _Run(paths, out, predictor, options, progress, stop).finish(engine or LocalEngine())
 
 
-def _settings(predictor: Predictor, options: RunOptions) -> dict[str, Any]:
-    """Everything that results depend on, besides the photos."""
+@dataclass
+class _Run:
+    """One call of `predict_folder`."""
+
+    inputs: Inputs
+    out: Path
+    predictor: Predictor
+    options: RunOptions
+    progress: Callable[[Progress], None] | None
+    stop: Callable[[], str]
+
+    def finish(self, engine: Engine) -> Summary:
+        """Does everything, or what is left of it."""
+        started = time.perf_counter()
+        settings = settings_of_run(self.predictor, self.options)
+        looked, shape = 0, None
+        if self.predictor.told.same_person:
+            looked = len(self.inputs.names)
+            shape = self._common_shape(digest_of({key: settings[key] for key in SHAPE_SETTINGS}))
+            settings["common_shape"] = common_shape.digest(shape)
+        journal = self._journal(digest_of(settings))
+        job = Job(self.out, self.predictor, self.options, self.inputs.open, shape)
+        with journal:
+            names = self._folder_names(journal)
+            people = sum(len(entry["people"]) for entry in journal)
+            skipped = journal.count()
+            done, found = skipped, people
+
+            def note(task: Task, record: Record) -> None:
+                nonlocal done, found
+                journal.add(task.number, record)
+                done, found = done + 1, found + len(record["people"])
+                self._tell(Progress(looked + done, looked + len(self.inputs.names), found))
+
+            engine(self._batches(journal, names, digest_of(settings)), job, note)
+            head = {
+                "versions": {"plausibody": version("plausibody"), "torch": torch.__version__},
+                "settings": settings,
+                "files_ignored": self.inputs.ignored,
+                "folders": {
+                    "not_searched": self.inputs.not_searched,
+                    "unreadable": list(self.inputs.unreadable),
+                },
+                "timing": _timing(done - skipped, found - people, started, job, engine)
+                if done > skipped
+                else read_timing(self.out / SUMMARY),
+            }
+            content = write_summary(self.out / SUMMARY, head, lambda: iter(journal))
+        if "report" in self.options.save:
+            write_report_page(self.out, content)
+        (self.out / LOG).unlink()
+        return Summary(self.out / SUMMARY, content, skipped)
+
+    def _journal(self, digest: str) -> Journal:
+        """Opens the journal with what earlier runs have finished."""
+
+        def still_holds(record: Entry) -> bool:
+            return (
+                record["settings"] == digest
+                and record["file"] == self.inputs.stamp(record["path"])
+                and record["status"] != "failed"
+                and (not record["folder"] or (self.out / record["folder"] / RECORD).is_file())
+            )
+
+        journal = Journal(self.out / LOG, self.inputs.names)
+        self._refuse_others(journal)
+        forget = self.options.force
+        journal.begin(lambda: iter(()) if forget else earlier_entries(self.out), still_holds)
+        return journal
+
+    def _refuse_others(self, journal: Journal) -> None:
+        """Keeps the summary of a run over other photos from being lost."""
+        others = set()
+        for entry, _ in earlier_entries(self.out):
+            if entry["path"] in journal:
+                return
+            others.add(os.path.abspath(entry["path"]))
+        others -= {os.path.abspath(name) for name in self.inputs.names} if others else set()
+        if others and not self.options.force:
+            raise ValueError(
+                f"{self.out}: wanted a folder without results, or with those of the same photos, "
+                f"found {len(others)} of others, such as {min(others)}; do: choose another --out, "
+                "name those photos too, or --force to give up their summary"
+            )
+
+    def _folder_names(self, journal: Journal) -> list[str]:
+        names = self.inputs.names
+        finished = {
+            number: folder
+            for number in range(len(names))
+            if journal.is_done(number) and (folder := journal.read(number)["folder"])
+        }
+        return folder_names(names, finished, self._is_of_another)
+
+    def _is_of_another(self, name: str, path: str) -> bool:
+        """Whether an earlier run gave a folder's name to another photo, and results are there."""
+        try:
+            record = json.loads((self.out / name / RECORD).read_bytes())
+            return bool(
+                os.path.abspath(record["path"]) != os.path.abspath(path)
+                and record["file"] != self.inputs.stamp(path)
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def _batches(
+        self, journal: Journal, folders: Sequence[str], digest: str
+    ) -> Iterator[list[Task]]:
+        for batch in journal.batches(self.options.batch_size):
+            yield [
+                Task(
+                    number=number,
+                    blank={"path": name, "file": self.inputs.stamp(name), "settings": digest},
+                    folder=folders[number],
+                    is_wanted=not journal.is_done(number),
+                )
+                for number in batch
+                for name in [self.inputs.names[number]]
+            ]
+
+    def _common_shape(self, settings: str) -> ShapeGaussian | None:
+        """Makes the first pass over photos of one person."""
+        if self.options.force:
+            (self.out / common_shape.NAME).unlink(missing_ok=True)
+        total = 2 * len(self.inputs.names)
+        return common_shape.common_shape(
+            self.out, self.inputs, self.predictor, settings, self.options.batch_size,
+            lambda done: self._tell(Progress(done, total, 0)),
+        )  # fmt: skip
+
+    def _tell(self, now: Progress) -> None:
+        if self.progress:
+            self.progress(now)
+        if now.done < now.total and (why := self.stop()):
+            raise StoppedError(why, now.done, now.total)
+
+
+def _timing(photos: int, people: int, started: float, job: Job, engine: Engine) -> dict[str, Any]:
+    """Tells how fast it went; what was finished before does not count."""
+    seconds = time.perf_counter() - started
     return {
-        "weights": predictor.weights_name,
-        "weights_sha256": predictor.weights_sha256,
-        "front_end": type(predictor.front_end).__name__,
-        "topology": predictor.template.topology,
-        "gender": predictor.template.gender,
-        "person": predictor.person,
-        "flip": predictor.flip,
-        "diagonal_view_degrees": round(math.degrees(predictor.diagonal_view), 6),
-        "samples": predictor.samples,
-        "seed": predictor.seed,
-        "height_told": predictor.told.height,
-        "gender_told": predictor.told.gender,
-        "same_person": predictor.told.same_person,
-        "calibration": predictor.calibration_digest,
-        "save": sorted(options.save),
-        "mesh_format": options.mesh_format,
-        "vertices": options.vertices,
+        "engine": engine.name,
+        "photos": photos,
+        "people": people,
+        "seconds": round(seconds, 3),
+        "photos_per_second": round(photos / seconds, 3),
+        "people_per_second": round(people / seconds, 3),
+        "seconds_by_stage": {name: round(spent, 3) for name, spent in sorted(job.seconds.items())},
     }
-
-
-def _digest(settings: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _common_shape(
-    out: Path,
-    photos: Sequence[Path],
-    predictor: Predictor,
-    options: RunOptions,
-    progress: Callable[[Progress], None] | None,
-) -> ShapeGaussian | None:
-    """Makes the first pass over photos of one person."""
-    if options.force:
-        (out / common_shape.NAME).unlink(missing_ok=True)
-
-    def watch(done: int) -> None:
-        if progress:
-            progress(Progress(done, 2 * len(photos), 0))
-
-    network = _digest({key: _settings(predictor, options)[key] for key in SHAPE_SETTINGS})
-    return common_shape.common_shape(out, photos, predictor, network, options.batch_size, watch)
-
-
-def _finished(out: Path, wanted: dict[str, Path], digest: str) -> dict[str, Record]:
-    """Reads what an earlier run of the same command has done."""
-    found: dict[str, Record] = {}
-    for record in [*_summary_records(out / SUMMARY), *read_lines(out / LOG)]:
-        found[record["path"]] = record
-    return {
-        key: record
-        for key, record in found.items()
-        if key in wanted
-        and record["settings"] == digest
-        and record["file"] == file_stamp(wanted[key])
-        and record["status"] != "failed"
-        and (not record["folder"] or (out / record["folder"] / RECORD).is_file())
-    }
-
-
-def _summary_records(path: Path) -> list[Record]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return []
-    except ValueError as error:
-        raise ValueError(
-            f"{path}: wanted the summary of an earlier run, got {error}; do: choose another --out, "
-            "or remove the file"
-        ) from error
-    if not isinstance(content, dict) or content.get("schema_version") != SCHEMA:
-        return []
-    inputs: list[Record] = content.get("inputs", [])
-    return inputs
-
-
-def _report(out: Path, content: dict[str, Any]) -> Report:
-    cards, notes = cards_of_run(out, content)
-    counts = ", ".join(f"{count} {status}" for status, count in content["counts"].items())
-    return Report(
-        title="Bodies from photos",
-        introduction=[f"{len(content['inputs'])} photos: {counts}."],
-        cards=cards,
-        footnotes=[
-            *notes,
-            "Overlap is the common over the joint area of the body and the outline that was seen, "
-            "clothes included. Key points are compared with those seen, in per cent of the "
-            "person's diagonal. Both tell how the body fits what was seen, not how true it is.",
-            f"plausibody {content['versions']['plausibody']}, weights "
-            f"{content['settings']['weights']}.",
-        ],
-    )

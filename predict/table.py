@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+from plausibody.models.files import draft_file
 from plausibody.models.intervals import QUANTITIES, UNITS
 from plausibody.predict.measurements import PersonMeasurements
 
@@ -38,27 +39,32 @@ def intervals_of(found: PersonMeasurements) -> str:
     return "calibrated" if found.calibrated else "raw"
 
 
-def encode_table(inputs: Iterable[Mapping[str, Any]]) -> str:
-    """Makes the table from the records of a run: one row for each person.
+def write_table(path: Path, inputs: Iterable[Mapping[str, Any]]) -> None:
+    """Writes the table from the records of a run: one row for each person.
 
     Args:
-        inputs: Those of `summary.json`.
+        inputs: Those of `summary.json`; one is in memory at a time.
+
+    Raises:
+        DiskFullError: If there is no space; the file is as before.
     """
     header = ["image", "person", "intervals", "told"]
     percent = f"{100 * LEVEL:.0f}"
     for column in COLUMNS:
         header += [column, f"{column}_low{percent}", f"{column}_high{percent}"]
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(header)
-    for record in inputs:
-        for person in record["people"]:
-            found = person["measurements"]
-            row = [record["path"], person["index"], found["intervals"], found["told"]]
-            for column in COLUMNS:
-                row += [*found[column], "", ""][:3]
-            writer.writerow(row)
-    return file.getvalue()
+    with (
+        draft_file(path) as draft,
+        draft.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        for record in inputs:
+            for person in record["people"]:
+                found = person["measurements"]
+                row = [record["path"], person["index"], found["intervals"], found["told"]]
+                for column in COLUMNS:
+                    row += [*found[column], "", ""][:3]
+                writer.writerow(row)
 
 
 def _unit(name: str) -> str:

@@ -73,7 +73,7 @@ def test_saved_body_is_seen_where_the_person_is(
 
 
 def test_saved_body_is_in_the_cameras_frame(saved: Any) -> None:
-    assert int(saved["schema_version"]) == 2
+    assert int(saved["schema_version"]) == 3
     moved = _posed(saved).numpy() + saved["translation"]
     np.testing.assert_allclose(moved, saved["vertices"], atol=1e-4)
     assert saved["vertices"][:, 2].min() > 0.5
@@ -135,21 +135,30 @@ def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
         (["summary.json.jpg"], ["summary.json_jpg"]),
         (["..jpg", ".hidden", "... .png"], None),
         (["n" * 240 + ".jpg"], ["n" * 150]),
+        (["\N{SNOWMAN}" * 240 + ".jpg", "\N{SNOWMAN}" * 240 + ".png"], None),
+        (["a\nb.jpg", 'a"b?.jpg'], ["a_b", "a_b_"]),
+        (
+            ["cafe\u0301.jpg", "caf\u00e9.jpg"],
+            None,
+        ),
+        ([os.fsdecode(b"f\xfcr.jpg"), os.fsdecode(b"f\xfcr.png")], None),
     ],
 )
 def test_folder_names_are_unique(paths: list[str], names: list[str] | None) -> None:
-    named = folder_names([Path(path) for path in paths], {})
-    assert list(named) == paths or set(named) == set(paths)
-    lower = [name.lower() for name in named.values()]
+    named = folder_names(paths)
+    lower = [name.lower() for name in named]
     assert len(set(lower)) == len(lower)
     assert all(name and not name.startswith(".") and "/" not in name for name in lower)
-    if names:
-        assert [named[path] for path in paths] == names
+    assert names is None or named == names
+    for count in range(len(paths)):  # of a run that was stopped after some
+        assert folder_names(paths, dict(enumerate(named[:count]))) == named
+        assert folder_names(paths, {count: named[count]}) == named
 
 
 def test_folder_names_of_earlier_runs_stay() -> None:
-    named = folder_names([Path("a.jpg"), Path("a.png")], {"a.jpg": "a"})
-    assert named == {"a.jpg": "a", "a.png": "a_png"}
+    assert folder_names(["a.jpg", "a.png"], {0: "a"}) == ["a", "a_png"]
+    is_others = {"b": "elsewhere/b.jpg"}.__contains__
+    assert folder_names(["b.jpg"], {}, lambda name, path: is_others(name)) == ["b_jpg"]
 
 
 class Folder:
@@ -203,13 +212,14 @@ def test_every_input_is_accounted_for(folder: Folder) -> None:
     )
     assert all(entry["message"] for entry in content["inputs"] if entry["status"] != "ok")
     two = next(entry for entry in content["inputs"] if entry["path"].endswith("two.png"))
-    assert two["people"][1]["files"] == ["person_1.npz", "person_1.glb"]
+    assert two["people"][1]["files"] == ["person_1.npz", "person_1.json", "person_1.glb"]
     assert two["people"][0]["silhouette_iou"] > 0.95
     assert {path.name for path in (folder.out / "two").iterdir()} == {
-        "person_0.npz", "person_0.glb", "person_0_seen.png", "person_1.npz", "person_1.glb",
-        "person_1_seen.png", "overlay.png", "card.jpg", "result.json",
+        "person_0.npz", "person_0.json", "person_0.glb", "person_0_views.jpg",
+        "person_0_proxies.jpg", "person_1.npz", "person_1.json", "person_1.glb",
+        "person_1_views.jpg", "person_1_proxies.jpg", "overlay.png", "card.jpg", "result.json",
     }  # fmt: skip
-    assert {path.name for path in folder.out.iterdir()} == {
+    assert {path.name for path in folder.out.iterdir()} - {".lock"} == {
         "a_jpg", "a_png", "two", "summary.json", "report.html", "measurements.csv",
     }  # fmt: skip
     assert [(now.done, now.total) for now in folder.progress] == [(n, 6) for n in range(1, 7)]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from plausibody.predict.photo import PhotoError, find_photos, read_photo
+from plausibody.predict.photo import PhotoError, opened_by, read_photo
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -171,22 +171,20 @@ def test_no_file_and_a_folder(tmp_path):
         read_photo(tmp_path / "none.jpg")
     with pytest.raises(PhotoError, match="came a folder"):
         read_photo(tmp_path)
+    (tmp_path / "dead.jpg").symlink_to(tmp_path / "gone")
+    with pytest.raises(FileNotFoundError, match="found a link to nothing"):
+        read_photo(tmp_path / "dead.jpg")
 
 
-def test_find_photos_takes_files_as_named_and_folders_by_suffix(tmp_path):
-    inner = tmp_path / "inner"
-    inner.mkdir()
-    for name in ("b.JPG", "a.png", ".hidden.jpg", "notes.txt", "inner/deep.jpg", "scan"):
-        (tmp_path / name).touch()
-    found = find_photos([tmp_path / "scan", tmp_path, tmp_path / "a.png"])
-    assert [path.name for path in found.paths] == ["scan", "a.png", "b.JPG"]
-    assert found.ignored == 3
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_does_not_keep_anybody_waiting(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(PhotoError, match="something that is no file"):
+        read_photo(tmp_path / "pipe.jpg")
 
 
-def test_find_photos_says_when_there_is_nothing(tmp_path):
-    (tmp_path / "notes.txt").touch()
-    (tmp_path / "inner").mkdir()
-    with pytest.raises(FileNotFoundError, match="none among 1 files .*not searched: 1.*do:"):
-        find_photos([tmp_path])
-    with pytest.raises(FileNotFoundError, match="found nothing; do:"):
-        find_photos([Path(tmp_path / "gone")])
+def test_pictures_may_come_from_elsewhere(corners, tmp_path):
+    corners.save(tmp_path / "plain.png")
+    with opened_by(lambda path: torch.zeros(1, 2, 3, dtype=torch.uint8)):
+        assert read_photo("frame 7 of a film").shape == (1, 2, 3)
+    assert read_photo(tmp_path / "plain.png").shape == (40, 48, 3)

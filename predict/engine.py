@@ -1,0 +1,132 @@
+"""Does the photos of a run, batch by batch, in this process."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import UInt8
+from torch import Tensor
+
+from plausibody.models.shapes import ShapeGaussian
+from plausibody.predict.ahead import ReadAhead
+from plausibody.predict.export import remove
+from plausibody.predict.front_end import FrontEnd, ImageResult, Picture
+from plausibody.predict.keeping import RECORD, Record, keep
+from plausibody.predict.options import RunOptions
+from plausibody.predict.photo import opened_by
+from plausibody.predict.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class Task:
+    """One photo of a batch."""
+
+    number: int
+    """Place among the photos of the run."""
+    blank: Record
+    """What its record says whatever becomes of it: `path`, `file` and `settings`."""
+    folder: str
+    """Name of the folder of its results."""
+    is_wanted: bool
+    """Whether it is to be written; else it is there only to make the batch what it was before."""
+
+    @property
+    def name(self) -> str:
+        """Of the picture."""
+        path: str = self.blank["path"]
+        return path
+
+
+@dataclass
+class Job:
+    """What an engine needs besides the photos."""
+
+    out: Path
+    predictor: Predictor
+    options: RunOptions
+    open: Callable[[Path], UInt8[Tensor, "H W 3"]]
+    """Gives a picture by its name."""
+    shape: ShapeGaussian | None = None
+    """Of the one person who is in all photos, if it is known."""
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Spent so far on finding people (`front_end`), on bodies (`network`) and on `writing`."""
+
+
+Done = Callable[[Task, Record], None]
+"""Is told what became of a photo as soon as its results are on the disk; may raise, to stop."""
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Does the photos of a run."""
+
+    name: str
+
+    def __call__(self, batches: Iterable[Sequence[Task]], job: Job, done: Done) -> None:
+        """Predicts batches of photos, and writes the results of those that are wanted.
+
+        The photos of a batch are predicted together. Batches may be done in any order.
+        """
+        ...
+
+
+class LocalEngine:
+    """Does one batch after the other, and opens the pictures of the next one meanwhile."""
+
+    name = "local"
+
+    def __call__(self, batches: Iterable[Sequence[Task]], job: Job, done: Done) -> None:
+        """Does them in their order; see `Engine`."""
+        predictor = timed(job)
+        with ReadAhead(job.open) as ahead, opened_by(ahead):
+            for batch in ahead.batches(batches, lambda task: task.name):
+                do_batch(batch, job, predictor, done)
+
+
+def do_batch(batch: Sequence[Task], job: Job, predictor: Predictor, done: Done) -> None:
+    """Predicts the photos of one batch together and writes them one by one."""
+    started, seeing = time.perf_counter(), job.seconds["front_end"]
+    names = [task.name for task in batch]
+    images = list(predictor.stream_given(names, job.shape, max(1, len(names))))
+    looked = time.perf_counter() - started
+    job.seconds["network"] += looked - (job.seconds["front_end"] - seeing)
+    for task, image in zip(batch, images, strict=True):
+        if not task.is_wanted:
+            continue
+        started = time.perf_counter()
+        folder = job.out / task.folder
+        record = keep(image, task.blank, folder, predictor, job.options)
+        if record["status"] == "no_person" and (folder / RECORD).is_file():
+            remove(folder)  # of somebody found in the same photo under other settings
+        job.seconds["writing"] += time.perf_counter() - started
+        done(task, record)
+
+
+def timed(job: Job) -> Predictor:
+    """Gives the predictor with a front end whose time is noted."""
+    predictor = copy.copy(job.predictor)
+    predictor.front_end = _Timed(job.predictor.front_end, job.seconds)
+    return predictor
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """A front end, and how long it took."""
+
+    front_end: FrontEnd
+    seconds: defaultdict[str, float]
+
+    def __call__(
+        self, pictures: Sequence[Picture], max_people: int | None = None
+    ) -> list[ImageResult]:
+        started = time.perf_counter()
+        try:
+            return self.front_end(pictures, max_people)
+        finally:
+            self.seconds["front_end"] += time.perf_counter() - started
