@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
-from plausibody.models.body import BodyTemplate, PosedBody, Skin, pose_body, regress
+from plausibody.models.body import BodyTemplate, Skin, pose_body
 from plausibody.models.calibration import Calibration
 from plausibody.models.prediction import BodyParameters, BodyPrediction
-from plausibody.models.proxy import Observation, Proxy
 from plausibody.models.records import Record, concatenate, map_tensors, take, to_device
 from plausibody.models.uncertainty import uncertainty_of_samples
-from plausibody.predict.fit import Fit, measure_fit
+from plausibody.predict.case import Case
 from plausibody.predict.front_end import Person
 from plausibody.predict.measurements import PersonMeasurements, measure_people
-from plausibody.predict.placement import PictureCamera, to_perspective
+from plausibody.predict.placement import to_perspective
+from plausibody.predict.placing import Placed, Placer
 from plausibody.predict.ranking import photo_part, rank_samples
 from plausibody.predict.result import PersonPrediction, Samples
-from plausibody.predict.told import Told
 
 BODIES = 64
 """Posed at a time."""
@@ -41,36 +37,10 @@ FLAG_WORDS = {
 
 
 @dataclass(frozen=True)
-class Case:
-    """One person on the way through the network."""
-
-    picture: int
-    """Place of the picture in its batch."""
-    name: str
-    """Of the picture's file; empty if there is none."""
-    size: tuple[int, int]
-    """Height and width of the picture [px]."""
-    index: int
-    """Place among the picture's people."""
-    person: Person
-    proxy: Proxy
-    told: Told
-
-    @property
-    def seed(self) -> int:
-        """Follows from the picture's name and the person's number, and nothing else."""
-        # A name may hold bytes that are no UTF-8.
-        return zlib.crc32(f"{self.name}/{self.index}".encode("utf-8", "surrogateescape"))
-
-
-@dataclass(frozen=True)
 class Describer:
     """What all descriptions have in common."""
 
-    template: BodyTemplate
-    """On the device of the predictions."""
-    coco17: Float[Tensor, "17 V"]
-    """Regresses key points; on the same device."""
+    placer: Placer
     calibration: Calibration | None
     """Of intervals; None if the weights have none."""
     samples: int
@@ -79,10 +49,10 @@ class Describer:
     diagonal_view: float
     """Of the pinhole camera [rad]."""
 
-    @cached_property
-    def faces(self) -> Int[Tensor, "F 3"]:
-        """On the CPU."""
-        return self.template.faces.cpu()
+    @property
+    def template(self) -> BodyTemplate:
+        """On the device of the predictions."""
+        return self.placer.template
 
     @cached_property
     def skeleton(self) -> Skin:
@@ -101,52 +71,41 @@ class Describer:
         measurements = measure_people(
             answer, self.template, [case.told.condition for case in cases], self.calibration
         )
-        bodies = answer.posed(self.template)
-        keypoints = regress(self.coco17, bodies.vertices).cpu()
+        answer, placed = self.placer(cases, answer)
         samples = self._samples(cases, answer)
-        bodies, answer = to_device(bodies, "cpu"), to_device(answer, "cpu")
+        answer = to_device(answer, "cpu")
         return [
-            self._person(
-                case, _one(answer, n), _one(bodies, n), keypoints[n], measurements[n], samples[n],
-                doubts[n],
-            )
+            self._person(case, _one(answer, n), placed[n], measurements[n], samples[n], doubts[n])
             for n, case in enumerate(cases)
-        ]  # fmt: skip
+        ]
 
     def _person(
         self,
         case: Case,
         answer: BodyPrediction,
-        body: PosedBody,
-        coco17: Float[Tensor, "17 3"],
+        placed: Placed,
         measurements: PersonMeasurements,
         samples: Samples | None,
         doubt: str,
     ) -> PersonPrediction:
-        """Places a body in the picture and compares it with what was seen there.
-
-        Args:
-            coco17: Key points of the body, in the world [m].
-        """
-        person, box = case.person, case.proxy.box
-        camera = PictureCamera.of(answer.camera, box)
-        observation = person.observation()
-        keypoints = camera.project(coco17)[:, :2]
-        fit = measure_fit(observation, box, camera, body.vertices, self.faces, keypoints)
+        """Puts together what is known of one person."""
+        doubts = _warnings(case.person, placed) + ((doubt,) if doubt else ())
+        camera, body = placed.camera, placed.body
         return PersonPrediction(
             index=case.index,
-            evidence=person,
-            box=box,
+            evidence=case.person,
+            box=case.proxy.box,
             prediction=answer,
             camera=camera,
             perspective=to_perspective(camera, body.joints, case.size, self.diagonal_view),
             body=body,
-            keypoints=keypoints,
-            fit=fit,
+            keypoints=placed.keypoints,
+            fit=placed.fit,
             measurements=measurements,
-            warnings=(*_warnings(person, observation, fit), *([doubt] if doubt else [])),
+            warnings=doubts,
             told=case.told,
             samples=samples,
+            refinement=placed.refinement,
         )
 
     def _samples(self, cases: Sequence[Case], answer: BodyPrediction) -> list[Samples | None]:
@@ -177,7 +136,7 @@ class Describer:
             answer.camera,
             to_device(proxy, self.template.vertices.device),
             self.template,
-            self.coco17,
+            self.placer.coco17,
             inside=torch.stack(inside).to(self.template.vertices.device),
         )
         bodies = ranked.samples
@@ -204,14 +163,17 @@ def _one(record: Record, person: int) -> Record:
     return take(record, torch.tensor(person))
 
 
-def _warnings(person: Person, observation: Observation, fit: Fit) -> tuple[str, ...]:
+def _warnings(person: Person, placed: Placed) -> tuple[str, ...]:
     found = [FLAG_WORDS[flag] for flag in sorted(person.flags)]
+    fit, refinement = placed.fit, placed.refinement
     if fit.confident == 0:
         found.append("no key point is seen surely")
-    if not (observation.mask > 0.5).any():
+    if not fit.masked:
         found.append("there is no mask")
     elif fit.silhouette_iou < POOR_OVERLAP:
         found.append(f"the body covers the mask badly ({fit.silhouette_iou:.2f})")
     if fit.reprojection > POOR_REPROJECTION:
         found.append(f"key points are {fit.reprojection:.0f} % of the diagonal off")
+    if refinement is not None and not refinement.kept:
+        found.append(f"not refined: {refinement.reason}")
     return tuple(found)

@@ -31,6 +31,8 @@ class Fit:
     person's diagonal; not a number if none are confident."""
     confident: int
     """How many key points that is the mean of."""
+    masked: bool = True
+    """Whether there is a mask to compare with."""
 
 
 def measure_fit(
@@ -55,6 +57,7 @@ def measure_fit(
         silhouette_iou=_silhouette_iou(observation.mask, box, camera.project(vertices), faces),
         reprojection=100 * error / person_diagonal(observation),
         confident=int(sure.sum()),
+        masked=bool((observation.mask > 0.5).any()),
     )
 
 

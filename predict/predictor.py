@@ -25,12 +25,15 @@ from plausibody.models.weights import (
     find_weights,
     load_regressor,
 )
-from plausibody.predict.describing import Case, Describer
+from plausibody.predict.case import Case
+from plausibody.predict.describing import Describer
 from plausibody.predict.embedded import load_embedded
 from plausibody.predict.front_end import FrontEnd, ImageResult, Picture
 from plausibody.predict.gendered import GenderedBody, gendered_body
 from plausibody.predict.looking import look_at, open_picture
 from plausibody.predict.placement import DIAGONAL_VIEW
+from plausibody.predict.placing import Placer
+from plausibody.predict.refine import STEPS, Refiner, RefineSettings
 from plausibody.predict.result import ImagePrediction, PersonPrediction, Status
 from plausibody.predict.told import Told, check_told, fuse_shapes, tell
 from plausibody.synth.stores import load_coco17
@@ -72,6 +75,7 @@ class Predictor:
         gender: str | None = None,
         same_person: bool = False,
         calibration: Calibration | None = None,
+        refine: bool | int = False,
     ):
         """What is told by height, gender and same_person is of one person: the main one of each
         picture, or the one chosen by number. Others are predicted as if nothing were known.
@@ -90,6 +94,8 @@ class Predictor:
             calibration: Of the intervals of a network in memory. Weights from a file have theirs
                 in the file beside them, if there is one; it is fitted to the mean with the mirror
                 image and counts only with `flip`.
+            refine: Whether to move bodies towards key points and mask, see `predict.refine`; or
+                in how many steps, 0 for not. Measurements stay those of the prediction.
 
         Raises:
             ValueError: If an option makes no sense, or none with these weights.
@@ -123,10 +129,14 @@ class Predictor:
         self.diagonal_view = diagonal_view
         self.samples = samples
         self.seed = seed
-        coco17 = load_coco17(self.template)
+        self.refine = STEPS if refine is True else int(refine)
+        """Steps by which bodies are moved towards what was seen; 0 if they are not."""
+        coco17 = load_coco17(self.template).to(self.device)
+        template, refiner = self.template.to(self.device), None
+        if self.refine:
+            refiner = Refiner.of(template, coco17, RefineSettings(steps=self.refine))
         self.describer = Describer(
-            template=self.template.to(self.device),
-            coco17=coco17.to(self.device),
+            placer=Placer(template, coco17, refiner),
             calibration=calibration,
             samples=samples,
             seed=seed,

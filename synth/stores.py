@@ -125,7 +125,9 @@ def load_assets(
         template=template,
         regressors=regressors,
         part24=part24,
-        coarse=coarse_body(template, thinned.vertices, thinned.faces, thinned.part24, regressors),
+        coarse=coarse_body(
+            template, thinned.mesh.vertices, thinned.mesh.faces, thinned.part24, regressors
+        ),
         supervised=thinned.supervised,
         bank=bank,
         limits=limits,
@@ -192,11 +194,34 @@ def load_coco17(
 
 
 @dataclass(frozen=True)
+class CoarseMesh:
+    """A coarse mesh over some vertices of a body, to draw silhouettes with."""
+
+    vertices: Int[Tensor, " N"]
+    """Those of the body's that it has."""
+    faces: Int[Tensor, "G 3"]
+    """As indices into these."""
+
+
+def load_coarse_mesh(
+    template: BodyTemplate, directories: Sequence[Path] | None = None
+) -> CoarseMesh:
+    """Opens the coarse mesh that ships with the open body's; of another, makes one in 2 seconds."""
+    data = _of_mesh(find_asset("body/coarse.npz", directories), template)
+    if data is None:
+        clusters = cluster_mesh(template.vertices.double().numpy(), template.faces.numpy())
+        data = {"vertices": clusters.kept, "faces": clusters.faces}
+    return CoarseMesh(
+        vertices=torch.from_numpy(data["vertices"].astype(np.int64)),
+        faces=torch.from_numpy(data["faces"].astype(np.int64)),
+    )
+
+
+@dataclass(frozen=True)
 class _Thinned:
     """A coarse mesh over some vertices of a body, and the vertices to supervise."""
 
-    vertices: Int[Tensor, " N"]
-    faces: Int[Tensor, "G 3"]
+    mesh: CoarseMesh
     part24: UInt8[Tensor, " G"]
     supervised: Int[Tensor, " M"]
 
@@ -205,20 +230,17 @@ def _load_thinned(
     template: BodyTemplate, part24: UInt8[Tensor, " F"], directories: Sequence[Path] | None
 ) -> _Thinned:
     """Opens the coarse mesh that ships with the open body's, or makes one."""
+    mesh = load_coarse_mesh(template, directories)
     data = _of_mesh(find_asset("body/coarse.npz", directories), template)
     if data is None:
         vertices, faces = template.vertices.double().numpy(), template.faces.numpy()
-        clusters = cluster_mesh(vertices, faces)
-        coarse = clusters.kept[clusters.faces]
+        coarse = mesh.vertices.numpy()[mesh.faces.numpy()]
         data = {
-            "vertices": clusters.kept,
-            "faces": clusters.faces,
             "part24": labels_nearby(vertices, faces, part24.numpy(), coarse),
             "supervised": spread_vertices(vertices, SUPERVISED_COUNT),
         }
     return _Thinned(
-        vertices=torch.from_numpy(data["vertices"].astype(np.int64)),
-        faces=torch.from_numpy(data["faces"].astype(np.int64)),
+        mesh=mesh,
         part24=torch.from_numpy(data["part24"].astype(np.uint8)),
         supervised=torch.from_numpy(data["supervised"].astype(np.int64)),
     )
