@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from plausibody.commands.prediction import demo_command, evaluate_command, predict_command
+from plausibody.commands.evaluation import demo_command, evaluate_command
+from plausibody.commands.predict import predict_command
 from plausibody.commands.resources import assets_group, doctor_command
 from plausibody.commands.training import bench_command, preview_command, train_command
 

@@ -29,13 +29,13 @@ from plausibody.commands.terminal import stoppable
 from plausibody.config import RunConfig, override, preset
 from plausibody.models.checkpoint import CheckpointError, load_checkpoint, load_latest
 from plausibody.models.files import DiskFullError
+from plausibody.stopping import StopRequest
 from plausibody.synth.batch import Batch
 from plausibody.synth.generator import BatchGenerator
 from plausibody.synth.stores import SynthAssets
 from plausibody.training.fit import Progress, StoppedError
 from plausibody.training.folder import prepare_folder
 from plausibody.training.run import MOST_SKIPPED, HopelessError, train_run
-from plausibody.training.stopping import StopRequest
 from plausibody.training.trainer import NonFiniteLossError, Trainer
 
 STEPS = 10
@@ -323,10 +323,10 @@ def test_the_second_interrupt_ends_at_once() -> None:
 def test_exit_codes_are_those_of_the_signals(
     error: BaseException, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as caught, stoppable():
+    with pytest.raises(SystemExit) as caught, stoppable(StoppedError, "--resume"):
         raise error
     assert caught.value.code == code
-    assert "do: the same command with --resume" in capsys.readouterr().err
+    assert "--resume" in capsys.readouterr().err
 
 
 # Another run's checkpoint.

@@ -33,19 +33,23 @@ def helpful_errors() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stoppable() -> Iterator[None]:
-    """Says that a run was stopped and how it goes on, and exits as shells expect of a signal."""
-    from plausibody.training.fit import StoppedError
+def stoppable(kind: type[Exception], again: str) -> Iterator[None]:
+    """Says that a run was stopped and how it goes on, and exits as shells expect of a signal.
+
+    Args:
+        kind: Error of a run that was asked to stop; its `why` names the signal.
+        again: How a run goes on that was ended at once.
+    """
     from plausibody.training.launch import first_process
 
     try:
         yield
-    except StoppedError as stopped:
+    except kind as stopped:
         if first_process():
             tell(str(stopped))
-        sys.exit(128 + getattr(signal, stopped.why, signal.SIGTERM))
+        sys.exit(128 + getattr(signal, getattr(stopped, "why", ""), signal.SIGTERM))
     except KeyboardInterrupt:
-        tell("ended at once; do: the same command with --resume goes on from the last checkpoint")
+        tell(f"ended at once; do: {again}")
         sys.exit(128 + signal.SIGINT)
 
 

@@ -88,6 +88,7 @@ def train_command(
         from plausibody import config as configs
         from plausibody.calibrate import calibrate_weights
         from plausibody.evaluate.run import quick_figures
+        from plausibody.training.fit import StoppedError
         from plausibody.training.folder import locked
         from plausibody.training.launch import check_launch, first_process
         from plausibody.training.run import train_run
@@ -118,7 +119,8 @@ def train_command(
             check_launch(device, config.train.batch_size)
         quiet = quiet or not first_process()
         prepare_cpu(config.train.threads)
-        with stoppable(), training_progress(quiet) as watch:
+        again = "the same command with --resume goes on from the last checkpoint"
+        with stoppable(StoppedError, again), training_progress(quiet) as watch:
             weights = train_run(
                 config,
                 out,

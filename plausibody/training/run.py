@@ -12,6 +12,7 @@ from plausibody.config import RunConfig, from_json
 from plausibody.models.checkpoint import checkpoints
 from plausibody.models.files import write_file
 from plausibody.sources import open_assets
+from plausibody.stopping import StopRequest
 from plausibody.synth.generator import BatchGenerator, prefetch
 from plausibody.synth.looks import skipped_lines
 from plausibody.synth.stores import SynthAssets
@@ -31,7 +32,6 @@ from plausibody.training.memory import memory_advice
 from plausibody.training.page import TRAINING
 from plausibody.training.record import RunRecord, export, make_card
 from plausibody.training.showing import Showing
-from plausibody.training.stopping import StopRequest
 from plausibody.training.trainer import NonFiniteLossError, Trainer
 from plausibody.training.validation import HeldOut
 

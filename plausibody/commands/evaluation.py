@@ -1,11 +1,8 @@
-"""`predict`, `evaluate` and `demo`: using and measuring regressors."""
+"""`evaluate` and `demo`: measuring regressors, and everything once."""
 
 from __future__ import annotations
 
-import math
-import sys
 from pathlib import Path
-from typing import Any, Literal
 
 import click
 from rich.console import Console
@@ -20,106 +17,6 @@ from plausibody.commands.terminal import (
     training_progress,
     usage_errors,
 )
-
-
-@click.command("predict")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for results.")
-@click.option("--weights", help="A file, or the name of weights.  [default: hierprob-lite]")
-@click.option(
-    "--front-end",
-    type=click.Choice(["embedded"]),
-    default="embedded",
-    help="What finds people, key points and masks.",
-)
-@click.option("--person", default="all", help="all, main, or a number from 0.  [default: all]")
-@click.option("--fov", type=float, help="Angle of view of the photo's diagonal [degrees].")
-@click.option(
-    "--samples", type=int, default=0, help="Bodies drawn from the distribution of each person."
-)
-@click.option("--height-cm", type=float, help="Height of the main person, barefoot.")
-@click.option("--gender", type=click.Choice(["female", "male"]), help="Of the main person.")
-@click.option("--same-person", is_flag=True, help="All photos show the same main person.")
-@click.option(
-    "--save",
-    default="overlay,mesh,params",
-    help="Some of overlay,mesh,params,samples,proxies,report.  [default: overlay,mesh,params]",
-)
-@click.option("--mesh-format", type=click.Choice(["glb", "obj", "ply"]), default="glb")
-@click.option("--batch-size", type=int, default=8, help="Photos opened at a time.")
-@click.option("--force", is_flag=True, help="Do again what an earlier run has finished.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
-@click.option("--quiet", is_flag=True)
-def predict_command(
-    paths: tuple[Path, ...],
-    out: Path,
-    weights: str | None,
-    front_end: str,
-    person: str,
-    fov: float | None,
-    samples: int,
-    height_cm: float | None,
-    gender: Literal["female", "male"] | None,
-    same_person: bool,
-    save: str,
-    mesh_format: str,
-    batch_size: int,
-    force: bool,
-    device: str,
-    quiet: bool,
-) -> None:
-    """Turn photos (files and folders) into bodies."""
-    with helpful_errors():
-        from plausibody.models.weights import DEFAULT_WEIGHTS
-        from plausibody.predict.embedded import load_embedded
-        from plausibody.predict.placement import DIAGONAL_VIEW
-        from plausibody.predict.predictor import Predictor
-        from plausibody.predict.run import RunOptions, predict_folder
-
-        with usage_errors():
-            wanted = frozenset(word.strip() for word in save.split(",") if word.strip())
-            options = RunOptions(
-                save=wanted, mesh_format=mesh_format, batch_size=batch_size, force=force
-            )
-            chosen = _person(person)
-            if fov is not None and not 0 < fov < 180:
-                raise ValueError(f"--fov: wanted degrees above 0 and below 180, got {fov:g}")
-        prepare_cpu(0)
-        place = pick_device(device)
-        eyes = load_embedded(device=place)
-        with usage_errors():
-            predictor = Predictor(
-                weights or DEFAULT_WEIGHTS,
-                eyes,
-                place,
-                person=chosen,
-                diagonal_view=DIAGONAL_VIEW if fov is None else math.radians(fov),
-                samples=samples,
-                height=None if height_cm is None else height_cm / 100,
-                gender=gender,
-                same_person=same_person,
-            )
-        with counting("photos", quiet) as watch:
-            summary = predict_folder(
-                paths, out, predictor, options, lambda now: watch(now.done, now.total)
-            )
-        for entry in summary.content["inputs"]:
-            if entry["status"] != "ok":
-                tell(f"{entry['status']}: {entry['message']}")
-        if not quiet:
-            counts = ", ".join(f"{count} {status}" for status, count in summary.counts.items())
-            tell(f"{summary.path}: {counts}")
-        if not summary.usable:
-            sys.exit(1)
-
-
-def _person(text: str) -> Any:
-    """Reads all, main or a number."""
-    if text in ("all", "main"):
-        return text
-    if text.isdecimal():
-        return int(text)
-    raise click.BadParameter(f"wanted all, main or a number from 0, got {text!r}")
 
 
 @click.command("demo")

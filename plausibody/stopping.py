@@ -1,4 +1,4 @@
-"""Asking a run to stop: the step that is being done is finished and saved first."""
+"""Asking a run to stop: what is being done is finished first."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ class StopRequest:
     Python takes no signals, nothing is noted.
     """
 
-    def __init__(self, say: Callable[[str], None] = lambda message: None):
+    def __init__(
+        self,
+        say: Callable[[str], None] = lambda message: None,
+        first: str = "this step is finished and saved first",
+    ):
         """Args:
         say: Is told that a signal came, in a thread of its own: whatever was interrupted may be in
             the middle of telling something too.
+        first: What is done before the run ends.
         """
-        self._say, self._who = say, ""
+        self._say, self._first, self._who = say, first, ""
         self._before: dict[signal.Signals, object] = {}
 
     def __call__(self) -> str:
@@ -43,5 +48,5 @@ class StopRequest:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             raise KeyboardInterrupt
         self._who = signal.Signals(number).name
-        message = f"{self._who}: this step is finished and saved first; Ctrl-C ends it at once"
+        message = f"{self._who}: {self._first}; Ctrl-C ends it at once"
         threading.Thread(target=self._say, args=(message,), daemon=True).start()

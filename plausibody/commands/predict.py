@@ -1,0 +1,206 @@
+"""`predict`: photos in, bodies out."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from plausibody.commands.terminal import (
+    counting,
+    helpful_errors,
+    pick_device,
+    prepare_cpu,
+    stoppable,
+    tell,
+    teller,
+    usage_errors,
+)
+
+FRONT_ENDS = ("embedded", "hq", "hrnet", "files")
+
+
+@click.command("predict")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for results.")
+@click.option("--weights", help="A file, or the name of weights.  [default: hierprob-lite]")
+@click.option(
+    "--front-end",
+    type=click.Choice(FRONT_ENDS),
+    default="embedded",
+    help="What finds people, key points and masks.",
+)
+@click.option(
+    "--front-end-weights",
+    metavar="FILE|DIR",
+    help="Of hrnet: pose_hrnet_w48_384x288.pth. Of hq: a folder with its models.",
+)
+@click.option(
+    "--files",
+    type=click.Path(path_type=Path),
+    help="Folder with key points and masks of the photos (files), or a COCO file.",
+)
+@click.option(
+    "--boxes",
+    type=click.Path(path_type=Path),
+    help="Where people are: JSON of [x, y, width, height] or of OpenPose, a file or a folder.",
+)
+@click.option("--cropped", is_flag=True, help="Photos are cut to one person each.")
+@click.option(
+    "--silhouette-from",
+    default="mask",
+    metavar="mask|parts|DIR",
+    help="Masks of the front end, of part or IUV maps (files), or in a folder.  [default: mask]",
+)
+@click.option("--distant", is_flag=True, help="Look for people far off too, part by part; slower.")
+@click.option("--person", default="all", help="all, main, or a number from 0.  [default: all]")
+@click.option("--fov", type=float, help="Angle of view of the photo's diagonal [degrees].")
+@click.option(
+    "--samples", type=int, default=0, help="Bodies drawn from the distribution of each person."
+)
+@click.option("--height-cm", type=float, help="Height of the main person, barefoot.")
+@click.option("--gender", type=click.Choice(["female", "male"]), help="Of the main person.")
+@click.option("--same-person", is_flag=True, help="All photos show the same main person.")
+@click.option("--refine", is_flag=True, help="Move bodies towards key points and mask.")
+@click.option("--every", type=int, default=1, help="Of a video, one frame in so many.")
+@click.option("--smooth", type=int, default=0, help="Of a video, over so many frames each way.")
+@click.option(
+    "--save",
+    default="overlay,mesh,params",
+    help="Some of overlay,mesh,params,samples,proxies,report.  [default: overlay,mesh,params]",
+)
+@click.option("--mesh-format", type=click.Choice(["glb", "obj", "ply"]), default="glb")
+@click.option("--recursive", is_flag=True, help="Search folders in folders too.")
+@click.option("--batch-size", type=int, default=8, help="Photos opened at a time.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Who works.")
+@click.option("--workers", type=int, help="Of ray.  [default: as many as there is room for]")
+@click.option("--force", is_flag=True, help="Do again what an earlier run has finished.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option("--quiet", is_flag=True)
+def predict_command(
+    paths: tuple[Path, ...],
+    out: Path,
+    weights: str | None,
+    front_end: str,
+    front_end_weights: str | None,
+    files: Path | None,
+    boxes: Path | None,
+    cropped: bool,
+    silhouette_from: str,
+    distant: bool,
+    person: str,
+    fov: float | None,
+    samples: int,
+    height_cm: float | None,
+    gender: Literal["female", "male"] | None,
+    same_person: bool,
+    refine: bool,
+    every: int,
+    smooth: int,
+    save: str,
+    mesh_format: str,
+    recursive: bool,
+    batch_size: int,
+    engine: str,
+    workers: int | None,
+    force: bool,
+    device: str,
+    quiet: bool,
+) -> None:
+    """Turn photos into bodies.
+
+    PATHS are photos, folders, patterns in quotes ("trip/*.jpg"), lists (@photos.txt) or one video.
+    """
+    with helpful_errors():
+        from plausibody.models.weights import DEFAULT_WEIGHTS
+        from plausibody.predict.front_ends import FrontEndSettings, open_front_end
+        from plausibody.predict.placement import DIAGONAL_VIEW
+        from plausibody.predict.predictor import Predictor
+        from plausibody.predict.run import RunOptions, StoppedError, predict_folder
+        from plausibody.stopping import StopRequest
+
+        with usage_errors():
+            wanted = frozenset(word.strip() for word in save.split(",") if word.strip())
+            options = RunOptions(
+                save=wanted,
+                mesh_format=mesh_format,
+                batch_size=batch_size,
+                recursive=recursive,
+                force=force,
+            )
+            looking = FrontEndSettings(
+                boxes=boxes,
+                cropped=cropped,
+                files=files,
+                silhouette_from=silhouette_from,
+                tiled=distant,
+                weights=front_end_weights,
+            )
+            chosen = _person(person)
+            if fov is not None and not 0 < fov < 180:
+                raise ValueError(f"--fov: wanted degrees above 0 and below 180, got {fov:g}")
+        prepare_cpu(0)
+        place = pick_device(device)
+        with usage_errors():
+            eyes = open_front_end(front_end, place, looking)
+            predictor = Predictor(
+                weights or DEFAULT_WEIGHTS,
+                eyes,
+                place,
+                person=chosen,
+                diagonal_view=DIAGONAL_VIEW if fov is None else math.radians(fov),
+                samples=samples,
+                height=None if height_cm is None else height_cm / 100,
+                gender=gender,
+                same_person=same_person,
+                refine=refine,
+            )
+        say = teller(quiet)
+        with (
+            stoppable(StoppedError, "the same command does the rest"),
+            counting("photos", quiet) as watch,
+            StopRequest(say, "this photo is finished first") as stop,
+        ):
+            summary = predict_folder(
+                paths,
+                out,
+                predictor,
+                options,
+                lambda now: watch(now.done, now.total),
+                stop=stop,
+                engine=_engine(engine, workers),
+            )
+        for entry in summary.content["inputs"]:
+            if entry["status"] != "ok":
+                tell(f"{entry['status']}: {entry['message']}")
+        if not quiet:
+            counts = ", ".join(f"{count} {status}" for status, count in summary.counts.items())
+            tell(f"{summary.path}: {counts}")
+        if not summary.usable:
+            sys.exit(1)
+
+
+def _person(text: str) -> Any:
+    """Reads all, main or a number."""
+    if text in ("all", "main"):
+        return text
+    if text.isdecimal():
+        return int(text)
+    raise click.BadParameter(f"wanted all, main or a number from 0, got {text!r}")
+
+
+def _engine(name: str, workers: int | None) -> Any:
+    """Opens what does the work."""
+    from plausibody.predict.engine import LocalEngine
+
+    if name == "local":
+        if workers is not None:
+            raise click.UsageError("--workers: wanted it with --engine ray, came local")
+        return LocalEngine()
+    from plausibody.predict.engine_ray import RayEngine
+
+    with usage_errors():
+        return RayEngine() if workers is None else RayEngine(workers)
