@@ -9,14 +9,13 @@ from typing import Any
 
 from plausibody.predict.table import COLUMNS, LEVEL
 
-REACH = 0.25
-"""What a bar shows at most, on both sides of the value and as a share of it."""
-TRACK = f"A track goes {100 * REACH:.0f} % up and down from the value."
+REACHES = (0.1, 0.25, 0.5)
+"""What a track may show on both sides of the value, as a share of it: of all tracks of a person the
+first that has room for every interval, or the last."""
 KINDS = {
     "calibrated": f"Bars are {100 * LEVEL:.0f} % intervals, calibrated: of synthetic people like "
-    f"those in training, they hold the truth that often. {TRACK}",
-    "raw": f"Bars are {100 * LEVEL:.0f} % intervals as the network gives them, not calibrated. "
-    f"{TRACK}",
+    "those in training, they hold the truth that often.",
+    "raw": f"Bars are {100 * LEVEL:.0f} % intervals as the network gives them, not calibrated.",
     "none": "The network gives a single body, and so no intervals.",
 }
 
@@ -58,31 +57,44 @@ def bars_of_person(record: Mapping[str, Any], title: str, is_open: bool = True) 
 
 
 def render_bars(bars: Bars) -> str:
-    rows = "\n".join(_row(*row) for row in bars.rows)
+    reach = _reach(bars)
+    rows = "\n".join(_row(*row, reach) for row in bars.rows)
+    note = KINDS[bars.kind]
+    if bars.kind != "none":
+        note += f" A track goes {100 * reach:.0f} % up and down from the value."
     return (
         f"<details{' open' if bars.is_open else ''}><summary>{html.escape(bars.title)}</summary>\n"
-        f'<table class="bars"><caption>{KINDS[bars.kind]}</caption><tbody>\n{rows}\n'
+        f'<table class="bars"><caption>{note}</caption><tbody>\n{rows}\n'
         "</tbody></table></details>"
     )
 
 
-def _row(name: str, unit: str, numbers: Sequence[float]) -> str:
+def _reach(bars: Bars) -> float:
+    """Gives what all tracks show on both sides, as a share of the value."""
+    shares = [
+        abs(end / value - 1) for _, _, (value, *ends) in bars.rows for end in ends if value > 0
+    ]
+    most = max(shares, default=0.0)
+    return next((reach for reach in REACHES if most <= reach), REACHES[-1])
+
+
+def _row(name: str, unit: str, numbers: Sequence[float], reach: float) -> str:
     value, *ends = numbers
     cells = [html.escape(name), f"{value:.1f} {html.escape(unit)}"]
     if ends:
         low, high = ends
-        cells.append(f"{low:.1f} to {high:.1f}")
+        cells.append(f"{low:.1f}–{high:.1f}")
     line = "".join(f"<td>{cell}</td>" for cell in cells)
     if ends:
-        left, right = (_place(end, value) for end in ends)
+        left, right = (_place(end, value, reach) for end in ends)
         line += (
             f'<td class="track"><div><i style="left:{left:.1f}%;width:{right - left:.1f}%"></i>'
             "<b></b></div></td>"
         )
-    return f"<tr>{line}</tr>"
+    return f'<tr data-measure="{html.escape(name)}">{line}</tr>'
 
 
-def _place(end: float, value: float) -> float:
+def _place(end: float, value: float, reach: float) -> float:
     """Gives where an end lies on the track, 0..100."""
-    share = (end / value - 1) / REACH if value > 0 else 0.0
+    share = (end / value - 1) / reach if value > 0 else 0.0
     return 50 * (1 + min(max(share, -1.0), 1.0))

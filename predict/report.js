@@ -8,6 +8,8 @@ const one = (wanted, inside = document) => inside.querySelector(wanted);
 const all = (wanted, inside = document) => [...inside.querySelectorAll(wanted)];
 
 const photos = all("article.photo");
+const names = photos.map((photo) => photo.id);
+photos.forEach((photo) => photo.removeAttribute("id")); // or a browser would jump there
 const thumbs = all(".film a");
 const state = { photo: -1, person: 0, filter: "all", tinted: true };
 const meshes = new Map(); // by slot, the last few
@@ -42,6 +44,11 @@ function giveUp(slot, why) {
     `The body cannot be turned here (${why}); the picture shows it from the front.`;
 }
 
+/** Gives a colour such as #9ec7f5 linear in light, deeper than the overlay's, as it is lit here. */
+function lightOf(colour) {
+  return [1, 3, 5].map((at) => (parseInt(colour.slice(at, at + 2), 16) / 255) ** 3);
+}
+
 function meshesOf(slot) {
   if (!meshes.has(slot)) {
     const read = (kind) => {
@@ -63,6 +70,7 @@ function showBody(slot) {
   try {
     const { body, samples } = meshesOf(slot);
     one(".space", slot).append(live.canvas);
+    live.plain = lightOf(slot.dataset.colour);
     live.show(body, samples);
     live.tint(state.tinted);
     live.tinted = live.wantTint;
@@ -113,7 +121,7 @@ function choose(number, wanted) {
     else thumb.removeAttribute("aria-current");
   });
   const film = one(".film"), thumb = thumbs[number];
-  if (film && thumb)
+  if (thumb)
     film.scrollLeft = thumb.offsetLeft - film.offsetLeft - (film.clientWidth - thumb.clientWidth) / 2;
   all("[data-person]", photo).forEach((part) =>
     part.classList.toggle("chosen", Number(part.dataset.person) === person));
@@ -126,7 +134,13 @@ function go(step) {
   const shown = photos.map((_, place) => place).filter((place) => isShown(photos[place]));
   const at = shown.indexOf(state.photo);
   const next = shown[(at + step + shown.length) % shown.length];
-  if (next !== undefined) location.hash = photos[next].id;
+  if (next !== undefined) visit(next);
+}
+
+/** Chooses a photo and says so in the address, without a jump. */
+function visit(number) {
+  history.replaceState(null, "", `#${names[number]}`);
+  choose(number);
 }
 
 function filter(wanted) {
@@ -137,7 +151,7 @@ function filter(wanted) {
 }
 
 function followHash() {
-  const number = photos.findIndex((photo) => `#${photo.id}` === location.hash);
+  const number = names.findIndex((name) => `#${name}` === location.hash);
   if (number >= 0) choose(number);
 }
 
@@ -158,6 +172,11 @@ document.addEventListener("input", (event) => {
 });
 
 document.addEventListener("click", (event) => {
+  const thumb = event.target.closest(".film a");
+  if (thumb) {
+    event.preventDefault();
+    return visit(thumbs.indexOf(thumb));
+  }
   const button = event.target.closest("button");
   if (!button) return;
   const { filter: wanted, step, choose: person, over, tint, turn, sample } = button.dataset;
@@ -180,6 +199,7 @@ document.addEventListener("click", (event) => {
 /* ---- the start ---- */
 
 document.documentElement.classList.add("live");
+if (photos.length < 2) all(".steps").forEach((steps) => { steps.hidden = true; });
 all(".compare input").forEach(slide);
 photos.forEach((photo) => layer(photo, "bodies"));
 addEventListener("hashchange", followHash);

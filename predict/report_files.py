@@ -199,14 +199,17 @@ def _thumb(
     people: Sequence[PersonPrediction],
     ratio: float,
 ) -> Float[Tensor, "3 side side"]:
-    """Cuts out the surroundings of all people, bodies and all."""
+    """Cuts out a square with the people in it, as far as it fits into the photo, bodies and all."""
     left, top = corner
     drawn = picture.clone()
     part = drawn[:, top : top + layer.alpha.shape[0], left : left + layer.alpha.shape[1]]
     part.copy_(drawing.put_over(part, layer, THUMB_OPACITY))
     boxes = torch.stack([person.evidence.box for person in people]) * ratio
-    around = torch.cat([boxes[:, :2].amin(0), boxes[:, 2:].amax(0)])
-    return drawing.cut_square(drawn, around, THUMB_SIDE)
+    low, high = boxes[:, :2].amin(0), boxes[:, 2:].amax(0)
+    middle = (low + high) / 2
+    # `cut_square` adds a margin of 15 %; what goes beyond the photo would become paper.
+    half = ((high - low).amax() / 2).clamp(max=min(drawn.shape[1:]) / 2 / 1.3)
+    return drawing.cut_square(drawn, torch.cat([middle - half, middle + half]), THUMB_SIDE)
 
 
 def _draw_shade(people: Sequence[PersonPrediction], size: tuple[int, int]) -> bytes:

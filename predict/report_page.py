@@ -169,7 +169,7 @@ def _page(summary: Mapping[str, Any], plan: Plan, report: Report, prefix: str) -
     yield _head(summary, plan, title)
     for line in report.introduction:
         yield f"<p>{text(line)}</p>\n"
-    if plan.shown:
+    if len(plan.shown) > 1:
         yield '<nav class="film" aria-label="Photos">\n'
         for number, (record, found) in enumerate(plan.shown):
             yield render_thumb(number, record, found) + "\n"
@@ -273,6 +273,7 @@ def _folder_link(record: Record, prefix: str) -> str:
 
 def _foot(summary: Mapping[str, Any], plan: Plan, report: Report) -> str:
     settings, versions = summary["settings"], summary["versions"]
+    front_end = settings["front_end"]
     notes = list(report.footnotes or FOOTNOTES)
     if plan.shown and not plan.with_samples:
         notes.append(
@@ -284,7 +285,7 @@ def _foot(summary: Mapping[str, Any], plan: Plan, report: Report) -> str:
             [
                 *(f"{name} {version}" for name, version in versions.items()),
                 f"weights {settings['weights']}",
-                f"front end {settings['front_end']}",
+                f"front end {front_end['name'] if isinstance(front_end, Mapping) else front_end}",
                 f"{settings['samples']} samples",
             ]
         )

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from plausibody.models.skeleton import BONES, COCO17
 from plausibody.predict.bars import bars_of_person, render_bars
+from plausibody.predict.describing import POOR_OVERLAP, POOR_REPROJECTION
 from plausibody.predict.drawing import PEOPLE
 from plausibody.predict.drawing_uncertainty import LARGEST
 from plausibody.predict.fit import CONFIDENT
@@ -139,7 +140,9 @@ def render_photo(
     yield '<div class="stage">\n<div class="column">\n'
     yield from _compare(record, files, cards)
     for person in people:
-        yield _part(person, _evidence(person, cards.get(person["index"], {})), "evidence")
+        card = cards.get(person["index"], {})
+        inner = _evidence(person, card) + _strip(person["index"], files, card)
+        yield _part(person, inner, "evidence")
     yield '</div>\n<div class="column">\n'
     for person in people:
         yield from _viewer(person, files, cards.get(person["index"]), with_samples)
@@ -268,7 +271,7 @@ def _evidence(person: Record, card: Record) -> str:
     rows = [
         _meter(
             "Overlap with the outline seen", f"{100 * overlap:.0f} %", overlap,
-            before.get("silhouette_iou") if kept else None,
+            before.get("silhouette_iou") if kept else None, overlap < POOR_OVERLAP,
         )
     ]  # fmt: skip
     if off is not None:
@@ -276,7 +279,7 @@ def _evidence(person: Record, card: Record) -> str:
         rows.append(
             _meter(
                 "Key points off, of the diagonal", f"{off:.1f} %", off / FARTHEST_OFF,
-                None if was is None else was / FARTHEST_OFF,
+                None if was is None else was / FARTHEST_OFF, off > POOR_REPROJECTION,
             )
         )  # fmt: skip
     facts = [f"{person['confident_keypoints']} of 17 key points seen surely"]
@@ -284,7 +287,7 @@ def _evidence(person: Record, card: Record) -> str:
         spread = card.get("uncertainty_cm")
         facts.append(
             f"{card['samples']} samples"
-            + (f", skin {spread:.1f} cm apart on average" if spread is not None else "")
+            + (f", on average {spread:.1f} cm from their mean" if spread is not None else "")
         )
     facts += _told(card.get("told") or {})
     if refinement:
@@ -295,6 +298,17 @@ def _evidence(person: Record, card: Record) -> str:
         )
     items = "".join(f"<li>{text(fact)}</li>" for fact in facts)
     return f'<div class="fit">{"".join(rows)}</div><ul class="facts">{items}</ul>'
+
+
+def _strip(index: int, files: PhotoFiles, card: Record) -> str:
+    name = f"report_{index}_samples.webp"
+    if not card.get("samples") or not files.has(name):
+        return ""
+    words = f"{card['turnable']} samples, those that fit best what was seen, from front and side"
+    return (
+        f'<figure class="strip"><img alt="{words}" src="{files.picture(name)}">'
+        f"<figcaption>{words}</figcaption></figure>"
+    )
 
 
 def _told(told: Record) -> list[str]:
@@ -308,13 +322,16 @@ def _told(told: Record) -> list[str]:
     return facts
 
 
-def _meter(name: str, value: str, share: float, before: float | None) -> str:
+def _meter(name: str, value: str, share: float, before: float | None, is_poor: bool) -> str:
+    """Draws a share, 0..1, as a bar; a mark shows what it was before."""
+
     def place(part: float) -> str:
         return f"{100 * min(max(part, 0.0), 1.0):.1f}%"
 
     mark = "" if before is None else f'<b style="left:{place(before)}"></b>'
     return (
-        f'<div class="meter"><span>{text(name)}</span><strong>{text(value)}</strong>'
+        f'<div class="meter{" poor" if is_poor else ""}">'
+        f"<span>{text(name)}</span><strong>{text(value)}</strong>"
         f'<div><i style="width:{place(share)}"></i>{mark}</div></div>'
     )
 
@@ -325,7 +342,8 @@ def _viewer(
     """Gives the place where a body is turned about, with its files."""
     index = person["index"]
     stem = f"report_{index}"
-    yield f'<section class="viewer card" data-person="{index}">\n<div class="space">'
+    start = f'<section class="viewer card" data-person="{index}" data-colour="{_colour(index)}">'
+    yield f'{start}\n<div class="space">'
     if files.has(f"{stem}.webp") and card:
         picture = files.picture(f"{stem}.webp")
         yield f'<img class="still" alt="the body from the front" src="{picture}">'
@@ -341,12 +359,6 @@ def _viewer(
         data = files.text(f"{stem}_samples.glb")
         yield f'<script type="text/plain" class="samples-glb">{data}</script>\n'
     yield _tools(coloured, card["turnable"] if turnable else 0)
-    if card["samples"] and files.has(f"{stem}_samples.webp"):
-        picture = files.picture(f"{stem}_samples.webp")
-        yield (
-            '<details class="strip"><summary>Samples, from the front and from the side</summary>'
-            f'<img alt="the samples that fit best what was seen" src="{picture}"></details>\n'
-        )
     yield "</section>\n"
 
 

@@ -10,7 +10,6 @@
 const FIELD_OF_VIEW = 0.5; // upright
 const NEAREST = 0.35, FARTHEST = 3; // of the distance that shows the whole body
 const STEEPEST = 1.45; // beyond, up and down would turn over
-const PLAIN = [0.40, 0.60, 0.86]; // linear in light
 const TURN = 0.0085; // per pixel
 const MORPH = 550, GLIDE = 900; // ms
 
@@ -177,6 +176,7 @@ class BodyViewer {
     if (!this.gl) throw new Error("this browser has no WebGL 2");
     this.aim = { yaw: 0, pitch: 0, zoom: 1 };
     this.now = { ...this.aim };
+    this.plain = [0.4, 0.6, 0.86]; // linear in light
     this.tinted = 0;
     this.wantTint = 0;
     this.body = null;
@@ -347,7 +347,7 @@ class BodyViewer {
     gl.disable(gl.BLEND);
     gl.uniform1f(place("blend"), this.blend);
     gl.uniform1f(place("tinted"), this.tinted);
-    gl.uniform3fv(place("plain"), PLAIN);
+    gl.uniform3fv(place("plain"), this.plain);
     const [from, to] = [this.shapes[this.from], this.shapes[this.to]];
     this.feed(bodies, "place", from.places, 3);
     this.feed(bodies, "normal", from.normals, 3);
