@@ -77,6 +77,7 @@ def bench_predict(
     weights: str | Path = DEFAULT_WEIGHTS,
     photos: Sequence[Path] = (),
     device: torch.device | str = "cpu",
+    threads: int | None = None,
 ) -> Iterator[PredictionSpeed]:
     """Measures predicting, part by part.
 
@@ -87,8 +88,10 @@ def bench_predict(
         weights: With a distribution.
         photos: With one person each; none for the bundled ones.
         device: Of networks and bodies.
+        threads: As many as torch may use, but for the front end, which gets one; None: one for
+            each core.
     """
-    before, cores = torch.get_num_threads(), os.cpu_count() or 1
+    before, cores = torch.get_num_threads(), threads or os.cpu_count() or 1
     paths = list(photos) or [find_asset(f"photos/{name}") for name in PHOTOS]
     pictures = [paths[n % len(paths)] for n in range(people)]
     eyes = load_embedded(device=device)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from plausibody.models.files import encode_arrays, write_file
 from plausibody.predict import table
 from plausibody.predict.export import draft_folder, encode_mesh
+from plausibody.predict.interchange import encode_document, person_document, refinement_record
 from plausibody.predict.options import RunOptions
 from plausibody.predict.parameters import Origin, person_arrays
-from plausibody.predict.photo import PhotoError
-from plausibody.predict.pictures import draw_pictures, vertex_colours
+from plausibody.predict.photo import PhotoError, read_photo
+from plausibody.predict.pictures import DRAWN, Photo, draw_pictures, vertex_colours
 from plausibody.predict.predictor import Predictor
+from plausibody.predict.report_files import report_files
 from plausibody.predict.result import ImagePrediction, PersonPrediction
 
 RECORD = "result.json"
@@ -57,8 +60,10 @@ def keep(
     try:
         with draft_folder(folder, RECORD) as draft:
             for person, entry in zip(image.people, record["people"], strict=True):
-                entry["files"] = _write_person(draft, person, origin, options)
-            for name, content in draw_pictures(origin.path, image, origin.template, options.save):
+                for name, content in _person_files(person, origin, options):
+                    write_file(draft / name, content)
+                    entry["files"].append(name)
+            for name, content in _pictures(image, predictor, origin, options):
                 write_file(draft / name, content)
             write_file(draft / RECORD, json.dumps(record, indent=1, allow_nan=False) + "\n")
     except (FileExistsError, FileNotFoundError, PhotoError) as error:
@@ -76,6 +81,7 @@ def _person_record(person: PersonPrediction) -> Record:
         "silhouette_iou": round(person.fit.silhouette_iou, 4),
         "reprojection_percent": round(error, 3) if math.isfinite(error) else None,
         "confident_keypoints": person.fit.confident,
+        "refinement": refinement_record(person),
         "flags": sorted(person.evidence.flags),
         "warnings": list(person.warnings),
         "measurements": table.measurement_record(person.measurements),
@@ -83,19 +89,29 @@ def _person_record(person: PersonPrediction) -> Record:
     }
 
 
-def _write_person(
-    folder: Path, person: PersonPrediction, origin: Origin, options: RunOptions
-) -> list[str]:
-    files: dict[str, bytes] = {}
+def _person_files(
+    person: PersonPrediction, origin: Origin, options: RunOptions
+) -> Iterator[tuple[str, bytes | str]]:
+    """Gives name and content of the files with a person's numbers and mesh."""
     stem = f"person_{person.index}"
     if "params" in options.save:
         arrays = person_arrays(person, origin, options.vertices, "samples" in options.save)
-        files[f"{stem}.npz"] = encode_arrays(arrays)
+        yield f"{stem}.npz", encode_arrays(arrays)
+        yield f"{stem}.json", encode_document(person_document(person, arrays))
     if "mesh" in options.save:
-        mesh = encode_mesh(
-            person.body.vertices, origin.template.faces, options.mesh_format, vertex_colours(person)
-        )
-        files[f"{stem}.{options.mesh_format}"] = mesh
-    for name, content in files.items():
-        write_file(folder / name, content)
-    return list(files)
+        faces, colours = origin.template.faces, vertex_colours(person)
+        mesh = encode_mesh(person.body.vertices, faces, options.mesh_format, colours)
+        yield f"{stem}.{options.mesh_format}", mesh
+
+
+def _pictures(
+    image: ImagePrediction, predictor: Predictor, origin: Origin, options: RunOptions
+) -> Iterator[tuple[str, bytes]]:
+    """Opens the photo once more, and gives name and content of what is drawn on it."""
+    if not options.save & DRAWN:
+        return
+    photo = Photo(read_photo(origin.path))
+    settings = predictor.regressor.proxy
+    yield from draw_pictures(photo, image, origin.template, options.save, settings)
+    if "report" in options.save:
+        yield from report_files(origin.path, image, origin.template, photo.picture)

@@ -23,8 +23,9 @@ from plausibody.predict.measurements import PersonMeasurements
 from plausibody.predict.placement import nearest_translation
 from plausibody.predict.result import PersonPrediction, Samples
 
-SCHEMA = 2
-"""Version of what `person_<k>.npz` holds; 1 had neither distributions nor measurements."""
+SCHEMA = 3
+"""Version of what `person_<k>.npz` holds; 1 had neither distributions nor measurements, 2 nothing
+of refinements."""
 
 Arrays: TypeAlias = dict[str, NDArray[np.generic]]
 Values: TypeAlias = dict[str, Any]
@@ -87,6 +88,7 @@ def person_arrays(
         "weights": origin.weights,
         "weights_sha256": origin.weights_sha256,
         **_measurements(person.measurements),
+        **_refinement(person),
     }
     if isinstance(person.prediction, FisherPrediction):
         values |= writer.distribution(person.prediction)
@@ -181,6 +183,17 @@ def _measurements(found: PersonMeasurements) -> Values:
             "measurement_condition": found.condition,
         }
     return values
+
+
+def _refinement(person: PersonPrediction) -> Values:
+    """Tells whether the body was moved towards what was seen, and how well it fitted before."""
+    found = person.refinement
+    before = person.fit if found is None else found.before
+    return {
+        "refined": found is not None and found.kept,
+        "silhouette_iou_before": before.silhouette_iou,
+        "reprojection_percent_before": before.reprojection,
+    }
 
 
 def _pelvis(template: BodyTemplate, shape: Float[Tensor, "*batch S"]) -> Float[Tensor, "*batch 3"]:

@@ -1,93 +1,135 @@
-"""What is drawn of a photo and its people: overlay, evidence, samples, and the report's card."""
+"""What is drawn of a photo and its people, by the words of `--save`.
+
+- overlay: `overlay.png`, all bodies over the whole photo, and for each person a sheet with the
+  body over the photo, from the side and at rest, `person_<k>_views.jpg`. If samples were drawn, it
+  also shows how sure each place is; `overlay_uncertainty.jpg` does so over the whole photo.
+- proxies: `person_<k>_proxies.jpg`, what the front end saw and what the network reads of it.
+- samples: `person_<k>_samples.jpg`, those that agree best with what was seen.
+
+Whole photos keep their size up to 1280 pixels on the longer side; larger ones are shrunk to that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Set
-from pathlib import Path
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from plausibody.models.body import BodyTemplate
+from plausibody.models.proxy import ProxySettings
 from plausibody.models.records import take
 from plausibody.predict import drawing
-from plausibody.predict.drawing_uncertainty import LARGEST, colour_uncertainty, draw_samples
-from plausibody.predict.photo import read_photo
+from plausibody.predict.drawing_person import close_up, draw_evidence_sheet, draw_views
+from plausibody.predict.drawing_uncertainty import colour_uncertainty, draw_legend, draw_samples
+from plausibody.predict.looking import look_at
 from plausibody.predict.placement import PictureCamera
 from plausibody.predict.result import ImagePrediction, PersonPrediction, Samples
 
-CARD_SIDE, SAMPLE_SIDE = 360, 240
-"""[px]"""
+DRAWN = frozenset({"overlay", "proxies", "samples", "report"})
+"""Words of `--save` for which the photo is opened once more."""
+VIEW_SIDE, PROXY_SIDE, SAMPLE_SIDE = 384, 480, 240
+"""Of a view in a sheet [px]."""
 SHOWN = 8
 """Samples in a picture, those that agree best with what was seen."""
 
 
+@dataclass(frozen=True)
+class Photo:
+    """A photo to draw on."""
+
+    pixels: UInt8[Tensor, "H W 3"]
+    """Upright, in its own size."""
+
+    @cached_property
+    def picture(self) -> Float[Tensor, "3 H2 W2"]:
+        """RGB, 0..1, at most 1280 pixels on the longer side."""
+        return drawing.shrink(self.pixels)
+
+    @property
+    def ratio(self) -> float:
+        """Of the picture's size to the photo's."""
+        return self.picture.shape[2] / self.pixels.shape[1]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the picture [px]."""
+        return self.picture.shape[1], self.picture.shape[2]
+
+    def camera(self, person: PersonPrediction) -> PictureCamera:
+        """Gives a person's camera over the picture."""
+        return drawing.shrink_camera(person.camera, self.ratio)
+
+    def box(self, person: PersonPrediction) -> Float[Tensor, " 4"]:
+        """Gives a person's box in the picture [px]."""
+        return person.evidence.box * self.ratio
+
+
 def draw_pictures(
-    photo: Path | str, image: ImagePrediction, template: BodyTemplate, wanted: Set[str]
+    photo: Photo,
+    image: ImagePrediction,
+    template: BodyTemplate,
+    wanted: Set[str],
+    settings: ProxySettings,
 ) -> Iterator[tuple[str, bytes]]:
     """Draws what is wanted of a photo, one file after the other.
 
     Args:
-        wanted: Some of overlay, proxies, samples, report.
+        image: With at least one person.
+        wanted: Words of `--save`; those without pictures mean nothing here.
+        settings: Of what the network reads.
 
     Yields:
         Name and content of each file.
     """
-    if not wanted & {"overlay", "proxies", "samples", "report"}:
-        return
-    pixels = read_photo(photo)
-    picture = drawing.shrink(pixels)
-    ratio = picture.shape[2] / pixels.shape[1]
-    overlay = picture
-    if wanted & {"overlay", "report"}:
-        bodies = [person.body.vertices for person in image.people]
-        cameras = [drawing.shrink_camera(person.camera, ratio) for person in image.people]
-        overlay = drawing.draw_overlay(picture, bodies, cameras, template.faces)
     if "overlay" in wanted:
-        yield "overlay.png", drawing.encode_picture(overlay)
-    for person in image.people if "proxies" in wanted else ():
-        yield f"person_{person.index}_seen.png", drawing.encode_picture(_seen(picture, person))
-    for person in image.people if "samples" in wanted else ():
-        if person.samples is not None:
-            sheet = _samples(picture, ratio, person, person.samples, template)
-            yield f"person_{person.index}_samples.jpg", drawing.encode_picture(sheet, ".jpg")
-    if "report" in wanted:
-        boxes = torch.stack([person.evidence.box for person in image.people]) * ratio
-        around = torch.cat([boxes[:, :2].amin(0), boxes[:, 2:].amax(0)])
-        sheet = _card(picture, overlay, around, image.people[0], template)
-        yield "card.jpg", drawing.encode_picture(sheet, ".jpg")
+        yield "overlay.png", drawing.encode_picture(_overlay(photo, image, template))
+        if (uncertain := _uncertain_overlay(photo, image, template)) is not None:
+            yield "overlay_uncertainty.jpg", drawing.encode_picture(uncertain, ".jpg")
+    for n, person in enumerate(image.people):
+        stem = f"person_{person.index}"
+        if "overlay" in wanted:
+            sheet = _views(photo, person, template, drawing.PEOPLE[n % len(drawing.PEOPLE)])
+            yield f"{stem}_views.jpg", drawing.encode_picture(sheet, ".jpg")
+        if "proxies" in wanted:
+            sheet = _proxies(photo, person, settings)
+            yield f"{stem}_proxies.jpg", drawing.encode_picture(sheet, ".jpg")
+        if "samples" in wanted and person.samples is not None:
+            sheet = _samples(photo, person, person.samples, template)
+            yield f"{stem}_samples.jpg", drawing.encode_picture(sheet, ".jpg")
 
 
-def _seen(picture: Float[Tensor, "3 H W"], person: PersonPrediction) -> Float[Tensor, "3 H W"]:
-    size = (picture.shape[1], picture.shape[2])
-    return drawing.draw_evidence(picture, *drawing.shrink_evidence(person.evidence, size))
+def _overlay(
+    photo: Photo, image: ImagePrediction, template: BodyTemplate
+) -> Float[Tensor, "3 H W"]:
+    bodies = [person.body.vertices for person in image.people]
+    cameras = [photo.camera(person) for person in image.people]
+    return drawing.draw_overlay(photo.picture, bodies, cameras, template.faces)
 
 
-def _card(
-    picture: Float[Tensor, "3 H W"],
-    overlay: Float[Tensor, "3 H W"],
-    around: Float[Tensor, " 4"],
-    main: PersonPrediction,
-    template: BodyTemplate,
-) -> Float[Tensor, "3 h w"]:
-    """Args:
-    around: Rectangle round all people [px].
-    """
-    rest = main.prediction.mode().rest(template).vertices
-    parts = {
-        "what was seen": drawing.cut_square(_seen(picture, main), around, CARD_SIDE),
-        "body": drawing.cut_square(overlay, around, CARD_SIDE),
-        "from the side": drawing.draw_side(main.body.vertices, template.faces, CARD_SIDE),
-        "shape": drawing.draw_alone(rest, template.faces, CARD_SIDE),
-    }
-    if (colours := vertex_colours(main)) is not None:
-        text = f"uncertainty: grey 0, purple {100 * LARGEST:.0f} cm"
-        parts[text] = drawing.draw_alone(
-            main.body.vertices, template.faces, CARD_SIDE, colour=colours
-        )
-    labelled = [drawing.label(part, text) for text, part in parts.items()]
-    return drawing.tile(labelled, len(parts))
+def _uncertain_overlay(
+    photo: Photo, image: ImagePrediction, template: BodyTemplate
+) -> Float[Tensor, "3 tall W"] | None:
+    """Draws the people of whom samples tell how sure each place is; None if there are none."""
+    known = [
+        (person, colours)
+        for person in image.people
+        if (colours := vertex_colours(person)) is not None
+    ]
+    if not known:
+        return None
+    drawn = drawing.draw_overlay(
+        photo.picture,
+        [person.body.vertices for person, _ in known],
+        [photo.camera(person) for person, _ in known],
+        template.faces,
+        opacity=0.9,
+        colours=[colours for _, colours in known],
+    )
+    return torch.cat([drawn, draw_legend(drawn.shape[2])], 1)
 
 
 def vertex_colours(person: PersonPrediction) -> Float[Tensor, "V 3"] | None:
@@ -97,36 +139,39 @@ def vertex_colours(person: PersonPrediction) -> Float[Tensor, "V 3"] | None:
     return colour_uncertainty(person.samples.uncertainty.distance)
 
 
-def _samples(
-    picture: Float[Tensor, "3 H W"],
-    ratio: float,
-    person: PersonPrediction,
-    samples: Samples,
-    template: BodyTemplate,
-) -> Float[Tensor, "3 h w"]:
-    """Draws the best samples of a person.
+def _views(
+    photo: Photo, person: PersonPrediction, template: BodyTemplate, colour: drawing.Colour
+) -> Float[Tensor, "3 tall wide"]:
+    part, camera = close_up(photo.picture, photo.camera(person), photo.box(person), VIEW_SIDE)
+    spread = person.samples.uncertainty if person.samples is not None else None
+    return draw_views(
+        part,
+        camera,
+        person.body.vertices,
+        person.prediction.mode().rest(template).vertices,
+        template.faces,
+        colour,
+        None if spread is None else spread.distance,
+    )
 
-    Args:
-        ratio: Of the picture's size to the photo's.
-    """
-    camera = drawing.shrink_camera(person.camera, ratio)
-    part, camera = _close_up(picture, camera, person.evidence.box * ratio, SAMPLE_SIDE)
+
+def _seen(photo: Photo, person: PersonPrediction) -> Float[Tensor, "3 H W"]:
+    mask, keypoints = drawing.shrink_evidence(person.evidence, photo.size)
+    return drawing.draw_evidence(photo.picture, mask, keypoints)
+
+
+def _proxies(
+    photo: Photo, person: PersonPrediction, settings: ProxySettings
+) -> Float[Tensor, "3 tall wide"]:
+    seen = drawing.cut_square(_seen(photo, person), photo.box(person), PROXY_SIDE)
+    proxy = look_at(person.evidence, settings, photo.pixels)
+    return draw_evidence_sheet(seen, proxy, settings.channel)
+
+
+def _samples(
+    photo: Photo, person: PersonPrediction, samples: Samples, template: BodyTemplate
+) -> Float[Tensor, "3 tall wide"]:
+    """Draws the best samples of a person."""
+    part, camera = close_up(photo.picture, photo.camera(person), photo.box(person), SAMPLE_SIDE)
     best = take(samples.parameters, slice(0, SHOWN)).posed(template)
     return draw_samples(part, best, samples.score[:SHOWN], template.faces, camera)
-
-
-def _close_up(
-    picture: Float[Tensor, "3 H W"], camera: PictureCamera, box: Float[Tensor, " 4"], side: int
-) -> tuple[Float[Tensor, "3 side side"], PictureCamera]:
-    """Cuts out the surroundings of a rectangle, resizes them, and moves the camera along."""
-    reach = 0.65 * max(16.0, float((box[2:] - box[:2]).max()))
-    middle = (box[:2] + box[2:]) / 2
-    left, top = (middle - reach).clamp(min=0).int().tolist()
-    right, bottom = (middle + reach).ceil().int().tolist()
-    part = picture[:, top : max(bottom, top + 1), left : max(right, left + 1)]
-    ratio = side / max(part.shape[1:])
-    height, width = (min(side, round(length * ratio)) for length in part.shape[1:])
-    pad = camera.origin.new_tensor([(side - width) // 2, (side - height) // 2])
-    origin = (camera.origin - camera.origin.new_tensor([left, top])) * ratio + pad
-    square = drawing.fit_square(part, side)
-    return square, PictureCamera(scale=camera.scale * ratio, origin=origin)
