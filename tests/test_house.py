@@ -40,7 +40,7 @@ DOORS = {
     },
     "click": COMMANDS,
     "h5py": {"assets/contents.py", "synth/poses.py", "synth/picture_store.py"},
-    "filelock": {"models/locks.py", "plausibody/training/folder.py"},
+    "filelock": {"models/locks.py"},
     "lightning_fabric": {"plausibody/training/launch.py"},
     "lmdb": {"synth/background_lsun.py"},
     "matplotlib": {"plausibody/plots.py", "plausibody/training/svg_charts.py"},

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from plausibody.config import preset
-from plausibody.training.folder import LockedError, claimed, locked, prepare_folder
+from plausibody.models.locks import LockedError, locked
+from plausibody.training.folder import claimed, prepare_folder
 
 LITE = preset("lite")
 

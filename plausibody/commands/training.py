@@ -88,8 +88,9 @@ def train_command(
         from plausibody import config as configs
         from plausibody.calibrate import calibrate_weights
         from plausibody.evaluate.run import quick_figures
+        from plausibody.models.locks import locked
         from plausibody.training.fit import StoppedError
-        from plausibody.training.folder import locked
+        from plausibody.training.folder import DOING
         from plausibody.training.launch import check_launch, first_process
         from plausibody.training.run import train_run
 
@@ -133,7 +134,7 @@ def train_command(
                 plan=True,
             )
         if config.method == "hierprob" and config.train.calibrated and first_process():
-            with locked(out), counting("people, for the intervals", quiet) as count:
+            with locked(out, DOING), counting("people, for the intervals", quiet) as count:
                 calibrate_weights(weights, pick_device(device), config.train.calibrated, count)
         if not quiet:
             tell(f"weights: {weights}")

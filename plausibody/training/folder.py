@@ -16,18 +16,14 @@ RUN/run.html               all of that on a page
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
-import os
 import shutil
-import socket
 from collections.abc import Iterator, Set
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from plausibody.config import RunConfig, known_keys, load_config, to_json
 from plausibody.models.files import unfinished, write_file
+from plausibody.models.locks import locked
 from plausibody.training import repeating
 
 PARTS = {"config.json", "lock", "holder.txt", "checkpoints", "skipped.json", "curves.jsonl",
@@ -46,11 +42,8 @@ BENDING = FREE - {"train.steps"}
 FOREIGN = "pytorch3d"
 """The backend whose pictures are not those of the others."""
 LOCK = {"lock", "holder.txt"}
-_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
-
-
-class LockedError(ValueError):
-    """Another process trains in the same folder."""
+DOING = "training"
+"""What whoever holds the lock does."""
 
 
 @contextlib.contextmanager
@@ -75,48 +68,9 @@ def claimed(
         ValueError: As of `prepare_folder`.
     """
     check_folder(out, config, resume, force)  # before a lock appears in a folder that is not ours
-    with locked(out):
+    with locked(out, DOING):
         check_folder(out, config, resume, force)  # as the last one to hold the lock left it
         yield
-
-
-@contextlib.contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Keeps other processes from training in a folder; the system lets go when this one ends.
-
-    Raises:
-        LockedError: If one does already.
-        PermissionError: If nothing can be written there.
-        NotADirectoryError: If it is a file.
-    """
-    holder = out / "holder.txt"
-    lock = FileLock(out / "lock")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-        write_file(holder, f"process {os.getpid()} on {socket.gethostname()}\n")
-    except Timeout:
-        who = holder.read_text("utf-8").strip() if holder.exists() else "another process"
-        raise LockedError(
-            f"{out}: {who} is training there; do: wait for it, stop it, or give another --out"
-        ) from None
-    except (FileExistsError, NotADirectoryError) as error:
-        raise NotADirectoryError(
-            f"{out}: wanted a folder, or none yet, found a file on the way; do: another --out"
-        ) from error
-    except OSError as error:
-        lock.release()
-        if error.errno not in _DENIED:
-            raise
-        raise PermissionError(
-            f"{out}: wanted a folder to write into, got no permission ({error.strerror}); "
-            "do: another --out"
-        ) from error
-    try:
-        yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
 
 
 def prepare_folder(out: Path, config: RunConfig, resume: bool, force: bool) -> None:
