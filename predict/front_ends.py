@@ -14,7 +14,7 @@ import torch
 
 from plausibody.predict.boxes import Boxes, BoxFile, WholePicture, read_boxes
 from plausibody.predict.companions import MASKS, Companions
-from plausibody.predict.embedded import EmbeddedFrontEnd, load_embedded
+from plausibody.predict.embedded import load_embedded
 from plausibody.predict.files import FilesFrontEnd, OtherSilhouettes, check_owners
 from plausibody.predict.front_end import FrontEnd
 from plausibody.predict.keypoint_files import open_keypoints
@@ -46,7 +46,7 @@ class FrontEndSettings:
     keep_doubtful: bool = False
     """Whether people are kept in whom the embedded nets disagree."""
     weights: str | None = None
-    """Of `hrnet`: the official file. Of `hq`: a folder with its models, or None for the hub."""
+    """Of `hrnet`: the official file. Of `hq`: a folder with its two models, or None for the hub."""
 
     def __post_init__(self) -> None:
         if self.boxes is not None and self.cropped:
@@ -77,12 +77,7 @@ def open_front_end(
     _check(name, settings)
     if name == "files":
         return _open_files(settings, device)
-    boxes = _boxes(settings)
-    front_end: FrontEnd = _embedded(settings, device, boxes)
-    if name == "hrnet":
-        from plausibody.predict.hrnet import load_hrnet
-
-        front_end = load_hrnet(settings.weights, device, people=front_end)
+    front_end = _open_nets(name, settings, device)
     if settings.silhouette_from != "mask":
         folder = _folder(Path(settings.silhouette_from), "--silhouette-from", "masks")
         return OtherSilhouettes(front_end, MaskFiles(folder, own=True))
@@ -113,8 +108,9 @@ def _check(name: str, settings: FrontEndSettings) -> None:
         "--files": (settings.files is not None, ("files",)),
         "--silhouette-from parts": (settings.silhouette_from == "parts", ("files",)),
         "--silhouette-from embedded": (settings.silhouette_from == "embedded", ("files",)),
-        "group_pass": (settings.group_pass, ("embedded", "hrnet")),
-        "tiled": (settings.tiled, ("embedded", "hrnet")),
+        "--group-pass": (settings.group_pass, ("embedded", "hrnet")),
+        "--tiles": (settings.tiled, ("embedded", "hrnet")),
+        "keep_doubtful": (settings.keep_doubtful, ("embedded", "hrnet")),
         "--front-end-weights": (settings.weights is not None, ("hrnet", "hq")),
     }
     for option, (given, fit) in asked.items():
@@ -125,16 +121,25 @@ def _check(name: str, settings: FrontEndSettings) -> None:
             )
 
 
-def _embedded(
-    settings: FrontEndSettings, device: torch.device | str, boxes: Boxes | None
-) -> EmbeddedFrontEnd:
-    return load_embedded(
+def _open_nets(name: str, settings: FrontEndSettings, device: torch.device | str) -> FrontEnd:
+    """Opens a front end that looks at pictures."""
+    boxes = _boxes(settings)
+    if name == "hq":
+        from plausibody.predict.hq import load_hq
+
+        return load_hq(settings.weights, device, boxes)
+    finder = load_embedded(
         settings.group_pass,
         settings.keep_doubtful,
         device,
         tiled=settings.tiled,
         boxes=boxes,
     )
+    if name == "hrnet":
+        from plausibody.predict.hrnet import load_hrnet
+
+        return load_hrnet(settings.weights, device, people=finder)
+    return finder
 
 
 def _open_files(settings: FrontEndSettings, device: torch.device | str) -> FilesFrontEnd:

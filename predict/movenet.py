@@ -85,7 +85,7 @@ class MoveNet:
     group_pass: bool = False
     """Whether to look a second time at twice the size, for people below 12 % of the picture."""
     tiled: bool = False
-    """Whether to look at a third of the picture at a time, for people from 4 % of it."""
+    """Whether to look at a third of the picture at a time too, for people from 6 % of it."""
 
     def find(self, picture: Shaped[Tensor, "3 H W"]) -> Poses:
         """Finds people in a picture with values 0..255."""
@@ -219,12 +219,13 @@ def join(several: Sequence[Poses]) -> Poses:
 def suppress(passes: Sequence[Poses]) -> Poses:
     """Keeps each person once: earlier passes before later ones, the surer before the less sure.
 
-    If nobody is sure enough, the surest is kept when at least 0.6 times as sure.
+    Those of any pass who are sure enough go first: what one pass only suspects, another may see. If
+    nobody is sure enough, the surest is kept when at least 0.6 times as sure.
     """
     every = join(passes)
     number = torch.cat([torch.full((len(poses),), n) for n, poses in enumerate(passes)])
     kept: list[int] = []
-    for index in range(len(every)):
+    for index in (every.score < LEAST_SCORE).int().argsort(stable=True).tolist():
         if every.score[index] < 0.6 * LEAST_SCORE:
             continue
         others = torch.tensor(kept, dtype=torch.long)

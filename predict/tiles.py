@@ -18,9 +18,12 @@ from plausibody.predict.crop import Crop
 
 CLOSER = 3.0
 """Longer side of the picture over the side of a square."""
-OVERLAP = 0.4
+OVERLAP = 0.5
 """Share of a square's side that its neighbour shows too: more than 12 % of the picture, the size
-from which the look at the whole picture finds people."""
+from which the look at the whole picture finds people.
+
+Eight skiers in a picture of 3000 x 2000 pixels, found without and with squares: of 12 % of its
+width 4 and 8, of 10 % 1 and 8, of 8 % and of 6 % 0 and 8, of 5 % 0 and 6, of 4.5 % 0 and 2."""
 TOUCHES = 0.02
 """Share of a square's side within which a box touches its border."""
 
