@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import overload
 
 from jaxtyping import UInt8
 from torch import Tensor
@@ -44,6 +45,27 @@ class Inputs:
     """Gives a picture by its name; is called from two threads. Frames of a video come so."""
     stamp: Callable[[str], list[int]] = file_stamp
     """Two numbers that change when the picture of a name does."""
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The names as paths, made when they are asked for."""
+        return _Paths(self.names)
+
+
+class _Paths(Sequence[Path]):
+    def __init__(self, names: Sequence[str]):
+        self._names = names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> _Paths: ...
+    def __getitem__(self, index: int | slice) -> Path | _Paths:
+        chosen = self._names[index]
+        return Path(chosen) if isinstance(chosen, str) else _Paths(chosen)
 
 
 @dataclass

@@ -17,6 +17,7 @@ from plausibody.models.locks import locked
 from plausibody.models.shapes import ShapeGaussian
 from plausibody.predict import common_shape
 from plausibody.predict.engine import Engine, Job, LocalEngine, Task
+from plausibody.predict.front_ends import check_photos
 from plausibody.predict.inputs import Inputs, find_inputs
 from plausibody.predict.journal import Entry, Journal
 from plausibody.predict.keeping import RECORD, Record
@@ -95,7 +96,8 @@ def predict_folder(
 
     Raises:
         ValueError: If samples are to be written and the predictor draws none, or `out` holds a run
-            over other photos; of kind `LockedError` if another run is writing there.
+            over other photos, or files that the front end reads are of others; of kind
+            `LockedError` if another run is writing there.
         FileNotFoundError: If a path does not exist or a folder has no photo.
         FileExistsError: If `out` holds something of the user's under one of our names.
         DiskFullError: If there is no space left; what is finished stays.
@@ -106,6 +108,7 @@ def predict_folder(
         raise ValueError("--save samples: wanted samples to write, got none; do: add --samples 25")
     if not isinstance(paths, Inputs):
         paths = find_inputs(paths, options.recursive, leave_out=out)
+    check_photos(predictor.front_end, paths.paths)
     if out.is_dir():
         check_out(out)  # before a lock appears in a folder that is not ours
     with locked(out, "predicting", LOCK, HOLDER):

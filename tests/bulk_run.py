@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from plausibody.cli import main as main_command
 from plausibody.predict import keeping
 from plausibody.predict.front_end import ImageResult, Picture
 from plausibody.predict.looking import open_or_explain
@@ -49,7 +50,7 @@ class ReadingFrontEnd:
         opened = open_or_explain(picture)
         if not isinstance(opened, Tensor):
             return opened
-        count = {"nobody": 0, "crowd": 12}.get(Path(str(picture)).stem, 1)
+        count = {"nobody": 0, "crowd": 6}.get(Path(str(picture)).stem, 1)
         person = replace(self.known.person, box=self.known.person.box + batch / 64)
         height, width = self.known.size
         status, message = ("ok", "") if count else ("no_person", "nobody here")
@@ -59,23 +60,30 @@ class ReadingFrontEnd:
 def run(known: Any, spec: dict[str, Any]) -> None:
     """Does one run; never returns if it is to die."""
     _obey_permissions()
+    _end_while_writing(spec.get("end_writing", 0), spec.get("by", signal.SIGKILL))
+    if "command" in spec:
+        main_command(spec["command"])
     predictor = known.doubting_predictor(same_person=spec["same_person"], person="main")
     if not spec["same_person"]:
         predictor.person = "all"
     predictor.front_end = ReadingFrontEnd(known, spec.get("die_looking", 0))
+    options = RunOptions(save=frozenset(spec["save"]), batch_size=4, recursive=True)
+    predict_folder([Path(spec["photos"])], Path(spec["out"]), predictor, options)
+
+
+def _end_while_writing(at: int, by: int) -> None:
+    """Sends a signal to this process when it writes so many files of photos."""
     write, written = keeping.write_file, 0
 
     def writing(path: Path, content: Any) -> None:
         nonlocal written
         written += 1
-        if written == spec.get("die_writing", 0):
+        if written == at:
             path.write_bytes(b"half of it")
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), by)
         write(path, content)
 
     keeping.write_file = writing
-    options = RunOptions(save=frozenset(spec["save"]), batch_size=4, recursive=True)
-    predict_folder([Path(spec["photos"])], Path(spec["out"]), predictor, options)
 
 
 def _obey_permissions() -> None:

@@ -18,6 +18,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from plausibody.assets.catalog import SHIPPED
+from plausibody.predict.drawing import save_picture, shrink
+from plausibody.predict.photo import read_photo
+
 GOOD = [
     "a.jpg", "a.png", "animated.gif", "b c.png", "caf\u00e9.png", "cmyk.jpg", "crowd.png",
     "deep.png", "folder.jpg/inner.png", "grey.png", "left/a.png", "new\nline.png", "right/a.png",
@@ -95,6 +99,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory, known_person: Any) -> Path:
     return root
 
 
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 Runner = Callable[[list[dict[str, Any]]], list[int]]
 
 
@@ -131,7 +136,7 @@ def files_of(out: Path) -> dict[str, bytes]:
     return found | {"summary.json": json.dumps(summary).encode()}
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@needs_fork
 @pytest.mark.parametrize("same_person", [False, True])
 def test_a_killed_run_ends_as_an_unbroken_one(
     photos: Path, runner: Runner, same_person: bool
@@ -142,7 +147,7 @@ def test_a_killed_run_ends_as_an_unbroken_one(
         [
             common | {"out": str(whole)},
             common | {"out": str(broken), "die_looking": 3},
-            common | {"out": str(broken), "die_writing": 8},
+            common | {"out": str(broken), "end_writing": 8},
             common | {"out": str(broken)},
         ]
     )
@@ -160,7 +165,35 @@ def test_a_killed_run_ends_as_an_unbroken_one(
     folders = [status[name]["folder"] for name in GOOD]
     assert len(set(folders)) == len(GOOD)
     assert all((broken / folder / "person_0.npz").is_file() for folder in folders)
-    assert len(status["crowd.png"]["people"]) == (1 if same_person else 12)
+    assert len(status["crowd.png"]["people"]) == (1 if same_person else 6)
     assert content["files_ignored"] == len(IGNORED)
     drafts = [path.name for path in broken.rglob(".*") if path.name.endswith(".unfinished")]
     assert drafts == []
+
+
+@needs_fork
+def test_the_command_goes_on_after_signals(runner: Runner, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    astronaut = read_photo(SHIPPED / "photos" / "astronaut.png")
+    for name in ("a.png", "b.png", "c.png"):
+        save_picture(shrink(astronaut, 200), photos / name)
+    (photos / "list.jpg").write_text("no picture")
+    (tmp_path / "list.txt").write_text(f"{photos}\n{photos / 'gone.jpg'}\n")
+
+    def command(out: str) -> list[str]:
+        paths = [f"@{tmp_path / 'list.txt'}", "--out", str(tmp_path / out)]
+        return ["predict", *paths, "--person", "main", "--save", "params", "--batch-size", "2"]
+
+    codes = runner(
+        [
+            {"command": command("whole")},
+            {"command": command("broken"), "end_writing": 1, "by": signal.SIGTERM},
+            {"command": command("broken"), "end_writing": 2},
+            {"command": command("broken")},
+        ]
+    )
+    assert codes == [0, 143, -signal.SIGKILL, 0]
+    assert files_of(tmp_path / "broken") == files_of(tmp_path / "whole")
+    summary = json.loads((tmp_path / "broken" / "summary.json").read_text())
+    assert summary["counts"] == {"ok": 3, "unreadable": 2}
