@@ -15,14 +15,18 @@ from plausibody.config import lite_demo
 from plausibody.evaluate.result import Result
 from plausibody.evaluate.run import quick_figures, run_evaluation
 from plausibody.models.weights import DEFAULT_WEIGHTS
-from plausibody.predict.predictor import load_predictor
-from plausibody.predict.report import Curve, Report, Table, cards_of_run, write_report
-from plausibody.predict.run import RunOptions, Summary, predict_folder
+from plausibody.predict.embedded import load_embedded
+from plausibody.predict.predictor import Predictor
+from plausibody.predict.report import Curve, Report, Table
+from plausibody.predict.report_page import write_report_page
+from plausibody.predict.run import RunOptions, predict_folder
 from plausibody.training.fit import Progress
 from plausibody.training.run import train_run
 
 SHOWN = ("mpjpe", "pa_mpjpe", "pve", "pve_t_sc")
 """Errors in the page's table."""
+SAMPLES = 25
+"""Bodies drawn for each person."""
 PARTS = ("trained", "photos", "evaluation")
 """Folders that the demo makes, and makes anew."""
 MARKER = ".plausibody_demo"
@@ -66,7 +70,8 @@ def run_demo(out: Path, watch: Watch, device: str = "cpu") -> Path:
     watch.say("2/3 predicting the bundled photos with the shipped weights")
     options = RunOptions(save=frozenset({"params", "mesh", "overlay", "report"}))
     photos = SHIPPED / "photos"
-    summary = predict_folder([photos], out / "photos", load_predictor(device=device), options)
+    predictor = Predictor(DEFAULT_WEIGHTS, load_embedded(device=device), device, samples=SAMPLES)
+    summary = predict_folder([photos], out / "photos", predictor, options)
 
     watch.say("3/3 evaluating the shipped weights and those just trained on open-v0")
     shipped = run_evaluation(
@@ -77,9 +82,10 @@ def run_demo(out: Path, watch: Watch, device: str = "cpu") -> Path:
         "open", own, out / "evaluation" / "trained", device, watch=watch.evaluation
     )
     seconds = {"training": trained - started, "all": time.perf_counter() - started}
-    page = out / "report.html"
-    write_report(_page(out, summary, shipped, fresh, samples, seconds), page)
-    return page
+    report = _report(out, shipped, fresh, samples, seconds)
+    return write_report_page(
+        out / "photos", summary.content, page=out / "report.html", report=report
+    )
 
 
 def clear_folder(out: Path) -> None:
@@ -96,11 +102,9 @@ def clear_folder(out: Path) -> None:
             shutil.rmtree(out / part)
 
 
-def _page(
-    out: Path, summary: Summary, shipped: Result, fresh: Result, samples: int,
-    seconds: dict[str, float],
-) -> Report:  # fmt: skip
-    cards, notes = cards_of_run(out / "photos", summary.content)
+def _report(
+    out: Path, shipped: Result, fresh: Result, samples: int, seconds: dict[str, float]
+) -> Report:
     return Report(
         title="plausibody demo",
         introduction=[
@@ -117,12 +121,6 @@ def _page(
             )
         ],
         tables=[_table(shipped, fresh)],
-        cards=cards,
-        footnotes=[
-            *notes,
-            "Overlap and key points compare a body with what the front end saw, clothes included: "
-            "how well it fits the evidence, not how true it is.",
-        ],
     )
 
 

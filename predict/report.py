@@ -1,21 +1,11 @@
-"""One page that shows a run: figures, tables, pictures. Self-contained; works without a network."""
+"""What pages about runs share: how they look, curves and tables, as HTML that stands alone."""
 
 from __future__ import annotations
 
-import base64
 import html
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from plausibody.models.files import write_file
-from plausibody.predict.bars import STYLE as BARS
-from plausibody.predict.bars import Bars, bars_of_person, render_bars
-
-MOST_CARDS = 60
-"""Photos shown; a page of thousands would not open. The summary lists all."""
 
 STYLE = """
 :root { --ink: #1d2733; --dim: #66727f; --line: #dde3ea; --paper: #fff; --back: #f3f5f8;
@@ -67,56 +57,14 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Card:
-    """One photo and what was made of it."""
-
-    title: str
-    picture: bytes | None
-    """JPEG or PNG; none if nothing could be drawn."""
-    figures: Sequence[str]
-    warnings: Sequence[str] = ()
-    bars: Sequence[Bars] = ()
-    """Measurements, for each person."""
-
-
-@dataclass(frozen=True)
 class Report:
-    """Everything on the page, in this order."""
+    """What a page says of a run besides its photos."""
 
     title: str
-    introduction: Sequence[str]
+    introduction: Sequence[str] = ()
     """Paragraphs."""
     curves: Sequence[Curve] = ()
     tables: Sequence[Table] = ()
-    cards: Sequence[Card] = ()
-    footnotes: Sequence[str] = ()
-
-
-def write_report(report: Report, path: Path | str) -> None:
-    """Writes the page as one HTML file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, render_report(report))
-
-
-def render_report(report: Report) -> str:
-    """Gives the page as HTML with all pictures inside."""
-    parts = [f"<h1>{_text(report.title)}</h1>"]
-    parts += [f"<p>{_text(line)}</p>" for line in report.introduction]
-    parts += render_parts(report)
-    if report.cards:
-        parts.append("<h2>Photos</h2>")
-    parts += [_card(card) for card in report.cards]
-    parts += [f'<p class="dim">{_text(line)}</p>' for line in report.footnotes]
-    return "\n".join(
-        [
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{_text(report.title)}</title>\n<style>{STYLE}{BARS}</style>\n</head>\n<body>\n<main>",
-            *parts,
-            "</main>\n</body>\n</html>\n",
-        ]
-    )
 
 
 def render_parts(report: Report) -> list[str]:
@@ -125,60 +73,6 @@ def render_parts(report: Report) -> list[str]:
         *(_curve(curve) for curve in report.curves),
         *(_table(table) for table in report.tables),
     ]
-
-
-def cards_of_run(
-    folder: Path, summary: Mapping[str, Any], most: int = MOST_CARDS
-) -> tuple[list[Card], list[str]]:
-    """Makes cards from what `predict_folder` wrote, and says in lines what is not shown.
-
-    Args:
-        folder: The `out` of the run.
-        summary: Content of its `summary.json`.
-    """
-    inputs = summary["inputs"]
-    cards = [_card_of_input(folder, record) for record in inputs[:most]]
-    left = len(inputs) - len(cards)
-    return cards, [f"{left} more photos are listed in summary.json."] if left > 0 else []
-
-
-def _card_of_input(folder: Path, record: Mapping[str, Any]) -> Card:
-    picture = folder / record["folder"] / "card.jpg" if record["folder"] else None
-    figures, warnings = [], [record["message"]] if record["message"] else []
-    many = len(record["people"]) > 1
-    bars: list[Bars] = []
-    for person in record["people"]:
-        name = f"person {person['index']}: " if many else ""
-        figures.append(f"{name}overlap with the mask {person['silhouette_iou']:.2f}")
-        if person["reprojection_percent"] is not None:
-            figures.append(f"{name}key points {person['reprojection_percent']:.1f} % off")
-        warnings += [name + warning for warning in person["warnings"]]
-        title = f"Measurements of person {person['index']}" if many else "Measurements"
-        bars.append(bars_of_person(person["measurements"], title, is_open=not bars))
-    return Card(
-        title=f"{record['path']}" + ("" if record["status"] == "ok" else f" ({record['status']})"),
-        picture=picture.read_bytes() if picture and picture.exists() else None,
-        figures=figures,
-        warnings=warnings,
-        bars=bars,
-    )
-
-
-def _card(card: Card) -> str:
-    lines = [f"<h3>{_text(card.title)}</h3>"]
-    if card.picture is not None:
-        kind = "png" if card.picture.startswith(b"\x89PNG") else "jpeg"
-        data = base64.b64encode(card.picture).decode()
-        lines.append(f'<img alt="{_text(card.title)}" src="data:image/{kind};base64,{data}">')
-    lines += _list(card.figures)
-    lines += [f'<p class="warn">{_text(warning)}</p>' for warning in card.warnings]
-    lines += [render_bars(bars) for bars in card.bars]
-    return _section(lines)
-
-
-def _list(figures: Iterable[str]) -> list[str]:
-    items = "".join(f"<li>{_text(figure)}</li>" for figure in figures)
-    return [f'<ul class="figures">{items}</ul>'] if items else []
 
 
 def _table(table: Table) -> str:

@@ -93,7 +93,7 @@ def write_report_page(
     """
     page = page or out / NAME
     page.parent.mkdir(parents=True, exist_ok=True)
-    report = report or Report("Bodies from photos", [])
+    report = report or Report("Bodies from photos")
     prefix = os.path.relpath(out, page.parent).replace(os.sep, "/")
     prefix = "" if prefix == "." else quote(prefix, errors="surrogateescape") + "/"
     plan = choose_photos(out, summary["inputs"] if inputs is None else inputs)
@@ -178,7 +178,7 @@ def _page(summary: Mapping[str, Any], plan: Plan, report: Report, prefix: str) -
         yield from render_photo(number, record, found, prefix, plan.with_samples)
     yield from _tables(plan, prefix)
     yield from render_parts(report)
-    yield _foot(summary, plan, report)
+    yield _foot(summary, plan)
     yield f"</main>\n<script>{_read('viewer.js')}</script>\n"
     yield f"<script>{_read('report.js')}</script>\n</body>\n</html>\n"
 
@@ -271,10 +271,10 @@ def _folder_link(record: Record, prefix: str) -> str:
     return f'<a href="{prefix}{folder}/">{text(record["path"])}</a>'
 
 
-def _foot(summary: Mapping[str, Any], plan: Plan, report: Report) -> str:
+def _foot(summary: Mapping[str, Any], plan: Plan) -> str:
     settings, versions = summary["settings"], summary["versions"]
     front_end = settings["front_end"]
-    notes = list(report.footnotes or FOOTNOTES)
+    notes = list(FOOTNOTES)
     if plan.shown and not plan.with_samples:
         notes.append(
             "With so many photos, samples are drawn but cannot be turned about; reports of fewer "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ import trimesh
 from PIL import Image
 
 from plausibody.predict.fit import Fit
-from plausibody.predict.report import Report, Table
+from plausibody.predict.report import Curve, Report, Table, render_parts
 from plausibody.predict.report_files import CARD, MOST_PEOPLE, PHOTO, report_files
 from plausibody.predict.report_mesh import encode_body, encode_samples, linear_light
 from plausibody.predict.report_page import write_report_page
@@ -321,6 +322,22 @@ def test_page_stays_small_enough_to_open(
     monkeypatch.setattr("plausibody.predict.report_page.MOST_ROWS", 1)
     page = page_of(tmp_path, summary, inputs=iter(summary["inputs"]))
     assert page.count("<article") == 1 and "1 more are in summary.json" in page
+
+
+def test_curves_and_tables_are_safe_and_finite() -> None:
+    loss = [(0.0, 3.0), (10.0, 1.0), (20.0, math.nan), (30.0, 0.5)]
+    parts = render_parts(
+        Report(
+            "",
+            curves=[Curve("Loss", "loss", loss), Curve("Nothing", "loss", [])],
+            tables=[Table("<i>Errors", ["metric", "mm"], [["PVE", 81.234567]], note="a & b")],
+        )
+    )
+    page = "".join(parts)
+    assert "&lt;i&gt;Errors" in page and "a &amp; b" in page and "81.23" in page
+    assert page.count("<polyline") == 1 and "nan" not in page and "Too few values" in page
+    points = re.search(r'points="([^"]*)"', page)
+    assert points and len(points[1].split()) == 3
 
 
 def test_page_elsewhere_with_more_on_it(tmp_path: Path, image: ImagePrediction, files: Any) -> None:
