@@ -129,7 +129,9 @@ def _to_the_top(
     xx, yy = at(1, 0) - 2 * here + at(-1, 0), at(0, 1) - 2 * here + at(0, -1)
     xy = (at(1, 1) - at(1, -1) - at(-1, 1) + at(-1, -1)) / 4
     determinant = xx * yy - xy * xy
-    is_top = (xx < 0) & (determinant > 1e-12)  # else the map is flat there, or no peak at all
+    height, width = heatmaps.shape[-2:]
+    inner = (column > 0) & (column < width - 1) & (row > 0) & (row < height - 1)
+    is_top = inner & (xx < 0) & (determinant > 1e-12)  # else it is flat there, or no peak at all
     safe = torch.where(is_top, determinant, torch.ones_like(determinant))
     step = torch.stack(
         [xy * slope[..., 1] - yy * slope[..., 0], xy * slope[..., 0] - xx * slope[..., 1]], -1
