@@ -199,16 +199,18 @@ def _thumb(
     people: Sequence[PersonPrediction],
     ratio: float,
 ) -> Float[Tensor, "3 side side"]:
-    """Cuts out a square with the people in it, as far as it fits into the photo, bodies and all."""
+    """Cuts a square with all people out of the photo, bodies and all; if there is none that large,
+    with the main person, or a part."""
     left, top = corner
     drawn = picture.clone()
     part = drawn[:, top : top + layer.alpha.shape[0], left : left + layer.alpha.shape[1]]
     part.copy_(drawing.put_over(part, layer, THUMB_OPACITY))
     boxes = torch.stack([person.evidence.box for person in people]) * ratio
     low, high = boxes[:, :2].amin(0), boxes[:, 2:].amax(0)
-    middle = (low + high) / 2
-    # `cut_square` adds a margin of 15 %; what goes beyond the photo would become paper.
-    half = ((high - low).amax() / 2).clamp(max=min(drawn.shape[1:]) / 2 / 1.3)
+    most = min(drawn.shape[1:]) / 1.3  # as `cut_square` adds a margin of 15 % on each side
+    if (high - low).amax() > most:
+        low, high = boxes[0, :2], boxes[0, 2:]
+    middle, half = (low + high) / 2, ((high - low).amax() / 2).clamp(max=most / 2)
     return drawing.cut_square(drawn, torch.cat([middle - half, middle + half]), THUMB_SIDE)
 
 

@@ -397,4 +397,5 @@ def _links(folder: str, person: Record, prefix: str, path: Path) -> str:
         f'<a href="{prefix}{quote(f"{folder}/{name}", errors="surrogateescape")}">{text(name)}</a>'
         for name in files
     )
-    return f'<p class="links">{links}</p>' if links else ""
+    whole = f'<a href="{prefix}{quote(folder, errors="surrogateescape")}/">all files</a>'
+    return f'<p class="links">{links}{whole}</p>'

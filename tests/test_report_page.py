@@ -371,6 +371,27 @@ addEventListener("load", () => setTimeout(() => {
     errors: document.documentElement.dataset.errors || "",
     ready: document.documentElement.dataset.ready,
   });
+  const probe = JSON.parse(document.documentElement.dataset.probe), yaw = viewer.now.yaw;
+  const click = (wanted) => document.querySelector(wanted).click();
+  canvas.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowLeft" }));
+  canvas.dispatchEvent(new WheelEvent("wheel", { deltaY: -200, cancelable: true }));
+  probe.turned = [viewer.now.yaw - yaw, viewer.now.zoom];
+  click(".chosen [data-sample='2']");
+  click(".chosen [data-tint=off]");
+  click(".chosen [data-over=seen]");
+  const slider = document.querySelector(".chosen .compare input");
+  slider.value = 20;
+  slider.dispatchEvent(new Event("input", { bubbles: true }));
+  probe.changed = [viewer.to, viewer.wantTint, slider.parentElement.style.getPropertyValue("--cut"),
+    document.querySelector(".over.chosen").dataset.layer];
+  click("[data-step='1']");
+  click(".photo.chosen [data-choose='2']");
+  probe.second = [location.hash, canvas.closest(".viewer").dataset.person, viewer.to,
+    document.querySelectorAll("canvas").length];
+  click("[data-filter=warned]");
+  const thumbs = [...document.querySelectorAll(".film a")];
+  probe.filtered = [thumbs.filter((thumb) => !thumb.hidden).length, location.hash];
+  document.documentElement.dataset.probe = JSON.stringify(probe);
 }, 400));
 </script></body>"""
 
@@ -401,6 +422,7 @@ def browse(page: Path, folder: Path, *, size: str = "1280,800") -> tuple[dict[st
 
 def test_page_lives_in_a_browser(tmp_path: Path, known_person: Any, image: ImagePrediction) -> None:
     three = people(image, 3)
+    three = replace(three, people=tuple(replace(one, warnings=()) for one in three.people))
     drawn = dict(report_files(image.path or "", three, known_person.template))
     out = tmp_path / "out"
     summary = run(
@@ -417,5 +439,8 @@ def test_page_lives_in_a_browser(tmp_path: Path, known_person: Any, image: Image
     left, top, right, bottom = probe["waist"]
     assert 0 <= left < right <= 1280 and 0 <= top < bottom <= 800 and probe["shown"] == 1
     assert probe["wide"] <= probe["window"][0]
+    assert probe["turned"][0] == pytest.approx(0.2) and probe["turned"][1] > 1.2
+    assert probe["changed"] == [2, 0, "20%", "seen"]
+    assert probe["second"] == ["#photo-1", "2", 0, 1] and probe["filtered"] == [1, "#photo-0"]
     waist = measurement_record(image.people[0].measurements)["waist_cm"]
     assert probe["words"] == f"{waist[1]:.1f}–{waist[2]:.1f}"
