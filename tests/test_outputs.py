@@ -216,9 +216,9 @@ def test_saved_parameters_land_on_the_photo(
 
         seen, sure = saved["keypoints_seen"][:, :2], saved["keypoints_seen"][:, 2] > 0.5
         coco17 = load_coco17(template).numpy()
-        for points in (far, near):
+        for points, allowed in ((far, 0.05), (near, 0.08)):
             error = np.linalg.norm((coco17 @ points - seen)[sure], axis=-1).mean()
-            assert error < 0.05 * side, (name, person.index)
+            assert error < allowed * side, (name, person.index)
         drawn = [
             _silhouette(template, points, moved[:, 2], (height, width)) for points in (far, near)
         ]
