@@ -16,8 +16,8 @@ ORDER = ("assets", "models", "synth", "predict", "evaluate", "plausibody")
 
 COMMANDS = {
     "plausibody/cli.py",
-    *(f"plausibody/commands/{name}.py" for name in ("terminal", "training", "prediction")),
-    *(f"plausibody/commands/{name}.py" for name in ("resources", "imports")),
+    *(f"plausibody/commands/{name}.py" for name in ("terminal", "training", "predict")),
+    *(f"plausibody/commands/{name}.py" for name in ("evaluation", "resources", "imports")),
 }
 """What prints, exits and reads options."""
 
