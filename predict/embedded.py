@@ -256,7 +256,7 @@ def _nobody(candidates: list[_Candidate]) -> str:
     if not candidates:
         return (
             "no person found; do: use a picture in which a person fills 12 % of it or more, say "
-            "where people are (--boxes), or search it by parts (--tiles)"
+            "where people are (--boxes), or search it part by part (--distant)"
         )
     return (
         f"{len(candidates)} possible person(s) dismissed, because two nets disagree about where "

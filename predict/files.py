@@ -65,11 +65,12 @@ class FilesFrontEnd:
         if isinstance(image, ImageResult):
             return image
         height, width = image.shape[:2]
-        told = None
+        told: Tensor | None = None
         if self.boxes is not None:
-            told = boxes_or_explain(self.boxes, picture, image)
-            if isinstance(told, ImageResult):
-                return told
+            answer = boxes_or_explain(self.boxes, picture, image)
+            if isinstance(answer, ImageResult):
+                return answer
+            told = answer
         if isinstance(picture, Tensor):
             message = "wanted a photo in a file, to find key points by its name, came only pixels"
             return ImageResult(None, width, height, "unreadable", message)
@@ -259,18 +260,17 @@ def check_owners(companions: Companions, photos: Sequence[Path]) -> None:
     Raises:
         ValueError: If two photos share one.
     """
-    owners: dict[Path, list[Path]] = {}
-    for photo in photos:
+    owners: dict[str, int] = {}
+    for number, photo in enumerate(photos):
         for path in companions.of(photo):
-            owners.setdefault(path, []).append(photo)
-    for path, shared in owners.items():
-        if len(shared) > 1:
-            first, second = shared[:2]
-            raise ValueError(
-                f"{path}: wanted {companions.kind.what} of one photo, found {first} and {second}, "
-                f"both called so; do: put them into folders called {first.parent.name} and "
-                f"{second.parent.name}, or name them {first.name}{path.suffix} and so on"
-            )
+            first = photos[owners.setdefault(str(path), number)]
+            if first != photo:
+                raise ValueError(
+                    f"{path}: wanted {companions.kind.what} of one photo, found {first} and "
+                    f"{photo}, both called so; do: put them into folders called "
+                    f"{first.parent.name} and {photo.parent.name}, or name them "
+                    f"{first.name}{path.suffix} and so on"
+                )
 
 
 def _box(keypoints: Float[Tensor, "17 3"], mask: SoftMask) -> Float[Tensor, " 4"]:

@@ -108,8 +108,8 @@ def _check(name: str, settings: FrontEndSettings) -> None:
         "--files": (settings.files is not None, ("files",)),
         "--silhouette-from parts": (settings.silhouette_from == "parts", ("files",)),
         "--silhouette-from embedded": (settings.silhouette_from == "embedded", ("files",)),
-        "--group-pass": (settings.group_pass, ("embedded", "hrnet")),
-        "--tiles": (settings.tiled, ("embedded", "hrnet")),
+        "group_pass": (settings.group_pass, ("embedded", "hrnet")),
+        "--distant": (settings.tiled, ("embedded", "hrnet")),
         "keep_doubtful": (settings.keep_doubtful, ("embedded", "hrnet")),
         "--front-end-weights": (settings.weights is not None, ("hrnet", "hq")),
     }

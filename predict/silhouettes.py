@@ -101,7 +101,7 @@ class PartFiles:
         name = "iuv" if files else "parts"
         files = files or _of(Companions(self.root, PARTS), picture, f"or {iuv.missing(photo)}")
         maps = [read_parts(path, width, height, name == "iuv") for path in files]
-        found = []
+        found: list[Silhouette] = []
         for inside in self._people(photo, maps):
             whole = maps[0] if len(maps) == 1 else maps[len(found)]
             mask = soft_mask(inside.float(), width, height)

@@ -252,7 +252,7 @@ def test_the_official_weights_are_asked_for(tmp_path):
         ("embedded", {"files": Path("x")}, "--files: wanted --front-end files, came embedded"),
         ("embedded", {"silhouette_from": "parts"}, "wanted --front-end files, came embedded"),
         ("embedded", {"silhouette_from": "gone"}, "found no folder gone"),
-        ("files", {"tiled": True, "files": Path(".")}, "--tiles: wanted --front-end embedded or"),
+        ("files", {"tiled": True, "files": Path(".")}, "--distant: wanted --front-end embedded or"),
         ("embedded", {"weights": "x.pth"}, "wanted --front-end hrnet or hq, came embedded"),
         ("embedded", {"boxes": Path("gone.json")}, "gone.json: wanted boxes of people"),
     ],
