@@ -38,6 +38,8 @@ MOST_BYTES = 24 * 10**6
 fewer photos are shown."""
 MOST_ROWS = 1000
 """Of a table."""
+LEAST_TIMED = 20
+"""Photos whose number in a second is told."""
 WORDS = {
     "ok": "with a body",
     "no_person": "without a person",
@@ -219,9 +221,11 @@ def _head(summary: Mapping[str, Any], plan: Plan, title: str) -> str:
 
 
 def throughput(summary: Mapping[str, Any]) -> str:
-    """Words how fast a run was, if its summary tells."""
-    rate = (summary.get("timing") or {}).get("photos_per_second")
-    return f"{rate:.2g} photos/s" if rate else ""
+    """Words how fast a run was, if its summary tells and the start does not count for much."""
+    timing = summary.get("timing") or {}
+    if timing.get("photos", 0) < LEAST_TIMED:
+        return ""
+    return f"{timing['photos_per_second']:.2g} photos/s"
 
 
 def _tables(plan: Plan, prefix: str) -> Iterator[str]:
