@@ -28,6 +28,7 @@ from torch import Tensor
 from plausibody.predict.coco import annotated, detected
 from plausibody.predict.front_end import Picture
 from plausibody.predict.json_file import numbers, read_json, shown
+from plausibody.predict.naming import RESERVED
 from plausibody.predict.openpose import is_openpose, read_people
 
 WANTED = "boxes of people, [x, y, w, h] in pixels"
@@ -150,7 +151,11 @@ class BoxFile:
             )
 
     def describe(self) -> dict[str, Any]:
-        return {"boxes_sha256": digest(self.path, ENDINGS)}
+        """Gives a mark of the file's content; of a folder's files, their names, sizes and times."""
+        if self.path.is_dir():
+            files = (file for file in self.path.glob("*.json") if file.name not in RESERVED)
+            return {"boxes": digest(file for file in files if file.is_file())}
+        return {"boxes": hashlib.sha256(self.path.read_bytes()).hexdigest()[:16]}
 
 
 def read_boxes(path: Path | str) -> BoxFile:
@@ -227,18 +232,12 @@ def find_name(index: Mapping[tuple[str, ...], str], photo: Path) -> str | None:
     return None
 
 
-def digest(path: Path, endings: tuple[str, ...] = ("",)) -> str:
-    """Tells the content of a file from another; of a folder, its files' names, sizes and times."""
+def digest(files: Iterable[Path]) -> str:
+    """Tells some files from others, by their names, sizes and times of change."""
     mark = hashlib.sha256()
-    if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if file.name.endswith(endings) and file.is_file():
-                state = file.stat()
-                mark.update(
-                    f"{file.relative_to(path)} {state.st_size} {state.st_mtime_ns}".encode()
-                )
-    else:
-        mark.update(path.read_bytes())
+    for file in sorted(files):
+        state = file.stat()
+        mark.update(f"{file.name} {state.st_size} {state.st_mtime_ns}\n".encode(errors="replace"))
     return mark.hexdigest()[:16]
 
 

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from plausibody.predict.boxes import digest
+
 MOST_PEOPLE = 1000
 """Files of one photo and kind."""
 
@@ -72,6 +74,26 @@ class Companions:
         base = list(self._bases(photo))[-1]
         return f"{self.kind.what} of {photo.name}, such as {base}{self.kind.suffixes[0]}"
 
+    def digest(self) -> str:
+        """Tells these files from others, by their names, sizes and times of change.
+
+        Only where files of this kind are looked for: results may be written beside them.
+        """
+        inner = self.root if self.own else self.root / self.kind.folder
+        found = {file for place in (inner, *_folders(inner)) for file in self._files(place)}
+        if not self.own:
+            for place in (self.root, *_folders(self.root)):
+                for file in self._files(place):
+                    if any(ending in file.stem for ending in self.kind.endings):
+                        found.add(file)
+        return digest(found)
+
+    def _files(self, place: Path) -> list[Path]:
+        """Lists what may be of this kind in a folder, if there is one."""
+        if not place.is_dir():
+            return []
+        return [file for file in place.iterdir() if file.suffix.lower() in self.kind.suffixes]
+
     def _bases(self, photo: Path) -> Iterator[Path]:
         """Gives the names without suffix that a photo's file may have, the most telling first."""
         places = []
@@ -113,6 +135,10 @@ class Companions:
                     f"do: call it {photo.name}_0{suffix} or {other.name}{suffix}"
                 )
         return found
+
+
+def _folders(place: Path) -> list[Path]:
+    return [inner for inner in place.iterdir() if inner.is_dir()] if place.is_dir() else []
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from plausibody.predict.boxes import Boxes, WholePicture, digest, overlaps
+from plausibody.predict.boxes import Boxes, WholePicture, overlaps
 from plausibody.predict.companions import KEYPOINTS, Companions
 from plausibody.predict.crop import apply
 from plausibody.predict.embedded import SMALL, TOUCHES
@@ -120,11 +120,10 @@ class FilesFrontEnd:
 
     def describe(self) -> dict[str, Any]:
         """Gives everything that results depend on besides the pictures; JSON can hold it."""
-        root = self.keypoints.root
         told = self.boxes.describe() if self.boxes else {}
         return {
             "name": "files",
-            "keypoints": digest(root, KEYPOINTS.suffixes),
+            "keypoints": self.keypoints.digest(),
             **self.silhouettes.describe(),
             **told,
         }

@@ -12,6 +12,7 @@ Source: https://cocodataset.org/#format-data and #format-results.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -83,6 +84,12 @@ class KeypointFiles:
         if self.named is not None:
             return find_name(self._index, photo) is not None
         return bool(Companions(self.root, KEYPOINTS).of(photo))
+
+    def digest(self) -> str:
+        """Tells these files from others."""
+        if self.named is not None:
+            return hashlib.sha256(self.root.read_bytes()).hexdigest()[:16]
+        return Companions(self.root, KEYPOINTS).digest()
 
 
 def open_keypoints(root: Path) -> KeypointFiles:

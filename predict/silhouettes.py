@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from plausibody.predict.boxes import box_of_points, digest
+from plausibody.predict.boxes import box_of_points
 from plausibody.predict.companions import INSTANCES, IUV, MASKS, PARTS, Companions
 from plausibody.predict.crop import apply, inverse
 from plausibody.predict.embedded import EmbeddedFrontEnd
@@ -82,7 +82,7 @@ class MaskFiles:
         return share_out([Silhouette(mask) for mask in masks], keypoints)
 
     def describe(self) -> dict[str, Any]:
-        return {"masks": digest(self.root)}
+        return {"masks": Companions(self.root, MASKS, self.own).digest()}
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,8 @@ class PartFiles:
         return [(ids == number) & (maps[0][0] > 0) for number in numbers]
 
     def describe(self) -> dict[str, Any]:
-        return {"parts": digest(self.root)}
+        kinds = (IUV, INSTANCES, PARTS)
+        return {"parts": [Companions(self.root, kind).digest() for kind in kinds]}
 
 
 @dataclass(frozen=True)

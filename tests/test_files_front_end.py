@@ -433,4 +433,9 @@ def test_it_describes_itself_by_the_files(known_person, photo, files):
     assert describe_front_end(open_front_end("files", "cpu", settings)) == before
     save_mask(files / "a_mask.png", known_person.person.mask() > 0.5)
     assert describe_front_end(open_front_end("files", "cpu", settings)) != before
+    after = describe_front_end(open_front_end("files", "cpu", settings))
+    for name in ("summary.json", "a/person_0.npz", "a/overlay.png"):  # results change nothing
+        (files / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (files / "out" / name).write_text("{}")
+    assert describe_front_end(open_front_end("files", "cpu", settings)) == after
     assert describe_front_end(known_person.front_end) == {"name": "method"}
