@@ -25,6 +25,7 @@ from plausibody.models.weights import (
     find_weights,
     load_regressor,
 )
+from plausibody.predict.answers import rows_of, troubles_of
 from plausibody.predict.case import Case
 from plausibody.predict.describing import Describer
 from plausibody.predict.embedded import load_embedded
@@ -41,7 +42,6 @@ from plausibody.synth.stores import load_coco17
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
-Prediction = TypeVar("Prediction", bound=BodyPrediction)
 
 CHUNK = 64
 """People whom the network looks at, and whose bodies are posed, at a time."""
@@ -95,7 +95,7 @@ class Predictor:
                 in the file beside them, if there is one; it is fitted to the mean with the mirror
                 image and counts only with `flip`.
             refine: Whether to move bodies towards key points and mask, see `predict.refine`; or
-                in how many steps, 0 for not. Measurements stay those of the prediction.
+                in how many steps, 0 for not. The shape, and so what is measured, stays.
 
         Raises:
             ValueError: If an option makes no sense, or none with these weights.
@@ -220,7 +220,7 @@ class Predictor:
         try:
             answer, troubles = self._answer(cases)
             fine = [n for n, trouble in enumerate(troubles) if not trouble]
-            people = iter(self._describe([cases[n] for n in fine], _rows(answer, fine), shape))
+            people = iter(self._describe([cases[n] for n in fine], rows_of(answer, fine), shape))
             return [
                 f"person {case.index}: wanted a body, the network gave {trouble}"
                 if trouble
@@ -293,7 +293,7 @@ class Predictor:
         batch = to_device(batch, self.device)
         regressor = self.regressor
         answer = regressor.predict(batch) if self.flip else regressor.network.predict(batch)
-        return answer, _troubles(answer)
+        return answer, troubles_of(answer)
 
     def _describe(
         self, cases: Sequence[Case], answer: BodyPrediction, shape: ShapeGaussian | None
@@ -305,9 +305,9 @@ class Predictor:
         told = [n for n, case in enumerate(cases) if case.told]
         if told and isinstance(answer, FisherPrediction):
             others = [n for n in range(len(cases)) if n not in told]
-            known, found = tell(_rows(answer, told), self.describer.template, self.told, shape)
+            known, found = tell(rows_of(answer, told), self.describer.template, self.told, shape)
             order = torch.tensor([*told, *others]).argsort()
-            answer = take(concatenate([known, _rows(answer, others)]), order.to(self.device))
+            answer = take(concatenate([known, rows_of(answer, others)]), order.to(self.device))
             doubts = [dict(zip(told, found, strict=True)).get(n, "") for n in range(len(cases))]
         return self.describer(cases, answer, doubts)
 
@@ -341,28 +341,6 @@ def _calibration_beside(path: Path, regressor: TrainedRegressor) -> Calibration 
     if not beside.is_file():
         return None
     return load_calibration(beside, str(regressor.card.get("sha256", "")))
-
-
-def _troubles(answer: BodyPrediction) -> list[str]:
-    """Says what is wrong with a network's numbers; nothing if they are a body."""
-    fine = torch.ones_like(answer.camera.scale, dtype=torch.bool)
-
-    def check(tensor: Tensor) -> Tensor:
-        fine.logical_and_(torch.isfinite(tensor).reshape(len(fine), -1).all(1))
-        return tensor
-
-    map_tensors(answer, check)
-    return [
-        "numbers that are not finite"
-        if not is_fine
-        else ("" if scale > 0 else f"a camera of scale {scale:.3g}, wanted more than 0")
-        for is_fine, scale in zip(fine.tolist(), answer.camera.scale.tolist(), strict=True)
-    ]
-
-
-def _rows(answer: Prediction, rows: Sequence[int]) -> Prediction:
-    """Takes some people of a batch."""
-    return take(answer, torch.tensor(rows, dtype=torch.long, device=answer.camera.scale.device))
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -7,7 +7,18 @@ moved downhill, for a fixed number of steps, in
 
 which is the most probable body given the prediction and what was seen (maximum a posteriori). Turns
 of which the picture says nothing, as those towards the camera and back, stay as predicted, and a
-joint of which the network is sure hardly follows a key point that is off.
+joint of which the network is sure hardly follows a key point that is off. Weights that give single
+bodies have no such distribution; theirs is fixed, see `refine_prior.as_distribution`.
+
+The shape is not moved. Outlines are those of clothes, and to follow them made no shape truer: of
+160 painted people the error of a shape that moves with three times the weight of its Gaussian
+(PVE-T-SC) changes by -0.1 +- 0.2 mm, its waist is 12.8 cm off instead of 13.0, and overlap gains
+0.7 points. A shape that stays is the one that was measured, whose intervals are calibrated, that a
+height was told of, that all pictures of one person share.
+
+What follows for the distribution: it moves along and stays as wide, and samples are drawn round the
+moved body. Of 80 painted people they are as near to the truth as before (PA-MPJPE of the samples
+-0.2 +- 0.4 mm, log-density of the true joints +0.2 +- 0.1 nats).
 """
 
 from __future__ import annotations
@@ -30,7 +41,7 @@ from plausibody.predict.refine_prior import Prior, as_distribution
 from plausibody.predict.result import Refinement
 
 STEPS = 20
-"""More change nothing: the sum that is descended is then within 1 % of where it ends."""
+"""99 % of what can be gained; of 60 steps, a third as many milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +51,10 @@ class RefineSettings:
     steps: int = STEPS
     rate: float = 0.15
     """Length of the first steps, in standard deviations of the prediction; it falls to 0."""
-    pose: float = 2.0
-    """Weight of the log-density of the joints. The network has looked at the same key points
-    and mask, so its distribution and they are not independent."""
-    shape: float = 3.0
-    """The same of the shape."""
+    pose: float = 6.0
+    """Weight of the log-density of the joints. It is more than 1, as the network has looked at the
+    same key points and mask already. Of 160 painted people (poses of validation subjects), 2 gains
+    1.3 points of overlap more than 6, and 0.4 mm of PA-MPJPE less; 12 gains neither."""
     misfit: Misfit = field(default_factory=Misfit)
 
     def __post_init__(self) -> None:
@@ -81,7 +91,7 @@ class Refiner:
 
         Whoever has no evidence, or whose numbers stop being finite, stays where he was.
         """
-        prior = Prior.of(as_distribution(prediction), seen.pliable)
+        prior = Prior.of(as_distribution(prediction))
         numbers = self._descend(prior, seen)
         fine = seen.anything & numbers.isfinite().all(-1)
         moved = prior.recentred(torch.where(fine[:, None], numbers, 0.0))
@@ -107,7 +117,7 @@ class Refiner:
         """Gives what is descended [nats]."""
         body = prior.body(numbers)
         missed = self.outline.misfit(body.parameters, body.camera, seen, self.settings.misfit)
-        return missed + prior.improbability(body, numbers, self.settings.pose, self.settings.shape)
+        return missed + prior.improbability(body, numbers, self.settings.pose)
 
 
 def _share(done: float) -> float:

@@ -43,8 +43,6 @@ class Seen:
     """Which pixels lie in the photo."""
     trust: Float[Tensor, " batch"]
     """Weight of the silhouette, 0..1; 0 where there is none."""
-    pliable: Float[Tensor, " batch"]
-    """1 for people whose shape may move; 0 for those whose shape several pictures tell."""
 
     @classmethod
     def of(cls, cases: Sequence[Case]) -> Seen:
@@ -60,7 +58,6 @@ class Seen:
             silhouette=silhouette,
             inside=torch.stack(inside),
             trust=torch.where(there, trust, 0.0),
-            pliable=torch.tensor([0.0 if case.told.same_person else 1.0 for case in cases]),
         )
 
     @property

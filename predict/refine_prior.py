@@ -1,8 +1,8 @@
 """What a body may move away from when it is refined: the predicted distribution, as a prior.
 
 A body near the most probable one is written as a few numbers, each in standard deviations of the
-prediction: turns of the joints, of the whole body, coefficients of shape, camera. All are 0 at the
-most probable body. Where the network is sure a long way in these numbers is a small turn, so that
+prediction: turns of the joints and of the whole body, and the camera. All are 0 at the most
+probable body. Where the network is sure a long way in these numbers is a small turn, so that
 descent moves first what is uncertain, and what the picture cannot tell stays where it was.
 
 With M the mode of a matrix-Fisher distribution of parameter F, and R = exp(w) M a rotation near it,
@@ -29,11 +29,9 @@ from plausibody.models.prediction import (
 from plausibody.models.rotations import rotvec_to_rotmat
 from plausibody.models.shapes import ShapeGaussian
 
-POINT_TURN = 0.15
+POINT_TURN = 0.25
 """Standard deviation of every joint's turns about each axis for weights that give single bodies
 [rad]."""
-POINT_SHAPE = 0.5
-"""Standard deviation of their coefficients of shape."""
 ROOT_TURN = 0.04
 """Standard deviation of the whole body's turn about each axis [rad]. Networks give none."""
 WIDEST_TURN = 0.6
@@ -47,7 +45,7 @@ box [half-squares]."""
 def as_distribution(prediction: BodyPrediction) -> FisherPrediction:
     """Gives a prediction as a distribution: a single body gets a fixed one round it.
 
-    Its joints turn by `POINT_TURN` about every axis and its shape varies by `POINT_SHAPE`.
+    Its joints turn by `POINT_TURN` about every axis; its shape, which is not moved, hardly varies.
 
     Raises:
         TypeError: If it is of another kind.
@@ -65,7 +63,7 @@ def as_distribution(prediction: BodyPrediction) -> FisherPrediction:
         camera=prediction.camera,
         root=body.rotations[..., 0, :, :],
         joints=MatrixFisher(body.rotations[..., 1:, :, :] / (2 * POINT_TURN**2)),
-        shape=ShapeGaussian.independent(body.shape, torch.full_like(body.shape, POINT_SHAPE)),
+        shape=ShapeGaussian.independent(body.shape, torch.full_like(body.shape, 1e-3)),
     )
 
 
@@ -81,19 +79,16 @@ class Body:
 class Prior:
     """Bodies near those that were predicted, by numbers in standard deviations.
 
-    Of each person these are: 3 turns of the root, 3 of every other joint, the coefficients of
-    shape, and 3 of the camera.
+    Of each person these are: 3 turns of the root, 3 of every other joint, and 3 of the camera.
     """
 
     predicted: FisherPrediction
     mode: BodyParameters
     reach: Float[Tensor, "batch J 3 3"]
     """From 3 such numbers to a joint's turn as a rotation vector [rad]; the root first."""
-    pliable: Float[Tensor, " batch"]
-    """1 for people whose shape may move, 0 for others."""
 
     @classmethod
-    def of(cls, predicted: FisherPrediction, pliable: Float[Tensor, " batch"]) -> Prior:
+    def of(cls, predicted: FisherPrediction) -> Prior:
         mode = predicted.mode()
         inner = predicted.joints.parameter @ mode.rotations[:, 1:].mT
         inner = (inner + inner.mT) / 2
@@ -103,48 +98,46 @@ class Prior:
         root = (unit * ROOT_TURN).expand(len(inner), 1, 3, 3)
         factor = torch.linalg.cholesky(precision)
         joints = torch.linalg.solve_triangular(factor.mT, unit.expand_as(factor), upper=True)
-        reach = torch.cat([root, joints], 1)
-        return cls(predicted=predicted, mode=mode, reach=reach, pliable=pliable)
+        return cls(predicted=predicted, mode=mode, reach=torch.cat([root, joints], 1))
 
     @property
     def start(self) -> Float[Tensor, "batch P"]:
         """The numbers of the most probable bodies: zeros."""
-        batch, count = self.mode.shape.shape
-        return self.mode.shape.new_zeros(batch, 3 * self.reach.shape[1] + count + 3)
+        batch, joints = self.reach.shape[:2]
+        return self.reach.new_zeros(batch, 3 * joints + 3)
 
     def body(self, numbers: Float[Tensor, "batch P"]) -> Body:
         """Gives the bodies that numbers stand for."""
-        turns, shape, camera = self._parts(numbers)
+        turns, camera = self._parts(numbers)
         seen = self.predicted.camera
         scale = seen.scale * (CAMERA * camera[:, 0]).exp()
         # The same place in the box, whatever the scale, unless the shift says otherwise.
         shift = (seen.scale[:, None] * seen.shift + CAMERA * camera[:, 1:]) / scale[:, None]
         return Body(
             parameters=BodyParameters(
-                shape=self._shape(shape), rotations=self._turns(turns) @ self.mode.rotations
+                shape=self.mode.shape, rotations=self._turns(turns) @ self.mode.rotations
             ),
             camera=WeakPerspectiveCamera(scale, shift),
         )
 
     def improbability(
-        self, body: Body, numbers: Float[Tensor, "batch P"], pose: float, shape: float
+        self, body: Body, numbers: Float[Tensor, "batch P"], pose: float
     ) -> Float[Tensor, " batch"]:
         """Gives by how much less probable bodies are than the mode [nats].
 
         Args:
             body: What `body` gives for the numbers.
             pose: Weight of the joints' log-density.
-            shape: Weight of the shape's.
         """
-        turns, coefficients, camera = self._parts(numbers)
+        turns, camera = self._parts(numbers)
         rotations, joints = body.parameters.rotations, self.predicted.joints.parameter
         lost = (joints * (self.mode.rotations - rotations)[:, 1:]).sum((-3, -2, -1))
         free = turns[:, 0].square().sum(-1) + camera.square().sum(-1)
-        return pose * lost + (shape * coefficients.square().sum(-1) + free) / 2
+        return pose * lost + free / 2
 
     def recentred(self, numbers: Float[Tensor, "batch P"]) -> FisherPrediction:
         """Gives the prediction with other bodies as its most probable ones, as wide as before."""
-        turns, shape, _ = self._parts(numbers)
+        turns, _ = self._parts(numbers)
         body, rotation = self.body(numbers), self._turns(turns)
         predicted = self.predicted
         return replace(
@@ -152,20 +145,13 @@ class Prior:
             camera=body.camera,
             root=body.parameters.rotations[:, 0],
             joints=MatrixFisher(rotation[:, 1:] @ predicted.joints.parameter),
-            shape=ShapeGaussian(self._shape(shape), predicted.shape.factor),
         )
 
     def _parts(
         self, numbers: Float[Tensor, "batch P"]
-    ) -> tuple[Float[Tensor, "batch J 3"], Float[Tensor, "batch S"], Float[Tensor, "batch 3"]]:
-        turns, shape, camera = numbers.split(
-            (3 * self.reach.shape[1], self.mode.shape.shape[-1], 3), -1
-        )
-        return turns.unflatten(-1, (-1, 3)), shape, camera
+    ) -> tuple[Float[Tensor, "batch J 3"], Float[Tensor, "batch 3"]]:
+        turns, camera = numbers.split((3 * self.reach.shape[1], 3), -1)
+        return turns.unflatten(-1, (-1, 3)), camera
 
     def _turns(self, turns: Float[Tensor, "batch J 3"]) -> Float[Tensor, "batch J 3 3"]:
         return rotvec_to_rotmat((self.reach @ turns[..., None])[..., 0])
-
-    def _shape(self, shape: Float[Tensor, "batch S"]) -> Float[Tensor, "batch S"]:
-        factor = self.predicted.shape.factor
-        return self.mode.shape + self.pliable[:, None] * (factor @ shape[..., None])[..., 0]

@@ -81,8 +81,8 @@ class PersonPrediction:
     samples: Samples | None = None
     """None if none were wanted."""
     refinement: Refinement | None = None
-    """None if it was not asked for. If the moved body was taken, everything above but the
-    measurements is of it."""
+    """None if it was not asked for. If the moved body was taken, everything above is of it; its
+    shape, and so what is measured, is as predicted."""
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,7 @@ class Scene:
         self.camera = WeakPerspectiveCamera.from_vector(known.answer()[None, :3])
         self.outline = Outline.of(assets.template, assets.regressors.coco17)
         everywhere = torch.ones(1, 64, 64, dtype=torch.bool)
-        one = Seen(
-            proxy.keypoints[None], proxy.silhouette[None], everywhere, torch.ones(1), torch.ones(1)
-        )
+        one = Seen(proxy.keypoints[None], proxy.silhouette[None], everywhere, torch.ones(1))
         self.seen = map_tensors(one, lambda t: t.expand(PEOPLE, *t.shape[1:]))
         generator = torch.Generator().manual_seed(1)
         turns = torch.randn(PEOPLE, 24, 3, generator=generator) * 0.15
@@ -114,14 +112,8 @@ def test_refined_bodies_are_nearer_to_the_evidence_and_to_the_truth(scene: Scene
         rtol=1e-4,
         atol=1e-4,
     )
-    assert torch.equal(refined.shape.factor, scene.prediction.shape.factor)
-
-
-def test_one_shape_of_several_pictures_stays(scene: Scene) -> None:
-    pliable = torch.tensor([1.0, 0.0, 1.0, 0.0])
-    shape = scene.refined(replace(scene.seen, pliable=pliable)).mode().shape
-    assert torch.equal(shape[1::2], scene.prediction.shape.mean[1::2])
-    assert (shape[::2] != scene.prediction.shape.mean[::2]).any(-1).all()
+    # Clothes cannot inflate it: the shape stays.
+    assert refined.shape is scene.prediction.shape
 
 
 def test_mask_alone_pulls(scene: Scene) -> None:
@@ -134,7 +126,7 @@ def test_the_prior_keeps_what_the_picture_does_not_tell(scene: Scene) -> None:
     before = pose_body(scene.outline.skin, *parameters(scene.prediction.mode())).joints
 
     def moved_in_depth(pose: float) -> Tensor:
-        body = scene.refined(points, pose=pose, steps=30).mode()
+        body = scene.refined(points, pose=pose, steps=12).mode()
         joints = pose_body(scene.outline.skin, *parameters(body)).joints
         return (joints - before)[..., 2].abs().mean()
 
@@ -218,20 +210,18 @@ def test_a_far_key_point_pulls_less_than_a_near_one() -> None:
 
 
 def test_numbers_are_standard_deviations(scene: Scene) -> None:
-    prior = Prior.of(scene.prediction, torch.ones(PEOPLE))
+    prior = Prior.of(scene.prediction)
     numbers = prior.start
-    assert torch.equal(numbers, torch.zeros(PEOPLE, 24 * 3 + 10 + 3))
+    assert torch.equal(numbers, torch.zeros(PEOPLE, 24 * 3 + 3))
     at_mode = prior.body(numbers)
     torch.testing.assert_close(at_mode.parameters.rotations, scene.prediction.mode().rotations)
-    assert prior.improbability(at_mode, numbers, 1.0, 1.0).abs().max() < 1e-4
-    numbers[:, 3:] = 0.1 * torch.randn(PEOPLE, 82, generator=torch.Generator().manual_seed(0))
+    assert prior.improbability(at_mode, numbers, 1.0).abs().max() < 1e-4
+    numbers[:, 3:] = 0.1 * torch.randn(PEOPLE, 72, generator=torch.Generator().manual_seed(0))
     numbers[:, -3:] = 0
     body = prior.body(numbers)
     lost = scene.prediction.log_prob(scene.prediction.mode())
     lost = lost - scene.prediction.log_prob(body.parameters)
-    torch.testing.assert_close(
-        prior.improbability(body, numbers, 1.0, 1.0), lost, atol=1e-2, rtol=0
-    )
+    torch.testing.assert_close(prior.improbability(body, numbers, 1.0), lost, atol=1e-2, rtol=0)
     # The widest turns are held a little, so this is not quite half the square.
     half = numbers.square().sum(-1) / 2
     torch.testing.assert_close(lost, half, rtol=0.15, atol=0)
@@ -302,7 +292,7 @@ def test_predictor_refines_and_says_so(known_person: Any) -> None:
     torch.testing.assert_close(
         mode.posed(known_person.template).vertices, refined.body.vertices, atol=1e-5, rtol=0
     )
-    # The intervals are fitted to what the network says, and measurements stay those of that.
+    assert torch.equal(mode.shape, plain.prediction.mode().shape)
     assert torch.equal(refined.measurements.mean, plain.measurements.mean)
 
 
