@@ -17,6 +17,7 @@ Source: https://github.com/facebookresearch/DensePose, tools/infer_simple.py.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -231,15 +232,16 @@ def _shares(values: NDArray[np.generic], path: Path) -> Float[Tensor, "H W"]:
     return torch.from_numpy(numbers_) / (1 if high <= 1 else 255)
 
 
-def _people(ids: NDArray[np.generic], path: Path) -> list[Float[Tensor, "H W"]]:
-    """Separates people by their numbers; a picture of 0 and one more number is one person."""
+def _people(ids: NDArray[np.generic], path: Path) -> Iterator[Float[Tensor, "H W"]]:
+    """Separates people by their numbers, one at a time; each number above 0 is a person."""
     present = [int(number) for number in np.unique(ids) if number != 0]
     if len(present) > MOST_PEOPLE or min(present, default=0) < 0:
         raise ValueError(
             f"{path}: wanted {MASK}, or people numbered from 1, came {len(present)} different "
             "numbers; do: save it in black and white"
         )
-    return [torch.from_numpy((ids == number).astype(np.float32)) for number in present]
+    for number in present:
+        yield torch.from_numpy((ids == number).astype(np.float32))
 
 
 def _in_order(channels: UInt8[Tensor, "3 H W"], path: Path) -> UInt8[Tensor, "3 H W"]:

@@ -6,14 +6,14 @@ the sure key points, and each mask goes to one person.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import scipy.optimize
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from plausibody.predict.boxes import box_of_points
@@ -87,7 +87,11 @@ class MaskFiles:
 
 @dataclass(frozen=True)
 class PartFiles:
-    """Takes silhouettes from DensePose's IUV maps or from part maps: wherever there is a part."""
+    """Takes silhouettes from DensePose's IUV maps or from part maps: wherever there is a part.
+
+    People get the whole map as `extras`: `iuv` (3, H, W), I 0..24, U and V 0..255, or `parts`
+    (1, H, W). Where a map shows several, theirs is what lies in their mask.
+    """
 
     root: Path
 
@@ -104,15 +108,15 @@ class PartFiles:
         found: list[Silhouette] = []
         for inside in self._people(photo, maps):
             whole = maps[0] if len(maps) == 1 else maps[len(found)]
-            mask = soft_mask(inside.float(), width, height)
-            found.append(Silhouette(mask, {name: whole * inside}))
+            found.append(Silhouette(soft_mask(inside.float(), width, height), {name: whole}))
         return share_out(found, keypoints)
 
-    def _people(self, photo: Path, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Gives where each person is, as (H, W) bools."""
+    def _people(self, photo: Path, maps: Sequence[Tensor]) -> Iterator[Bool[Tensor, "H W"]]:
+        """Gives where each person is."""
         instances = Companions(self.root, INSTANCES).of(photo)
         if len(maps) > 1 or not instances:
-            return [parts[0] > 0 for parts in maps]
+            yield from (parts[0] > 0 for parts in maps)
+            return
         ids = torch.from_numpy(read_pixels(instances[0], INSTANCES.what).astype("int64"))
         if ids.ndim == 3:
             ids = ids[..., 0]
@@ -122,7 +126,7 @@ class PartFiles:
                 f"{tuple(maps[0].shape[1:])}, came {tuple(ids.shape)}; do: keep both together"
             )
         numbers = [int(number) for number in ids.unique() if number > 0]
-        return [(ids == number) & (maps[0][0] > 0) for number in numbers]
+        yield from ((ids == number) & (maps[0][0] > 0) for number in numbers)
 
     def describe(self) -> dict[str, Any]:
         kinds = (IUV, INSTANCES, PARTS)
