@@ -158,6 +158,8 @@ def predict_command(
                 same_person=same_person,
                 refine=refine,
             )
+        with usage_errors():
+            inputs, worker = _inputs(paths, every, smooth, engine, workers)
         say = teller(quiet)
         with (
             stoppable(StoppedError, "the same command does the rest"),
@@ -165,13 +167,13 @@ def predict_command(
             StopRequest(say, "this photo is finished first") as stop,
         ):
             summary = predict_folder(
-                paths,
+                inputs,
                 out,
                 predictor,
                 options,
                 lambda now: watch(now.done, now.total),
                 stop=stop,
-                engine=_engine(engine, workers),
+                engine=worker,
             )
         for entry in summary.content["inputs"]:
             if entry["status"] != "ok":
@@ -192,15 +194,30 @@ def _person(text: str) -> Any:
     raise click.BadParameter(f"wanted all, main or a number from 0, got {text!r}")
 
 
-def _engine(name: str, workers: int | None) -> Any:
-    """Opens what does the work."""
+def _inputs(
+    paths: tuple[Path, ...], every: int, smooth: int, engine: str, workers: int | None
+) -> tuple[Any, Any]:
+    """Gives what is to be predicted, and what does the work."""
     from plausibody.predict.engine import LocalEngine
+    from plausibody.predict.video import is_video, video_inputs
 
-    if name == "local":
-        if workers is not None:
-            raise click.UsageError("--workers: wanted it with --engine ray, came local")
-        return LocalEngine()
-    from plausibody.predict.engine_ray import RayEngine
+    if workers is not None and engine == "local":
+        raise ValueError("--workers: wanted it with --engine ray, came local")
+    if not any(is_video(path) for path in paths):
+        if every != 1 or smooth:
+            raise ValueError("--every, --smooth: wanted a video, got photos; do: leave them out")
+        if engine == "local":
+            return paths, LocalEngine()
+        from plausibody.predict.engine_ray import RayEngine
 
-    with usage_errors():
-        return RayEngine() if workers is None else RayEngine(workers)
+        return paths, RayEngine() if workers is None else RayEngine(workers)
+    if len(paths) > 1 or engine != "local":
+        raise ValueError("a video: wanted it alone and --engine local; do: one command for each")
+    if smooth < 0:
+        raise ValueError(f"--smooth: wanted 0 or more frames, got {smooth}")
+    frames = video_inputs(paths[0], every)
+    if not smooth:
+        return frames, LocalEngine()
+    from plausibody.predict.engine_video import VideoEngine
+
+    return frames, VideoEngine(frames.names, smooth)

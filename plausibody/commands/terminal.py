@@ -25,7 +25,7 @@ def helpful_errors() -> Iterator[None]:
     """Prints what was wanted, what came and what to do, without a traceback; exit code 1."""
     try:
         yield
-    except (ValueError, FileNotFoundError, FloatingPointError, OSError) as error:
+    except (ValueError, FloatingPointError, OSError, ImportError) as error:
         console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         if os.environ.get("PLAUSIBODY_TRACEBACK"):
             raise

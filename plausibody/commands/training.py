@@ -229,7 +229,7 @@ def _told(value: Any) -> str:
 
 
 @click.command("bench")
-@click.argument("what", type=click.Choice(["render", "synth", "step", "sample"]))
+@click.argument("what", type=click.Choice(["render", "synth", "step", "sample", "predict"]))
 @click.option(
     "--method",
     type=click.Choice(RECIPES),
@@ -252,11 +252,11 @@ def bench_command(
     device: str,
     file: Path | None,
 ) -> None:
-    """Measure speed here: of drawing, of the stream, of training, of sampling rotations."""
+    """Measure speed here: of drawing, the stream, training, sampling rotations, predicting photos."""
     for notice in ("KINETO_LOG_LEVEL", "TORCH_CPP_LOG_LEVEL"):  # of the profiler's start and stop
         os.environ.setdefault(notice, "6" if notice.startswith("KINETO") else "ERROR")
     with helpful_errors():
-        from plausibody import bench, bench_sampling, bench_training
+        from plausibody import bench, bench_predict, bench_sampling, bench_training
         from plausibody import config as configs
         from plausibody.models.files import write_file
         from plausibody.sources import open_assets
@@ -265,12 +265,15 @@ def bench_command(
         with usage_errors():
             config = configs.preset(preset_name) if preset_name else configs.stream_config(method)
             config = configs.override(config, configs.parse_settings(settings))
-        if what != "sample":
+        if what not in ("sample", "predict"):
             with counting("textures", quiet=False) as made:
                 assets = open_assets(config, "train", progress=made)
         if what == "render":
             rows += bench.bench_render(assets, sizes=sizes, threads=threads)
-        for count in threads if what != "render" else ():
+        if what == "predict":
+            prepare_cpu(0)
+            rows += bench_predict.bench_predict(device=pick_device(device))
+        for count in threads if what not in ("render", "predict") else ():
             prepare_cpu(count)
             if what == "synth":
                 rows += bench_training.bench_synth(config, assets)
@@ -281,7 +284,8 @@ def bench_command(
         # The JSON file has the rest.
         shown = "output backend size threads images_per_second images_per_core_second"
         shown += " part samples milliseconds megabytes samples_per_second memory_megabytes covered"
-        shown += " median_milliseconds times_the_loop stage share"
+        shown += " median_milliseconds times_the_loop stage share per_second per_core_second"
+        shown += " times_one_by_one"
         names = [
             field.name
             for field in dataclasses.fields(rows[0])
