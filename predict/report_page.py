@@ -49,12 +49,14 @@ WORDS = {
 }
 """What a status means."""
 
-FOOTNOTES = (
+COLOUR_NOTE = (
     "The colour of a body says how far apart its samples put each place, relative to the pelvis, "
-    "on average.",
+    "on average."
+)
+FIT_NOTE = (
     "Overlap is the common over the joint area of the body and the outline that was seen, clothes "
     "included. Key points are compared with those seen. Both tell how a body fits what was seen, "
-    "not how true it is.",
+    "not how true it is."
 )
 
 GUARD = """
@@ -278,7 +280,7 @@ def _folder_link(record: Record, prefix: str) -> str:
 def _foot(summary: Mapping[str, Any], plan: Plan) -> str:
     settings, versions = summary["settings"], summary["versions"]
     front_end = settings["front_end"]
-    notes = list(FOOTNOTES)
+    notes = [COLOUR_NOTE, FIT_NOTE] if settings["samples"] else [FIT_NOTE]
     if plan.shown and not plan.with_samples:
         notes.append(
             "With so many photos, samples are drawn but cannot be turned about; reports of fewer "
@@ -290,7 +292,7 @@ def _foot(summary: Mapping[str, Any], plan: Plan) -> str:
                 *(f"{name} {version}" for name, version in versions.items()),
                 f"weights {settings['weights']}",
                 f"front end {front_end['name'] if isinstance(front_end, Mapping) else front_end}",
-                f"{settings['samples']} samples",
+                *([f"{settings['samples']} samples"] if settings["samples"] else []),
             ]
         )
         + "."

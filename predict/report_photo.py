@@ -234,7 +234,7 @@ def _compare(record: Record, files: PhotoFiles, cards: Mapping[int, Record]) -> 
 def _skeleton(card: Record, width: int, height: int) -> str:
     """Draws the key points that were seen surely, and the bones between them."""
     places = [
-        (x * width, y * height) if sure > CONFIDENT and x is not None and y is not None else None
+        (x * width, y * height) if None not in (x, y, sure) and sure > CONFIDENT else None
         for (x, y), sure in zip(card["seen"], card["confidence"], strict=True)
     ]
     thick = max(width, height) / 220

@@ -265,6 +265,27 @@ def test_single_bodies_have_neither_colours_nor_samples(
     assert "no intervals" in page and "To look at twice" not in page
 
 
+@pytest.mark.parametrize("place", [(-500.0, 100.0), (100.0, 900.0)])
+def test_bodies_beyond_the_photo_are_no_harm(
+    tmp_path: Path, known_person: Any, image: ImagePrediction, place: tuple[float, float]
+) -> None:
+    person = image.people[0]
+    keypoints = torch.cat([torch.full((17, 2), math.nan), torch.zeros(17, 1)], 1)
+    person = replace(
+        person,
+        camera=replace(person.camera, origin=torch.tensor(place)),
+        evidence=replace(person.evidence, keypoints=keypoints),
+        samples=None,
+        refinement=Refinement(False, person.fit, person.fit, "key points are worse"),
+    )
+    moved = replace(image, people=(person,))
+    drawn = dict(report_files(image.path or "", moved, known_person.template))
+    left, top, across, down = json.loads(drawn[CARD])["bodies"]
+    assert 0 <= left < left + across <= 1.0001 and 0 <= top < top + down <= 1.0001
+    page = page_of(tmp_path, run(tmp_path, [(record_of("a.png", moved), drawn)]))
+    assert "refinement not taken: key points are worse" in page and "<circle" not in page
+
+
 def test_nobody_at_all_is_said(tmp_path: Path) -> None:
     page = page_of(tmp_path, run(tmp_path, [failed("a.png", "no_person", "nobody")]))
     Outline(page)
