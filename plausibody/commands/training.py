@@ -252,7 +252,7 @@ def bench_command(
     device: str,
     file: Path | None,
 ) -> None:
-    """Measure speed here: of drawing, the stream, training, sampling rotations, predicting photos."""
+    """Measure speed here: of drawing, the stream, training, sampling, predicting photos."""
     for notice in ("KINETO_LOG_LEVEL", "TORCH_CPP_LOG_LEVEL"):  # of the profiler's start and stop
         os.environ.setdefault(notice, "6" if notice.startswith("KINETO") else "ERROR")
     with helpful_errors():
