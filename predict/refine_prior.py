@@ -90,15 +90,16 @@ class Prior:
     @classmethod
     def of(cls, predicted: FisherPrediction) -> Prior:
         mode = predicted.mode()
-        inner = predicted.joints.parameter @ mode.rotations[:, 1:].mT
+        # In float64, as sums of nearly equal numbers of any size must stay positive.
+        inner = predicted.joints.parameter.double() @ mode.rotations[:, 1:].mT.double()
         inner = (inner + inner.mT) / 2
         unit = torch.eye(3, dtype=inner.dtype, device=inner.device)
         trace = inner.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
-        precision = trace * unit - inner + unit / WIDEST_TURN**2
-        root = (unit * ROOT_TURN).expand(len(inner), 1, 3, 3)
-        factor = torch.linalg.cholesky(precision)
+        factor = torch.linalg.cholesky(trace * unit - inner + unit / WIDEST_TURN**2)
         joints = torch.linalg.solve_triangular(factor.mT, unit.expand_as(factor), upper=True)
-        return cls(predicted=predicted, mode=mode, reach=torch.cat([root, joints], 1))
+        root = (unit * ROOT_TURN).expand(len(inner), 1, 3, 3)
+        reach = torch.cat([root, joints], 1).to(mode.rotations.dtype)
+        return cls(predicted=predicted, mode=mode, reach=reach)
 
     @property
     def start(self) -> Float[Tensor, "batch P"]:

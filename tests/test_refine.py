@@ -154,6 +154,18 @@ def test_a_joint_that_could_bend_either_way_bends_as_predicted(scene: Scene) -> 
     assert forward[0] * forward[1] < 0
 
 
+@pytest.mark.parametrize("size", [0.0, 1e8])
+def test_any_sureness_will_do(scene: Scene, size: float) -> None:
+    """A network that knows nothing of the joints, and one that is as good as certain."""
+    mode = scene.prediction.mode().rotations
+    joints = MatrixFisher(size * mode[:, 1:])
+    prediction = replace(scene.prediction, joints=joints)
+    rotations = Refiner(scene.outline, RefineSettings(steps=2)).move(prediction, scene.seen).mode()
+    assert rotations.rotations.isfinite().all()
+    if size:
+        torch.testing.assert_close(rotations.rotations[:, 1:], mode[:, 1:], atol=1e-3, rtol=0)
+
+
 def test_people_together_are_as_one_by_one(scene: Scene) -> None:
     together = scene.refined()
     refiner = Refiner(scene.outline)
