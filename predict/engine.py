@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +22,9 @@ from plausibody.predict.keeping import RECORD, Record, keep
 from plausibody.predict.options import RunOptions
 from plausibody.predict.photo import opened_by
 from plausibody.predict.predictor import Predictor
+from plausibody.predict.result import ImagePrediction
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,11 +105,30 @@ def do_batch(batch: Sequence[Task], job: Job, predictor: Predictor, done: Done) 
             continue
         started = time.perf_counter()
         folder = job.out / task.folder
-        record = keep(image, task.blank, folder, predictor, job.options)
+        record = _keep_or_explain(image, task, folder, predictor, job.options)
         if record["status"] == "no_person" and (folder / RECORD).is_file():
             remove(folder)  # of somebody found in the same photo under other settings
         job.seconds["writing"] += time.perf_counter() - started
         done(task, record)
+
+
+def _keep_or_explain(
+    image: ImagePrediction, task: Task, folder: Path, predictor: Predictor, options: RunOptions
+) -> Record:
+    """Writes the results of a photo; if that fails otherwise than for the disk, only they are lost.
+
+    Raises:
+        OSError: If nothing can be written; it would be the same with the next photo.
+    """
+    try:
+        return keep(image, task.blank, folder, predictor, options)
+    except OSError:
+        raise
+    except Exception as error:  # whatever it is, it must not cost the other photos
+        log.debug("results could not be written", exc_info=error)
+        why = f"{task.name}: wanted to write its results, got {type(error).__name__}: {error}"
+        nothing = {"width": image.width, "height": image.height, "folder": "", "people": []}
+        return task.blank | {"status": "failed", "message": why} | nothing
 
 
 def timed(job: Job) -> Predictor:

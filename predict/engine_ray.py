@@ -12,7 +12,7 @@ import errno
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,34 +37,44 @@ Row = dict[str, Any]
 class RayEngine:
     """Does batches on the workers of a cluster, in any order."""
 
-    workers: int = 2
-    """Processes, each with a predictor of its own."""
-    gpus: float = 0
-    """Of each worker."""
-    threads: int = 0
-    """Of each worker; 0 for as many as this process uses, with which results are the same."""
+    workers: int | None = None
+    """Processes, each with a predictor of its own; None for as many as there is room for."""
+    threads: int = 1
+    """Of each worker. A result's last digits may depend on it."""
 
     name = "ray"
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
+        if self.workers is not None and self.workers < 1:
             raise ValueError(f"--workers: wanted at least 1, got {self.workers}")
         _require_ray()
 
     def __call__(self, batches: Iterable[Sequence[Task]], job: Job, done: Done) -> None:
         """Does them; see `Engine`. Starts Ray on this machine unless it runs or is told where to.
 
+        A predictor on a GPU has one for each worker.
+
         Raises:
             ImportError: If Ray is not installed.
+            ValueError: If the cluster is too small.
         """
         ray = _require_ray()
-        threads = self.threads or torch.get_num_threads()
-        with self._cluster(ray, threads):
+        gpus = int(job.predictor.device.type == "cuda")
+        with _cluster(ray, (self.workers or 1) * self.threads):
+            workers = _room(ray, self.workers, {"CPU": self.threads, "GPU": gpus})
             here = replace(job, out=job.out.absolute(), seconds=defaultdict(float))
-            shared = ray.put((here, str(Path.cwd()), threads))
+            shared = ray.put((here, str(Path.cwd()), self.threads))
             for some in _chunks(batches, AT_A_TIME):
                 tasks = {task.number: task for batch in some for task in batch}
-                for row in self._answers(ray, some, shared, threads):
+                rows = [{"batch": json.dumps([asdict(task) for task in batch])} for batch in some]
+                answers = ray.data.from_items(rows, override_num_blocks=len(rows)).flat_map(
+                    _Worker,
+                    fn_constructor_args=(shared,),
+                    concurrency=min(workers, len(rows)),
+                    num_cpus=self.threads,
+                    num_gpus=gpus,
+                )
+                for row in answers.iter_rows():
                     if row["full"]:
                         raise DiskFullError(job.out, 0, row["full"])
                     for stage, seconds in json.loads(row["seconds"]).items():
@@ -72,44 +82,47 @@ class RayEngine:
                     if row["record"]:
                         done(tasks[row["number"]], json.loads(row["record"]))
 
-    def _answers(
-        self, ray: Any, batches: Sequence[Sequence[Task]], shared: Any, threads: int
-    ) -> Iterator[Row]:
-        """Gives the rows of the workers as they come."""
-        rows = [{"batch": json.dumps([asdict(task) for task in batch])} for batch in batches]
-        answers = ray.data.from_items(rows, override_num_blocks=len(rows)).flat_map(
-            _Worker,
-            fn_constructor_args=(shared,),
-            concurrency=self.workers,
-            num_cpus=threads,
-            num_gpus=self.gpus,
-        )
-        yield from answers.iter_rows()
 
-    @contextlib.contextmanager
-    def _cluster(self, ray: Any, threads: int) -> Iterator[None]:
-        """Connects to the cluster that `RAY_ADDRESS` names, or makes one of this machine.
+@contextlib.contextmanager
+def _cluster(ray: Any, least: int) -> Iterator[None]:
+    """Connects to the cluster that `RAY_ADDRESS` names, or makes one of this machine.
 
-        Raises:
-            ValueError: If the cluster is too small, on which the run would wait for ever.
-        """
-        wanted, is_ours = self.workers * threads, not ray.is_initialized()
+    Args:
+        least: Processors that a cluster of our own has at least, one more for Ray itself.
+    """
+    if ray.is_initialized():
+        is_ours = False
+    else:
+        is_ours = True
+        processors = max(least, os.cpu_count() or 1) + 1
+        size = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": processors}
+        ray.init(log_to_driver=False, include_dashboard=False, **size)
+    try:
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        yield
+    finally:
         if is_ours:
-            size = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": wanted + 1}
-            ray.init(log_to_driver=False, include_dashboard=False, **size)
-        try:
-            ray.data.DataContext.get_current().enable_progress_bars = False
-            for name, amount in (("CPU", wanted), ("GPU", self.workers * self.gpus)):
-                there = ray.cluster_resources().get(name, 0)
-                if there < amount:
-                    raise ValueError(
-                        f"--engine ray: wanted a cluster of {amount:g} {name} for {self.workers} "
-                        f"workers, came one of {there:g}; do: fewer workers"
-                    )
-            yield
-        finally:
-            if is_ours:
-                ray.shutdown()
+            ray.shutdown()
+
+
+def _room(ray: Any, workers: int | None, needs: Mapping[str, int]) -> int:
+    """Gives the number of workers, as many as there is room for if none is wanted.
+
+    Args:
+        needs: Of a worker, by the name of the resource.
+
+    Raises:
+        ValueError: If there are too few resources, for which a run would wait for ever.
+    """
+    there = ray.cluster_resources()
+    room = min(int(there.get(name, 0) // need) for name, need in needs.items() if need)
+    if room < (workers or 1):
+        raise ValueError(
+            f"--engine ray: wanted a cluster with room for {workers or 1} workers of "
+            f"{', '.join(f'{need} {name}' for name, need in needs.items())}, came one for {room}; "
+            "do: fewer --workers, or a larger cluster"
+        )
+    return workers or max(1, room - 1)
 
 
 class _Worker:

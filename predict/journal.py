@@ -168,7 +168,7 @@ def _objects(path: Path) -> Iterator[Entry]:
         for line in file:
             try:
                 entry = json.loads(line)
-            except ValueError:  # the disk was full, or the power failed
+            except (ValueError, RecursionError):  # the disk was full, or the power failed
                 continue
             if isinstance(entry, dict):
                 yield entry

@@ -49,11 +49,11 @@ class StoppedError(Exception):
     def __init__(self, why: str, done: int, total: int):
         """Args:
         why: Such as the name of a signal.
-        done: Photos that are finished.
+        done: Photos that are finished, of `total`.
         """
         super().__init__(
-            f"{why}: stopped with {done} of {total} photos finished; do: give the same command "
-            "again to do the rest, without --force if it had that"
+            f"{why}: stopped with {done / total:.0%} of the photos finished; do: give the same "
+            "command again to do the rest, without --force if it had that"
         )
         self.why = why
 
@@ -173,11 +173,13 @@ class _Run:
         """Opens the journal with what earlier runs have finished."""
 
         def still_holds(record: Entry) -> bool:
+            folder = record["folder"]
             return (
                 record["settings"] == digest
                 and record["file"] == self.inputs.stamp(record["path"])
                 and record["status"] != "failed"
-                and (not record["folder"] or (self.out / record["folder"] / RECORD).is_file())
+                # A run with other settings may have replaced the results, and been killed then.
+                and (not folder or self._written(folder).get("settings") == digest)
             )
 
         journal = Journal(self.out / LOG, self.inputs.names)
@@ -212,14 +214,21 @@ class _Run:
 
     def _is_of_another(self, name: str, path: str) -> bool:
         """Whether an earlier run gave a folder's name to another photo, and results are there."""
+        record = self._written(name)
+        return bool(
+            record
+            and os.path.abspath(record["path"]) != os.path.abspath(path)
+            and record["file"] != self.inputs.stamp(path)
+        )
+
+    def _written(self, folder: str) -> Record:
+        """Gives the record in a folder of results; an empty one if there is none."""
         try:
-            record = json.loads((self.out / name / RECORD).read_bytes())
-            return bool(
-                os.path.abspath(record["path"]) != os.path.abspath(path)
-                and record["file"] != self.inputs.stamp(path)
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
+            record = json.loads((self.out / folder / RECORD).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        is_ours = isinstance(record, dict) and {"path", "file", "settings"} <= record.keys()
+        return record if is_ours else {}
 
     def _batches(
         self, journal: Journal, folders: Sequence[str], digest: str

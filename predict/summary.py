@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, get_args
 
 from plausibody.models.files import draft_file
 from plausibody.predict import report_page, table
 from plausibody.predict.journal import Entry, Lines, read_journal
+from plausibody.predict.result import Status
 
 SCHEMA = 3
 """Version of `summary.json` and `result.json`; 2 had no `timing` and no `folders`."""
@@ -92,63 +93,62 @@ def read_summary(path: Path) -> Iterator[Entry]:
     """
     if not path.exists():
         return
-    try:
-        if (places := _lines(path)) is not None:
-            yield from Lines(path, places)
-            return
-        content = json.loads(path.read_bytes())  # somebody has formatted it anew
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    count = 0
+    with path.open("rb") as file:
+        if (head := _read_head(file)) is not None:
+            _check(path, head)
+            if head["schema_version"] != SCHEMA:
+                return
+            for line in file:
+                if line.strip() == b"]":
+                    return
+                try:
+                    entry = json.loads(line.rstrip(b",\n"))
+                except (ValueError, RecursionError):
+                    break
+                yield entry
+                count += 1
+    try:  # perhaps somebody has formatted it anew
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{path}: wanted the summary of an earlier run, got {error}; do: choose another --out, "
             "or remove the file"
         ) from error
     _check(path, content)
     if content["schema_version"] == SCHEMA:
-        yield from content["inputs"]
+        yield from content["inputs"][count:]
 
 
 def read_timing(path: Path) -> dict[str, Any]:
     """Gives `timing` of a summary; nothing if there is none."""
     if not path.exists():
         return {}
-    head = b""
     with path.open("rb") as file:
-        for line in file:
-            head += line
-            if line.strip() == INPUTS.encode("ascii"):
-                timing: dict[str, Any] = json.loads(head + b"]}").get("timing", {})
-                return timing
-    return {}
+        timing: dict[str, Any] = (_read_head(file) or {}).get("timing", {})
+        return timing
 
 
-def _lines(path: Path) -> Sequence[int] | None:
-    """Finds where the entries begin, in a file as we write it; None if it is written otherwise."""
-    places = array("q")
+def _read_head(file: BinaryIO) -> dict[str, Any] | None:
+    """Reads all of a summary but its entries; None if it is not written as we write it."""
     head = b""
-    with path.open("rb") as file:
-        for line in file:
-            head += line
-            if line.strip() == INPUTS.encode("ascii"):
-                break
-        else:
-            return None
-        content = json.loads(head + b"]}")
-        _check(path, content)
-        if content["schema_version"] != SCHEMA:
-            return places
-        place = file.tell()
-        for line in file:
-            if line.strip() == b"]":
-                return places if file.read().strip() == b"}" else None
-            if not line.startswith(b'{"path"'):
+    for line in file:
+        head += line
+        if line.strip() == INPUTS.encode("ascii"):
+            try:
+                content: dict[str, Any] = json.loads(head + b"]}")
+            except (ValueError, RecursionError):
                 return None
-            places.append(place)
-            place += len(line)
+            return content
     return None
 
 
 def _check(path: Path, content: object) -> None:
-    if not (isinstance(content, dict) and {"schema_version", "inputs"} <= content.keys()):
+    if not (
+        isinstance(content, dict)
+        and {"schema_version", "inputs"} <= content.keys()
+        and isinstance(content["inputs"], list)
+    ):
         raise ValueError(
             f"{path}: wanted the summary of an earlier run, came another file of this name; "
             "do: choose another --out"
@@ -177,12 +177,51 @@ def check_out(out: Path) -> None:
 def earlier_entries(out: Path) -> Iterator[tuple[Entry, bool]]:
     """Gives what earlier runs have noted of photos, the newest last.
 
+    What is damaged is left out, so that its photo is done again.
+
     Yields:
         An entry, and whether it is older than the run that goes on now, if one does.
     """
     for entry in read_summary(out / SUMMARY):
-        yield entry, True
-    yield from read_journal(out / LOG)
+        if is_whole(entry):
+            yield entry, True
+    for entry, before in read_journal(out / LOG):
+        if is_whole(entry):
+            yield entry, before
+
+
+def is_whole(entry: object) -> bool:
+    """Whether something read from a file is an entry as we write it, as far as we read it."""
+    if not isinstance(entry, dict):
+        return False
+    texts = ("path", "settings", "status", "message", "folder")
+    if not all(isinstance(entry.get(name), str) for name in texts):
+        return False
+    if entry["status"] not in get_args(Status):
+        return False
+    try:
+        _encode(entry)
+    except ValueError:  # numbers that are none
+        return False
+    people, folder = entry.get("people"), entry["folder"]
+    return (
+        isinstance(entry.get("file"), list)
+        and isinstance(people, list)
+        and all(isinstance(person, dict) and _is_measured(person) for person in people)
+        # A folder's name leads nowhere else.
+        and folder == Path(folder).name
+        and "\0" not in entry["path"] + folder
+    )
+
+
+def _is_measured(person: dict[str, Any]) -> bool:
+    found = person.get("measurements")
+    return (
+        isinstance(person.get("index"), int)
+        and isinstance(found, dict)
+        and {"intervals", "told"} <= found.keys()
+        and all(isinstance(found.get(column), list) for column in table.COLUMNS)
+    )
 
 
 def _encode(value: object) -> str:

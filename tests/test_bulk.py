@@ -69,7 +69,7 @@ def stop_after(count: int) -> Callable[[], str]:
 
 def test_a_run_that_is_asked_to_stop_says_how_to_go_on(bulk: Bulk) -> None:
     bulk.add("a.png", "b.png", "c.png", "d.png", "e.png")
-    with pytest.raises(StoppedError, match="SIGTERM: stopped with 3 of 5 .* same command") as found:
+    with pytest.raises(StoppedError, match="SIGTERM: stopped with 60% .* same command") as found:
         bulk.predict(stop=stop_after(3))
     assert found.value.why == "SIGTERM" and not (bulk.out / "summary.json").exists()
     told: list[Progress] = []
@@ -164,6 +164,15 @@ def test_a_body_that_is_not_found_any_more_is_taken_away(bulk: Bulk) -> None:
     assert bulk.summary()["inputs"][0]["status"] == "no_person"
 
 
+def test_results_that_a_killed_run_has_replaced_are_made_again(bulk: Bulk) -> None:
+    bulk.add("a.png", "b.png")
+    bulk.predict()
+    written = bulk.out / "a" / "result.json"
+    record = json.loads(written.read_text())
+    written.write_text(json.dumps(record | {"settings": "other ones"}))
+    assert bulk.predict().skipped == 1 and json.loads(written.read_text()) == record
+
+
 @pytest.mark.parametrize("where", ["photo", "journal", "summary"])
 def test_a_full_disk_costs_nothing_that_is_finished(
     bulk: Bulk, monkeypatch: pytest.MonkeyPatch, where: str
@@ -207,6 +216,29 @@ def test_a_full_disk_costs_nothing_that_is_finished(
     assert summary.counts == {"ok": 3} and summary.skipped == (3 if where == "summary" else 1)
 
 
+def test_results_that_cannot_be_written_cost_one_photo(
+    bulk: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bulk.add("a.png", "b.png", "c.png")
+    arrays = keeping.encode_arrays
+    calls = iter(range(9))
+
+    def encode(content: Any) -> bytes:
+        if next(calls) == 1:
+            raise RuntimeError("a bug")
+        return arrays(content)
+
+    monkeypatch.setattr(keeping, "encode_arrays", encode)
+    summary = bulk.predict()
+    assert [entry["status"] for entry in summary.content["inputs"]] == ["ok", "failed", "ok"]
+    assert (
+        "b.png: wanted to write its results, got RuntimeError: a bug"
+        in (summary.content["inputs"][1]["message"])
+    )
+    assert sorted(path.name for path in bulk.out.glob("*/")) == ["a", "c"]
+    assert bulk.predict().counts == {"ok": 3}
+
+
 def test_pictures_may_be_anything_that_opens(bulk: Bulk) -> None:
     """As the frames of a video do."""
     opened: list[str] = []
@@ -243,9 +275,10 @@ def test_reading_ahead_opens_pictures_once_if_there_is_room() -> None:
                 seen.append(name)
             assert ahead.held <= 12
         assert seen == ["a", "b"] * 2 + ["bad", "a"] * 2 + ["c"] * 2
-        # There is room for one: a stays until the second batch is done, and as long b and c are
-        # opened whenever they are asked for.
-        assert sorted(opened) == ["a", "b", "b", "bad", "c", "c"]
+        # There is room for one: a stays until the second batch is done, while b and bad are opened
+        # whenever they are asked for. The thread may come to c before that, or after.
+        assert sorted(opened)[:5] == ["a", "b", "b", "bad", "bad"]
+        assert sorted(opened)[5:] in (["c"], ["c", "c"])
         assert ahead.held == 0
 
 

@@ -92,10 +92,9 @@ def test_workers_give_what_one_process_gives(
 def test_a_cluster_that_is_too_small_is_told(
     tmp_path: Path, known_person: Any, cluster: None
 ) -> None:
-    engine = RayEngine(1, gpus=64)
     job = Job(tmp_path, known_person.predictor(), RunOptions(), decode_photo)
-    with pytest.raises(ValueError, match="wanted a cluster of 64 GPU for 1 workers, came one of"):
-        engine([], job, lambda task, record: None)
+    with pytest.raises(ValueError, match="room for 64 workers of 1 CPU, .* came one for 3; do:"):
+        RayEngine(64)([], job, lambda task, record: None)
 
 
 @needs_ray
