@@ -207,6 +207,8 @@ def _head(summary: Mapping[str, Any], plan: Plan, title: str) -> str:
     line = [_number(plan.total, "photo"), _number(plan.people, "body", "bodies"), *counts]
     if rate := throughput(summary):
         line.append(rate)
+    if plan.rest:
+        line.append(f"the first {len(plan.shown)} with bodies are shown, the others listed below")
     buttons = ""
     if warned := sum(is_warned(record) for record, _ in plan.shown):
         buttons = (
@@ -238,7 +240,7 @@ def _tables(plan: Plan, prefix: str) -> Iterator[str]:
         yield '<h2 id="without">Without a body</h2>\n'
         rows = (
             (text(record["path"]), text(WORDS.get(record["status"], record["status"])),
-             text(record["message"]))
+             text(record["message"].removeprefix(f"{record['path']}: ")))
             for record in plan.without
         )  # fmt: skip
         yield from _rows(("photo", "what", "why"), rows)

@@ -163,7 +163,7 @@ def test_page_holds_everything(tmp_path: Path, image: ImagePrediction, files: An
         tmp_path,
         [
             (record_of(name, image, "a b"), files | {"person_0.npz": b""}),
-            failed("broken.png", "unreadable", "<damaged>"),
+            failed("broken.png", "unreadable", "photos/broken.png: <damaged>"),
             failed("nobody.png", "no_person", "no person found"),
         ],
     )
@@ -172,6 +172,7 @@ def test_page_holds_everything(tmp_path: Path, image: ImagePrediction, files: An
     outline = Outline(page)
     words = "".join(outline.words)
     assert name in words and "<b>Tom" not in page and "<damaged>" in words
+    assert words.count("photos/broken.png") == 1  # though the message begins with it, too
     assert "3 photos · 1 body · 1 without a person · 1 unreadable · 6.2 photos/s" in words
     assert "told: height 180 cm" in words and "told: female" in words
     assert "refined; marks show the fit before" in words and 'b style="left:50.0%"' in page
@@ -338,6 +339,7 @@ def test_page_stays_small_enough_to_open(
     assert "cannot be turned about" in page
     monkeypatch.setattr("plausibody.predict.report_page.MOST_BYTES", 2 * least)
     page = page_of(tmp_path, summary)
+    assert "the first 2 with bodies are shown" in page
     assert page.count("<article") == 2 and '<a href="f2/">photos/2.png</a>' in page
     monkeypatch.setattr("plausibody.predict.report_page.MOST_PHOTOS", 1)
     monkeypatch.setattr("plausibody.predict.report_page.MOST_ROWS", 1)
