@@ -44,7 +44,7 @@ def encode_mesh(
         )
         mesh.visual = trimesh.visual.TextureVisuals(material=material)
         if colours is not None:
-            mesh.visual.vertex_attributes["color"] = _bytes(_linear(colours)).numpy()
+            mesh.visual.vertex_attributes["color"] = _bytes(linear_light(colours)).numpy()
     elif colours is not None:
         mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=_bytes(colours).numpy())
     if suffix == "ply":
@@ -54,7 +54,7 @@ def encode_mesh(
     return content.encode() if isinstance(content, str) else bytes(content)
 
 
-def _linear(colours: Float[Tensor, "V 3"]) -> Float[Tensor, "V 3"]:
+def linear_light(colours: Float[Tensor, "V 3"]) -> Float[Tensor, "V 3"]:
     """Undoes the gamma of screens. Source: IEC 61966-2-1."""
     return torch.where(
         colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055).clamp(min=0) ** 2.4

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int, Num
 from numpy import ndarray
 from torch import Tensor
+
+from plausibody.predict.export import linear_light
 
 STEPS = 65535
 """Of a body's extent along each axis."""
@@ -65,13 +66,6 @@ def encode_samples(samples: Float[Tensor, "N V 3"]) -> bytes:
     for vertices in samples:
         writer.add_mesh({"attributes": {"POSITION": writer.places(vertices)}, "mode": POINTS})
     return writer.encode()
-
-
-def linear_light(colours: Float[Tensor, "V 3"]) -> Float[Tensor, "V 3"]:
-    """Undoes the gamma of screens. Source: IEC 61966-2-1."""
-    return torch.where(
-        colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055).clamp(min=0) ** 2.4
-    )
 
 
 @dataclass
