@@ -101,15 +101,21 @@ def do_batch(batch: Sequence[Task], job: Job, predictor: Predictor, done: Done) 
     looked = time.perf_counter() - started
     job.seconds["network"] += looked - (job.seconds["front_end"] - seeing)
     for task, image in zip(batch, images, strict=True):
-        if not task.is_wanted:
-            continue
-        started = time.perf_counter()
-        folder = job.out / task.folder
-        record = _keep_or_explain(image, task, folder, predictor, job.options)
-        if record["status"] == "no_person" and (folder / RECORD).is_file():
-            remove(folder)  # of somebody found in the same photo under other settings
-        job.seconds["writing"] += time.perf_counter() - started
-        done(task, record)
+        if task.is_wanted:
+            write_result(image, task, job, predictor, done)
+
+
+def write_result(
+    image: ImagePrediction, task: Task, job: Job, predictor: Predictor, done: Done
+) -> None:
+    """Writes what became of one photo, and tells so."""
+    started = time.perf_counter()
+    folder = job.out / task.folder
+    record = _keep_or_explain(image, task, folder, predictor, job.options)
+    if record["status"] == "no_person" and (folder / RECORD).is_file():
+        remove(folder)  # of somebody found in the same photo under other settings
+    job.seconds["writing"] += time.perf_counter() - started
+    done(task, record)
 
 
 def _keep_or_explain(

@@ -10,9 +10,7 @@ from pathlib import Path
 from jaxtyping import UInt8
 from torch import Tensor
 
-from plausibody.predict.engine import Done, Job, Task, timed
-from plausibody.predict.export import remove
-from plausibody.predict.keeping import RECORD, keep
+from plausibody.predict.engine import Done, Job, Task, timed, write_result
 from plausibody.predict.photo import opened_by
 from plausibody.predict.result import ImagePrediction
 from plausibody.predict.smoothing import smooth
@@ -46,13 +44,7 @@ class VideoEngine:
                 if task is None:
                     return
                 if number == task.number:
-                    started = time.perf_counter()
-                    folder = job.out / task.folder
-                    record = keep(image, task.blank, folder, predictor, job.options)
-                    if record["status"] == "no_person" and (folder / RECORD).is_file():
-                        remove(folder)  # of somebody found in the same frame under other settings
-                    job.seconds["writing"] += time.perf_counter() - started
-                    done(task, record)
+                    write_result(image, task, job, predictor, done)
                     task = next(tasks, None)
                 recent.forget(self.names[number])
 

@@ -110,6 +110,7 @@ class Video:
         self._container: Any = None
         self._frames: Iterator[Any] = iter(())
         self._next = 0
+        self._whole = False  # whether a key frame has come since the last jump
 
     @classmethod
     def of(cls, path: Path) -> Video:
@@ -154,20 +155,33 @@ class Video:
         if not 0 <= number < self.count:
             raise VideoError(f"{self.path}: wanted frame {number}, it has {self.count}")
         ahead = number - self._next
-        near = 0 <= ahead and (ahead <= ANEW or self.shown is None)
-        # Where frames are stored in another order than shown, the first key frame may be too late.
-        for start in (number, number - ANEW):
-            if not near or self._container is None:
+        starts: list[int | None] = [number, number - ANEW, 0]
+        if self._container is not None and 0 <= ahead and (ahead <= ANEW or self.shown is None):
+            starts = [None, *starts]  # on from here first
+        # Where frames are stored in another order than shown, the key frame that is found may be
+        # too late; and some files have no index of them, then only the beginning is safe.
+        for start in starts:
+            if start is not None:
                 self._go_to(max(0, start))
-            near = False
-            for frame in self._frames:
-                here = self._number_of(frame)
-                self._next = here + 1
-                if here == number:
-                    return _picture(self.path, self._container, frame)
-                if here > number:
-                    break
+            found = self._forward_to(number)
+            if found is not None:
+                return found
+            if self._whole:
+                break
         raise VideoError(f"{self.path}: wanted frame {number}, which is damaged or missing")
+
+    def _forward_to(self, number: int) -> UInt8[Tensor, "H W 3"] | None:
+        """Reads on to a frame; None if it does not come, or not with all that it builds on."""
+        for frame in self._frames:
+            here = self._number_of(frame)
+            self._next = here + 1
+            if here <= number:
+                self._whole = self._whole or frame.key_frame
+            if here == number and self._whole:
+                return _picture(self.path, self._container, frame)
+            if here >= number:
+                break
+        return None
 
     def _number_of(self, frame: Any) -> int:
         if self.shown is None or frame.pts is None:
@@ -178,15 +192,22 @@ class Video:
         """Goes to the key frame before a frame, or to the beginning if times are unknown."""
         self._close()
         self._container = _open(self.path)
+        self._whole = self.shown is None or number == 0
         if self.shown is not None and number > 0:
             stream = self._container.streams.video[0]
-            self._container.seek(self.shown[number], stream=stream)
+            try:
+                with _explained(self.path):
+                    self._container.seek(self.shown[number], stream=stream)
+            except VideoError:  # some kinds can only be read from the beginning
+                self._container.close()
+                self._container = _open(self.path)
+                self._whole = True
         self._frames = _decoded(self.path, self._container)
 
     def _close(self) -> None:
         if self._container is not None:
             self._container.close()
-        self._container, self._frames, self._next = None, iter(()), 0
+        self._container, self._frames, self._next, self._whole = None, iter(()), 0, False
 
     def __getstate__(self) -> dict[str, Any]:
         """What another process needs to read the same frames."""
