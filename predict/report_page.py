@@ -20,15 +20,9 @@ from plausibody.predict.bars import STYLE as BARS
 from plausibody.predict.drawing_uncertainty import COLOURS
 from plausibody.predict.report import STYLE as HOUSE
 from plausibody.predict.report import Report, render_parts
-from plausibody.predict.report_photo import (
-    PhotoFiles,
-    Record,
-    is_warned,
-    look_into,
-    render_photo,
-    render_thumb,
-    text,
-)
+from plausibody.predict.report_folder import PhotoFiles, Record, look_into
+from plausibody.predict.report_person import text
+from plausibody.predict.report_photo import is_warned, render_photo, render_thumb
 
 NAME = "report.html"
 MOST_PHOTOS = 60

@@ -25,9 +25,9 @@ from plausibody.predict.export import linear_light
 from plausibody.predict.fit import Fit
 from plausibody.predict.report import Curve, Report, Table, render_parts
 from plausibody.predict.report_files import CARD, MOST_PEOPLE, PHOTO, report_files
+from plausibody.predict.report_folder import look_into, size_of_whole
 from plausibody.predict.report_mesh import encode_body, encode_samples
 from plausibody.predict.report_page import write_report_page
-from plausibody.predict.report_photo import look_into, size_of_whole
 from plausibody.predict.result import ImagePrediction, Refinement
 from plausibody.predict.table import measurement_record
 
