@@ -15,7 +15,7 @@ from plausibody.assets.builders import front_end as builder
 from plausibody.models.skeleton import COCO17, mirror
 from plausibody.predict.blazepose import crop_from_keypoints, refine
 from plausibody.predict.crop import Crop, apply, compose, inverse, magnification, sample
-from plausibody.predict.embedded import fuse
+from plausibody.predict.fusing import fuse
 from plausibody.predict.graph import Graph, Step, load_graph
 from plausibody.predict.mask import SoftMask, separate, without_islands
 from plausibody.predict.movenet import Heads, Poses, crop_round, decode, similarity, suppress
