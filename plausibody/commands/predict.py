@@ -52,8 +52,8 @@ FRONT_ENDS = ("embedded", "hq", "hrnet", "files")
 @click.option(
     "--silhouette-from",
     default="mask",
-    metavar="mask|parts|DIR",
-    help="Masks of the front end, of part or IUV maps (files), or in a folder.  [default: mask]",
+    metavar="mask|parts|embedded|DIR",
+    help="Masks: as the front end says; of part or IUV maps, or by our nets (files); in a folder.",
 )
 @click.option("--distant", is_flag=True, help="Look for people far off too, part by part; slower.")
 @click.option("--person", default="all", help="all, main, or a number from 0.  [default: all]")
