@@ -134,7 +134,7 @@ class Outline:
 class Misfit:
     """What a distance from what was seen counts."""
 
-    error: float = 0.05
+    error: float = 0.04
     """By how much a key point is usually off, each way [half-squares]."""
     outlier: float = 3.0
     """How many such errors away a key point begins to be taken for wrong, and to pull less."""
