@@ -95,7 +95,7 @@ def on_photos(pair: Pair, front_end: FrontEnd) -> dict[str, Any]:
     plain, refined, _ = pair(front_end(photos), photos)
     row = compare(_fit(plain), _fit(refined)) | verdicts(refined)
     row["photos"] = {
-        photo.name: {name: [getattr(one.fit, name) for one in two] for name in FITS}
+        photo.name: {name: [round(getattr(one.fit, name), 4) for one in two] for name in FITS}
         for photo, *two in zip(photos, plain, refined, strict=True)
     }
     return row
