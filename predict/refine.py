@@ -41,7 +41,8 @@ from plausibody.predict.refine_prior import Prior, as_distribution
 from plausibody.predict.result import Refinement
 
 STEPS = 20
-"""99 % of what can be gained; of 60 steps, a third as many milliseconds."""
+"""98 % of what 60 gain, in a third of the time: 15 ms of one core. LBFGS with a line search, one
+person at a time as it must be, comes as far in 120 ms."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class RefineSettings:
     pose: float = 6.0
     """Weight of the log-density of the joints. It is more than 1, as the network has looked at the
     same key points and mask already. Of 160 painted people (poses of validation subjects), 2 gains
-    1.3 points of overlap more than 6, and 0.4 mm of PA-MPJPE less; 12 gains neither."""
+    1.3 points of overlap more than 6 and worsens PA-MPJPE by 0.3 mm; 12 gains neither."""
     misfit: Misfit = field(default_factory=Misfit)
 
     def __post_init__(self) -> None:
