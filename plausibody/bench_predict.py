@@ -7,6 +7,7 @@ demonstrations of STRAPS and HierProb3D do. Bodies, samples and figures are the 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 import torch
 
 from plausibody.assets.catalog import find_asset
+from plausibody.models.proxy import Proxy
 from plausibody.models.records import concatenate, map_tensors, to_device
 from plausibody.models.weights import DEFAULT_WEIGHTS
 from plausibody.predict.embedded import load_embedded
@@ -31,7 +33,14 @@ PEOPLE = "crop to samples and measurements"
 ONE_PERSON = "the same, one person at a time"
 FRONT_END = "embedded front end"
 ONE_PHOTO = "embedded front end, one photo at a time"
-RUN = "whole run, files written"
+REFINED = "  with refinement"
+RUN = "whole run"
+WORDS = (
+    ("params",),
+    ("overlay", "mesh", "params"),
+    ("overlay", "mesh", "params", "samples", "report"),
+)
+"""Of `--save`, for whole runs."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ def bench_predict(
     Args:
         people: Looked at together; the photos are taken again from the first after the last.
         samples: Bodies drawn for each.
-        seconds: Spent on each row, at least.
+        seconds: Spent on each row, at least, after a run that warms up. With 0, one cold run each.
         weights: With a distribution.
         photos: With one person each; none for the bundled ones.
         device: Of networks and bodies.
@@ -103,7 +112,7 @@ def bench_predict(
         yield from _front_end(eyes, pictures[:8], seconds)
         torch.set_num_threads(cores)
         predictor.front_end = eyes
-        yield from _runs(predictor, paths, seconds)
+        yield from _runs(predictor, pictures[: max(1, people // 2)], seconds)
     finally:
         torch.set_num_threads(before)
 
@@ -128,7 +137,7 @@ def _stages(
     seen = predictor.front_end(pictures, 1)
     edges = regressor.proxy.channel == "edges"
 
-    def look() -> list[object]:
+    def look() -> list[Proxy]:
         return [
             look_at(result.people[0], regressor.proxy, open_picture(picture) if edges else None)
             for picture, result in zip(pictures, seen, strict=True)
@@ -139,8 +148,11 @@ def _stages(
     batch = to_device(concatenate(proxies), predictor.device)
     with torch.no_grad():
         yield _measure("  network", each, lambda: regressor.predict(batch), seconds)
-    plain = Predictor(regressor, predictor.front_end, predictor.device, samples=0)
+    eyes, device, samples = predictor.front_end, predictor.device, predictor.samples
+    plain = Predictor(regressor, eyes, device, samples=0)
     yield _measure("  all but samples", each, lambda: plain(pictures), seconds)
+    refining = Predictor(regressor, eyes, device, samples=samples, refine=True)
+    yield _measure(REFINED, each, lambda: refining(pictures), seconds)
 
 
 def _front_end(
@@ -156,17 +168,33 @@ def _front_end(
 
 
 def _runs(
-    predictor: Predictor, photos: Sequence[Path], seconds: float
+    predictor: Predictor, pictures: Sequence[Path], seconds: float
 ) -> Iterator[PredictionSpeed]:
-    """From files to files."""
-    for words in (("params",), ("params", "mesh", "overlay", "samples", "report")):
-        options = RunOptions(save=frozenset(words), force=True)
+    """From files to files, on the disk of temporary files."""
+    refining = Predictor(
+        predictor.regressor,
+        predictor.front_end,
+        predictor.device,
+        samples=predictor.samples,
+        refine=True,
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        photos = [folder / f"{n}_{picture.name}" for n, picture in enumerate(pictures)]
+        for picture, photo in zip(pictures, photos, strict=True):
+            shutil.copy(picture, photo)
+        for words in WORDS:
+            run = _run(predictor, photos, folder / "out", words)
+            yield _measure(f"{RUN}: {','.join(words)}", len(photos), run, seconds)
+        run = _run(refining, photos, folder / "out", words)
+        yield _measure(f"{RUN}: the same with refinement", len(photos), run, seconds)
 
-        def run(options: RunOptions = options) -> object:
-            with tempfile.TemporaryDirectory() as folder:
-                return predict_folder(photos, Path(folder) / "out", predictor, options)
 
-        yield _measure(f"{RUN}: {','.join(words)}", len(photos), run, seconds)
+def _run(
+    predictor: Predictor, photos: Sequence[Path], out: Path, words: Sequence[str]
+) -> Callable[[], object]:
+    options = RunOptions(save=frozenset(words), force=True)
+    return lambda: predict_folder(photos, out, predictor, options)
 
 
 def _measure(
@@ -195,8 +223,9 @@ def _measure(
 
 
 def _times(work: Callable[[], object], seconds: float) -> Iterator[tuple[float, float]]:
-    """Gives each run's seconds by the clock, and of the processor, after one that warms up."""
-    work()
+    """Gives each run's seconds by the clock, and of the processor."""
+    if seconds > 0:
+        work()
     end = time.perf_counter() + seconds
     while True:
         start, used = time.perf_counter(), time.process_time()

@@ -160,6 +160,17 @@ def test_refined_people_tell_the_fit_before_and_after(known_person: Any) -> None
     assert document["measurements"]["values"]["waist"]["std"] is None
 
 
+def test_moved_bodies_are_written_as_they_are(known_person: Any) -> None:
+    predictor = known_person.doubting_predictor(refine=3)
+    (image,) = predictor(["photo.jpg"])
+    saved, document = read_back(image.people[0], predictor, image)
+    assert document["refinement"]["before"]["silhouette_iou"] > 0.9
+    assert document["refinement"]["kept"] == bool(saved["refined"])
+    turns = document["global_orient"], document["body_pose"]
+    posed = smplx_style(predictor.template, document["betas"], *turns, document["transl"])
+    np.testing.assert_allclose(posed, saved["vertices"], atol=1e-4)
+
+
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
     return load_predictor()
