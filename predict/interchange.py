@@ -137,8 +137,12 @@ def refinement_record(person: PersonPrediction) -> Document | None:
 
 
 def _plain(array: NDArray[np.generic]) -> Any:
-    """Makes nested lists of an array; of single-precision numbers, their shortest form."""
+    """Makes nested lists of an array; of single-precision numbers, their shortest form.
+
+    JSON knows no infinity and nothing that is not a number: they become null.
+    """
     if array.dtype != np.float32:
         return array.tolist()
-    shortest = [float(str(number)) for number in array.reshape(-1)]
-    return np.reshape(shortest, array.shape).tolist()
+    flat = [float(str(number)) for number in array.reshape(-1)]
+    known = np.array([number if math.isfinite(number) else None for number in flat], object)
+    return known.reshape(array.shape).tolist()

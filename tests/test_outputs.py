@@ -147,11 +147,16 @@ def test_refined_people_tell_the_fit_before_and_after(known_person: Any) -> None
     (image,) = predictor(["photo.jpg"])
     before, after = Fit(0.6, 9.0, 17), Fit(0.7, math.nan, 0)
     person = dataclasses.replace(image.people[0], refinement=Refinement(True, before, after))
+    keypoints = person.evidence.keypoints.clone()
+    keypoints[3] = torch.tensor([math.nan, math.inf, 0.0])  # not seen
+    evidence = dataclasses.replace(person.evidence, keypoints=keypoints)
+    person = dataclasses.replace(person, evidence=evidence)
     saved, document = read_back(person, predictor, image)
     assert saved["refined"] and float(saved["silhouette_iou_before"]) == pytest.approx(0.6)
     assert document["refinement"]["kept"] is True and document["refinement"]["reason"] == ""
     assert document["refinement"]["before"]["reprojection_percent"] == 9.0
     assert document["refinement"]["after"]["reprojection_percent"] is None
+    assert document["keypoints"]["seen"][3] == [None, None, 0.0]
     turns = document["global_orient"], document["body_pose"]
     posed = smplx_style(predictor.template, document["betas"], *turns, document["transl"])
     np.testing.assert_allclose(posed, saved["vertices"], atol=1e-4)
