@@ -10,7 +10,6 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -99,29 +98,63 @@ def photos(tmp_path_factory: pytest.TempPathFactory, known_person: Any) -> Path:
     return root
 
 
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-Runner = Callable[[list[dict[str, Any]]], list[int]]
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+
+MODES = {
+    "plain": {"same_person": False, "save": ["params", "mesh"]},
+    "one": {"same_person": True, "save": ["params"]},
+}
 
 
 @pytest.fixture(scope="module")
-def runner(photos: Path, known_person: Any) -> Runner:
-    """Does runs over the folder, each in a process, and gives their exit codes."""
-    person, runs = photos.parent / "person.pickle", photos.parent / "runs.json"
-    person.write_bytes(pickle.dumps(known_person))
-    here = Path(__file__).parent
+def root(tmp_path_factory: pytest.TempPathFactory, photos: Path, known_person: Any) -> Path:
+    """Runs that are killed and go on, each in a process of its own; all begun by one."""
+    root = tmp_path_factory.mktemp("runs")
+    specs: list[dict[str, Any]] = []
+    for mode, common in MODES.items():
+        common = common | {"photos": str(photos)}
+        whole, broken = str(root / f"whole_{mode}"), str(root / f"broken_{mode}")
+        specs += [
+            common | {"out": whole},
+            common | {"out": broken, "die_looking": 3},
+            common | {"out": broken, "end_writing": 8},
+            common | {"out": broken},
+        ]
+    command = command_on_three(root)
+    specs += [
+        {"command": command, "end_writing": 1, "by": signal.SIGTERM},
+        {"command": command, "end_writing": 4},
+        {"command": command},
+    ]
+    (root / "person.pickle").write_bytes(pickle.dumps(known_person))
+    (root / "runs.json").write_text(json.dumps(specs))
+    script = Path(__file__).parent / "bulk_run.py"
+    done = subprocess.run(
+        [sys.executable, str(script), str(root / "person.pickle"), str(root / "runs.json")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    (root / "codes.json").write_text(json.dumps([int(line) for line in done.stdout.split()]))
+    return root
 
-    def run(specs: list[dict[str, Any]]) -> list[int]:
-        specs = [{"photos": str(photos), "save": ["params"]} | spec for spec in specs]
-        runs.write_text(json.dumps(specs))
-        done = subprocess.run(
-            [sys.executable, str(here / "bulk_run.py"), str(person), str(runs)],
-            capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert "Traceback" not in done.stderr, done.stderr
-        return [int(line) for line in done.stdout.split()]
 
-    return run
+def command_on_three(root: Path) -> list[str]:
+    """Makes three small photos of somebody and a list with more, and gives a command for it."""
+    photos = root / "three"
+    photos.mkdir()
+    astronaut = shrink(read_photo(SHIPPED / "photos" / "astronaut.png"), 200)
+    for name in ("a.png", "b.png", "c.png"):
+        save_picture(astronaut, photos / name)
+    (photos / "list.jpg").write_text("no picture")
+    (root / "list.txt").write_text(f"{photos}\n{photos / 'gone.jpg'}\n")
+    paths = [f"@{root / 'list.txt'}", "--out", str(root / "command")]
+    return ["predict", *paths, "--person", "main", "--save", "params", "--batch-size", "2"]
+
+
+def codes(root: Path, first: int, count: int) -> list[int]:
+    """Exit codes of some of the processes."""
+    found: list[int] = json.loads((root / "codes.json").read_text())
+    return found[first : first + count]
 
 
 def files_of(out: Path) -> dict[str, bytes]:
@@ -136,22 +169,17 @@ def files_of(out: Path) -> dict[str, bytes]:
     return found | {"summary.json": json.dumps(summary).encode()}
 
 
-@needs_fork
-@pytest.mark.parametrize("same_person", [False, True])
-def test_a_killed_run_ends_as_an_unbroken_one(
-    photos: Path, runner: Runner, same_person: bool
-) -> None:
-    whole, broken = photos.parent / f"whole_{same_person}", photos.parent / f"broken_{same_person}"
-    common = {"same_person": same_person, "save": ["params"] if same_person else ["params", "mesh"]}
-    codes = runner(
-        [
-            common | {"out": str(whole)},
-            common | {"out": str(broken), "die_looking": 3},
-            common | {"out": str(broken), "end_writing": 8},
-            common | {"out": str(broken)},
-        ]
-    )
-    assert codes == [0, -signal.SIGKILL, -signal.SIGKILL, 0]
+def test_killed_runs_end_as_unbroken_ones(photos: Path, root: Path) -> None:
+    """All in one, so that the processes are not started by several workers of pytest."""
+    for mode in MODES:
+        check_files(photos, root, mode)
+    check_command(root)
+
+
+def check_files(photos: Path, root: Path, mode: str) -> None:
+    """Compares the files of a run that was killed twice with those of an unbroken one."""
+    whole, broken = root / f"whole_{mode}", root / f"broken_{mode}"
+    assert codes(root, 4 * list(MODES).index(mode), 4) == [0, -signal.SIGKILL, -signal.SIGKILL, 0]
     unbroken, finished = files_of(whole), files_of(broken)
     assert finished.keys() == unbroken.keys()
     assert [name for name in unbroken if finished[name] != unbroken[name]] == []
@@ -165,32 +193,15 @@ def test_a_killed_run_ends_as_an_unbroken_one(
     folders = [status[name]["folder"] for name in GOOD]
     assert len(set(folders)) == len(GOOD)
     assert all((broken / folder / "person_0.npz").is_file() for folder in folders)
-    assert len(status["crowd.png"]["people"]) == (1 if same_person else 3)
+    assert len(status["crowd.png"]["people"]) == {"plain": 3, "one": 1}[mode]
     assert content["files_ignored"] == len(IGNORED)
     drafts = [path.name for path in broken.rglob(".*") if path.name.endswith(".unfinished")]
     assert drafts == []
 
 
-@needs_fork
-def test_the_command_goes_on_after_signals(runner: Runner, tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    astronaut = read_photo(SHIPPED / "photos" / "astronaut.png")
-    for name in ("a.png", "b.png", "c.png"):
-        save_picture(shrink(astronaut, 200), photos / name)
-    (photos / "list.jpg").write_text("no picture")
-    (tmp_path / "list.txt").write_text(f"{photos}\n{photos / 'gone.jpg'}\n")
-
-    paths = [f"@{tmp_path / 'list.txt'}", "--out", str(tmp_path / "out")]
-    command = ["predict", *paths, "--person", "main", "--save", "params", "--batch-size", "2"]
-    codes = runner(
-        [
-            {"command": command, "end_writing": 1, "by": signal.SIGTERM},
-            {"command": command, "end_writing": 4},
-            {"command": command},
-        ]
-    )
-    assert codes == [128 + signal.SIGTERM, -signal.SIGKILL, 0]
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+def check_command(root: Path) -> None:
+    """Looks what the command made, by three processes of which two were sent signals."""
+    assert codes(root, 8, 3) == [128 + signal.SIGTERM, -signal.SIGKILL, 0]
+    summary = json.loads((root / "command" / "summary.json").read_text())
     assert summary["counts"] == {"ok": 3, "unreadable": 2}
     assert summary["timing"]["photos"] == 3  # each of the others finished one
