@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import UInt8
 from torch import Tensor
@@ -79,11 +79,19 @@ class Engine(Protocol):
         """
         ...
 
+    def settings(self) -> dict[str, Any]:
+        """Gives by name what results depend on because this engine makes them."""
+        ...
+
 
 class LocalEngine:
     """Does one batch after the other, and opens the pictures of the next one meanwhile."""
 
     name = "local"
+
+    def settings(self) -> dict[str, Any]:
+        """Gives none."""
+        return {}
 
     def __call__(self, batches: Iterable[Sequence[Task]], job: Job, done: Done) -> None:
         """Does them in their order; see `Engine`."""

@@ -49,6 +49,10 @@ class RayEngine:
             raise ValueError(f"--workers: wanted at least 1, got {self.workers}")
         _require_ray()
 
+    def settings(self) -> dict[str, Any]:
+        """Gives none: results are those of `LocalEngine`."""
+        return {}
+
     def __call__(self, batches: Iterable[Sequence[Task]], job: Job, done: Done) -> None:
         """Does them; see `Engine`. Starts Ray on this machine unless it runs or is told where to.
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from jaxtyping import UInt8
 from torch import Tensor
@@ -29,6 +30,9 @@ class VideoEngine:
     radius: int
     """Frames before and after that count."""
     name: str = "local"
+
+    def settings(self) -> dict[str, Any]:
+        return {"smoothed": self.radius}
 
     def __call__(self, batches: Iterable[Sequence[Task]], job: Job, done: Done) -> None:
         """Predicts the frames, and writes those that are wanted; see `Engine`."""

@@ -130,7 +130,7 @@ class _Run:
     def finish(self, engine: Engine) -> Summary:
         """Does everything, or what is left of it."""
         started = time.perf_counter()
-        settings = settings_of_run(self.predictor, self.options)
+        settings = settings_of_run(self.predictor, self.options) | engine.settings()
         looked, shape = 0, None
         if self.predictor.told.same_person:
             looked = len(self.inputs.names)

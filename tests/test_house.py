@@ -28,6 +28,7 @@ def by_name(library: str) -> set[str]:
 
 
 DOORS = {
+    "av": {"predict/video.py"},
     "PIL": {
         *(
             "predict/photo.py",
@@ -56,6 +57,7 @@ DOORS = {
     "tensorboard": {"plausibody/training/curves.py"},
     "triton": by_name("triton"),
     "torch.utils.tensorboard": {"plausibody/training/curves.py"},
+    "transformers": {"predict/hq.py"},
     "trimesh": {"predict/export.py"},
     **{name: set[str]() for name in ("anny", "chumpy", "cv2", "joblib", "dill", "torchvision")},
 }

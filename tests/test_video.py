@@ -196,7 +196,7 @@ def test_a_run_over_a_video_goes_on_where_it_was_stopped(film, known_person, tmp
     predictor = known_person.doubting_predictor()
     options = RunOptions(save=frozenset({"params"}), batch_size=2)
 
-    def run(out: Path, stop_after: int | None = None) -> Any:
+    def run(out: Path, stop_after: int | None = None, radius: int = 1) -> Any:
         inputs = video_inputs(path)
         written = 0
 
@@ -205,7 +205,7 @@ def test_a_run_over_a_video_goes_on_where_it_was_stopped(film, known_person, tmp
             written += 1
             return "enough" if stop_after is not None and written >= stop_after else ""
 
-        engine = VideoEngine(inputs.names, radius=1)
+        engine = VideoEngine(inputs.names, radius)
         return predict_folder(inputs, out, predictor, options, stop=stop, engine=engine)
 
     whole = run(tmp_path / "whole")
@@ -217,6 +217,8 @@ def test_a_run_over_a_video_goes_on_where_it_was_stopped(film, known_person, tmp
         name = f"walk_{number:06d}/person_0.npz"
         one, other = ((tmp_path / out / name).read_bytes() for out in ("whole", "parts"))
         assert one == other
+    assert run(tmp_path / "parts").skipped == 7
+    assert run(tmp_path / "parts", radius=2).skipped == 0, "other smoothing gives other bodies"
 
 
 # Without the library.
