@@ -63,6 +63,12 @@ def test_wrong_usage_exits_with_2() -> None:
     assert run("predict", ".", "--out", "x", "--fov", "400").exit_code == 2
     assert run("predict", ".", "--out", "x", "--save", "everything").exit_code == 2
     assert run("predict", ".", "--out", "x", "--person", "nobody").exit_code == 2
+    assert run("predict", ".", "--out", "").exit_code == 2
+    assert run("predict", ".", "--out", "x", "--weights", "").exit_code == 2
+    assert run("predict", ".", "--out", "x", "--save", "samples").exit_code == 2
+    assert run("predict", ".", "--out", "x", "--samples", "99999999").exit_code == 2
+    assert run("predict", ".", "--out", "x", "--workers", "2").exit_code == 2
+    assert run("predict", ".", "--out", "x", "--smooth", "2").exit_code == 2
 
 
 def test_an_unknown_configuration_key_lists_the_known_ones(tmp_path: Path) -> None:

@@ -20,12 +20,21 @@ from plausibody.commands.terminal import (
     usage_errors,
 )
 
+MOST_SAMPLES = 10_000
+"""More of one person tell nothing new and fill the memory."""
 FRONT_ENDS = ("embedded", "hq", "hrnet", "files")
 
 
+def _named(context: click.Context, option: click.Parameter, value: str | None) -> Path | None:
+    """Makes a path of what was given, which must be more than nothing: that would be here."""
+    if value is not None and not value.strip():
+        raise click.BadParameter("wanted a name, got an empty one")
+    return None if value is None else Path(value)
+
+
 @click.command("predict")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for results.")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
+@click.option("--out", callback=_named, required=True, help="Folder for results.")
 @click.option("--weights", help="A file, or the name of weights.  [default: hierprob-lite]")
 @click.option(
     "--front-end",
@@ -139,6 +148,13 @@ def predict_command(
                 tiled=distant,
                 weights=front_end_weights,
             )
+            if "samples" in wanted and not samples:
+                raise ValueError("--save samples: wanted samples to write, got none; do: add "
+                                 "--samples 25")  # fmt: skip
+            if weights is not None and not weights.strip():
+                raise ValueError("--weights: wanted a file or a name, got nothing")
+            if samples > MOST_SAMPLES:
+                raise ValueError(f"--samples: wanted at most {MOST_SAMPLES}, got {samples}")
             chosen = _person(person)
             if fov is not None and not 0 < fov < 180:
                 raise ValueError(f"--fov: wanted degrees above 0 and below 180, got {fov:g}")
@@ -176,7 +192,7 @@ def predict_command(
                 engine=worker,
             )
         for entry in summary.content["inputs"]:
-            if entry["status"] != "ok":
+            if entry["message"]:  # also of photos in which not everybody was found
                 tell(f"{entry['status']}: {entry['message']}")
         if not quiet:
             counts = ", ".join(f"{count} {status}" for status, count in summary.counts.items())
