@@ -9,9 +9,9 @@ from typing import Any
 
 from plausibody.predict.table import COLUMNS, LEVEL
 
-REACHES = (0.1, 0.25, 0.5)
+REACHES = (0.1, 0.25, 0.5, 0.75, 1.0)
 """What a track may show on both sides of the value, as a share of it: of all tracks of a person the
-first that has room for every interval, or the last."""
+first that has room for every interval, or the last. Bars that go beyond it end in an arrow."""
 KINDS = {
     "calibrated": f"Bars are {100 * LEVEL:.0f} % intervals, calibrated: of synthetic people like "
     "those in training, they hold the truth that often.",
@@ -24,8 +24,10 @@ table.bars { width: auto; min-width: 60% } table.bars td { padding: .1rem .7rem 
 table.bars td.track { min-width: 14rem; width: 50% }
 .track div { position: relative; height: .7rem; background: var(--line); border-radius: 4px }
 .track i { position: absolute; top: 0; bottom: 0; background: var(--mark); opacity: .55;
-  border-radius: 4px } .track b { position: absolute; top: -2px; bottom: -2px; left: 50%;
-  width: 2px; background: var(--ink) }
+  border-radius: 4px } .track .beyond { top: -.45rem; bottom: auto; background: none; opacity: 1;
+  font-style: normal; line-height: 1.6rem }
+.track b { position: absolute; top: -2px; bottom: -2px; left: 50%; width: 2px;
+  background: var(--ink) }
 summary { cursor: pointer; margin: .6rem 0 .3rem; font-weight: 600 }
 """
 
@@ -86,15 +88,23 @@ def _row(name: str, unit: str, numbers: Sequence[float], reach: float) -> str:
         cells.append(f"{low:.1f}–{high:.1f}")
     line = "".join(f"<td>{cell}</td>" for cell in cells)
     if ends:
-        left, right = (_place(end, value, reach) for end in ends)
+        low, high = (_place(end, value, reach) for end in ends)
+        left, right = max(low, 0.0), min(high, 100.0)
+        arrows = [
+            f'<i class="beyond" style="{side}:-1.1rem" title="goes on beyond the track">{sign}</i>'
+            for side, sign, goes_on in (
+                ("left", "&#9664;", low < 0),
+                ("right", "&#9654;", high > 100),
+            )
+            if goes_on
+        ]
         line += (
             f'<td class="track"><div><i style="left:{left:.1f}%;width:{right - left:.1f}%"></i>'
-            "<b></b></div></td>"
+            f"<b></b>{''.join(arrows)}</div></td>"
         )
     return f'<tr data-measure="{html.escape(name)}">{line}</tr>'
 
 
 def _place(end: float, value: float, reach: float) -> float:
-    """Gives where an end lies on the track, 0..100."""
-    share = (end / value - 1) / reach if value > 0 else 0.0
-    return 50 * (1 + min(max(share, -1.0), 1.0))
+    """Gives where an end lies along the track, which goes from 0 to 100."""
+    return 50 * (1 + (end / value - 1) / reach) if value > 0 else 50.0

@@ -35,10 +35,15 @@ RIGHT: Colour = (0.27, 0.55, 0.96)
 MIDDLE: Colour = (0.35, 0.86, 0.39)
 """Of a person's own left, own right, and what has no side."""
 PEOPLE: tuple[Colour, ...] = (
-    (0.62, 0.78, 0.96), (0.98, 0.76, 0.55), (0.68, 0.88, 0.66),
-    (0.93, 0.70, 0.84), (0.93, 0.88, 0.55), (0.72, 0.70, 0.93),
+    (0.62, 0.78, 0.96), (0.85, 0.35, 0.20), (1.00, 0.90, 0.30), (0.20, 0.62, 0.30),
+    (0.73, 0.38, 0.75), (0.30, 1.00, 0.80), (1.00, 0.73, 0.65), (0.35, 0.50, 0.93),
+    (0.70, 0.57, 0.20), (1.00, 0.68, 1.00), (0.33, 0.57, 0.60), (0.70, 0.50, 0.55),
+    (0.68, 0.80, 0.62), (1.00, 0.47, 0.62), (0.20, 0.80, 0.80), (0.65, 0.77, 0.20),
+    (0.70, 0.57, 1.00), (1.00, 0.57, 0.20), (0.53, 0.50, 0.73), (0.75, 0.98, 0.60),
+    (0.20, 0.70, 1.00), (0.62, 0.95, 0.95), (0.28, 0.82, 0.50), (0.82, 0.68, 0.80),
 )  # fmt: skip
-"""One colour for each person of a picture, again from the first after the last."""
+"""One colour for each person of a picture, by number, again from the first after the last. Each is
+the farthest in OKLab from those before it, of colours that are neither dark nor garish."""
 PAPER = 0.96
 """Grey of a background without a photo."""
 SUN = (-0.4, -0.6, -1.0)
@@ -136,6 +141,57 @@ def draw_overlay(
         layer = draw_body(bodies[n], faces, cameras[n], size, colour)
         picture = put_over(picture, layer, opacity)
     return picture
+
+
+def number_people(
+    picture: Float[Tensor, "3 H W"],
+    numbers: Sequence[int],
+    bodies: Sequence[Float[Tensor, "V 3"]],
+    cameras: Sequence[PictureCamera],
+) -> Float[Tensor, "3 H W"]:
+    """Writes each person's number above the head, on the colour that `PEOPLE` has for it.
+
+    A number whose place is taken moves up or down to the nearest that is free, and always stays
+    within the picture.
+
+    Args:
+        numbers: Of the people; the first ones choose their places first.
+        bodies: Vertices in the world [m].
+        cameras: One for each, over the picture.
+    """
+    height, width = picture.shape[1:]
+    size = max(13, round(max(height, width) / 45))
+    font = ImageFont.load_default(size=size)
+    tall = round(1.3 * size)
+    image = Image.fromarray(to_bytes(picture).numpy())
+    draw = ImageDraw.Draw(image)
+    taken: list[tuple[float, float, float]] = []
+    for number, body, camera in zip(numbers, bodies, cameras, strict=True):
+        wide = max(tall, round(draw.textlength(str(number), font=font)) + size // 2)
+        x, y = _above_head(camera.project(body)[:, :2])
+        left = min(max(x - wide / 2, 0), max(width - wide, 0))
+        lowest = max(height - tall, 0)
+        wished = min(max(y - tall, 0), lowest)
+        rows = sorted(range(0, lowest + 1, tall // 2), key=lambda top: abs(top - wished))
+        near = [place for place in taken if left < place[1] and place[0] < left + wide]
+        free = (
+            top for top in (wished, *rows) if all(abs(top - place[2]) >= tall for place in near)
+        )
+        top = next(free, wished)
+        taken.append((left, left + wide, top))
+        red, green, blue = (round(255 * part) for part in PEOPLE[number % len(PEOPLE)])
+        box = (left, top, left + wide - 1, top + tall - 1)
+        draw.rounded_rectangle(box, size / 3, fill=(red, green, blue), outline=(20, 20, 20))
+        middle = (left + wide / 2, top + tall / 2)
+        draw.text(middle, str(number), fill=(20, 20, 20), font=font, anchor="mm")
+    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return pixels.reshape(height, width, 3).permute(2, 0, 1).to(picture) / 255
+
+
+def _above_head(points: Float[Tensor, "V 2"]) -> tuple[float, float]:
+    """Gives the uppermost of a body's points in a picture: x, y [px]."""
+    x, y = points[points[:, 1].argmin()].tolist()
+    return x, y
 
 
 def draw_alone(
@@ -331,6 +387,12 @@ def label(
     pixels = torch.frombuffer(bytearray(strip.tobytes()), dtype=torch.uint8)
     grey = pixels.reshape(height, width).float() / 255
     return torch.cat([picture, grey.expand(3, -1, -1)], 1)
+
+
+def text_width(text: str, height: int = 20) -> int:
+    """Gives how much room `label` needs for a line of text, with some to both sides [px]."""
+    font = ImageFont.load_default(size=round(0.7 * height))
+    return math.ceil(font.getlength(text)) + 8
 
 
 def to_bytes(

@@ -18,6 +18,7 @@ from plausibody.predict.drawing import (
     draw_body,
     label,
     put_over,
+    text_width,
     tile,
 )
 from plausibody.predict.placement import PictureCamera
@@ -66,20 +67,29 @@ def draw_legend(
 ) -> Float[Tensor, "3 tall width"]:
     """Draws the colours as a bar; below it, lengths in centimetres under the places they mark.
 
+    Each length stands to the right of its mark. The last one stands to the left of the right end,
+    with a plus: all beyond has that colour. Lengths that would run into the next are left out.
+
     Args:
         width: [px]
         most: At the right end [m].
-        marks: How many lengths, of which the first is 0, at the left end of their parts.
+        marks: Into how many parts the bar is divided.
     """
     ends = [round(width * n / marks) for n in range(marks + 1)]
     values = (torch.arange(width) + 0.5) / width * most
     bar = colour_uncertainty(values, most).T[:, None].expand(3, height, width).clone()
+    lengths = [f"{100 * most * n / marks:.3g} cm" for n in range(marks)]
+    last = f"{100 * most:.3g}+ cm"
+    room = max(width - text_width(last, TEXT), 0)
     parts = []
     for n, (start, end) in enumerate(zip(ends, ends[1:], strict=False)):
         bar[:, height // 2 :, start : start + 2] = 0.2  # the mark of the length below
-        text = f"{100 * most * n / marks:.3g} cm"
-        parts.append(label(bar[:, :, start:end], text, TEXT))
-    return torch.cat(parts, -1)
+        fits = n == 0 or start + text_width(lengths[n], TEXT) <= min(end, room)
+        parts.append(label(bar[:, :, start:end], lengths[n] if fits else "", TEXT))
+    bar[:, height // 2 :, -2:] = 0.2
+    legend = torch.cat(parts, -1)
+    legend[:, :, room:] = label(bar[:, :, room:], last, TEXT)
+    return legend
 
 
 def draw_uncertain_overlay(

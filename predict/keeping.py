@@ -45,7 +45,8 @@ def keep(
         "width": image.width,
         "height": image.height,
         "folder": folder.name if image.people else "",
-        "people": [_person_record(person) for person in image.people],
+        "people": [person_record(person) for person in image.people],
+        "files": [],
     }
     if not image.people:
         return record
@@ -65,14 +66,37 @@ def keep(
                     entry["files"].append(name)
             for name, content in _pictures(image, predictor, origin, options):
                 write_file(draft / name, content)
+                if (owner := _owner(name, record)) is not None:
+                    owner["files"].append(name)
             write_file(draft / RECORD, json.dumps(record, indent=1, allow_nan=False) + "\n")
     except (FileExistsError, FileNotFoundError, PhotoError) as error:
         # Something of the user's has the folder's name, or the photo has gone in the meantime.
-        return record | {"status": "failed", "message": str(error), "folder": "", "people": []}
+        return record | {
+            "status": "failed",
+            "message": str(error),
+            "folder": "",
+            "people": [],
+            "files": [],
+        }
     return record
 
 
-def _person_record(person: PersonPrediction) -> Record:
+def _owner(name: str, record: Record) -> Record | None:
+    """Gives the entry that lists a picture: a person's, the photo's, or None of the report's."""
+    if name.startswith("report"):
+        return None
+    stem = "_".join(name.split("_")[:2])
+    for person in record["people"]:
+        if stem == f"person_{person['index']}":
+            return person
+    return record
+
+
+def person_record(person: PersonPrediction) -> Record:
+    """Tells of a person what `summary.json` says, but for the files, which are not yet written.
+
+    A point (x, y, z) of the mesh file is at (x, -y, -z) + `mesh_origin` in the camera's frame [m].
+    """
     error = person.fit.reprojection
     return {
         "index": person.index,
@@ -85,6 +109,7 @@ def _person_record(person: PersonPrediction) -> Record:
         "flags": sorted(person.evidence.flags),
         "warnings": list(person.warnings),
         "measurements": table.measurement_record(person.measurements),
+        "mesh_origin": [round(value, 5) for value in person.perspective.translation.tolist()],
         "files": [],
     }
 

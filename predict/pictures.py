@@ -1,6 +1,7 @@
 """What is drawn of a photo and its people, by the words of `--save`.
 
-- overlay: `overlay.png`, all bodies over the whole photo, and for each person a sheet with the
+- overlay: `overlay.png`, all bodies over the whole photo, with the people's numbers if there are
+  several, each in a colour of its own; and for each person a sheet with the
   body over the photo, from the side and at rest, `person_<k>_views.jpg`. If samples were drawn, it
   also shows how sure each place is; `overlay_uncertainty.jpg` does so over the whole photo.
 - proxies: `person_<k>_proxies.jpg`, what the front end saw and what the network reads of it.
@@ -11,7 +12,7 @@ Whole photos keep their size up to 1280 pixels on the longer side; larger ones a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -89,10 +90,10 @@ def draw_pictures(
         yield "overlay.png", drawing.encode_picture(_overlay(photo, image, template))
         if (uncertain := _uncertain_overlay(photo, image, template)) is not None:
             yield "overlay_uncertainty.jpg", drawing.encode_picture(uncertain, ".jpg")
-    for n, person in enumerate(image.people):
+    for person in image.people:
         stem = f"person_{person.index}"
         if "overlay" in wanted:
-            sheet = _views(photo, person, template, drawing.PEOPLE[n % len(drawing.PEOPLE)])
+            sheet = _views(photo, person, template, _colour(person))
             yield f"{stem}_views.jpg", drawing.encode_picture(sheet, ".jpg")
         if "proxies" in wanted:
             sheet = _proxies(photo, person, settings)
@@ -107,7 +108,26 @@ def _overlay(
 ) -> Float[Tensor, "3 H W"]:
     bodies = [person.body.vertices for person in image.people]
     cameras = [photo.camera(person) for person in image.people]
-    return drawing.draw_overlay(photo.picture, bodies, cameras, template.faces)
+    colours = [_colour(person) for person in image.people]
+    drawn = drawing.draw_overlay(photo.picture, bodies, cameras, template.faces, colours=colours)
+    return _numbered(photo, drawn, image.people)
+
+
+def _colour(person: PersonPrediction) -> drawing.Colour:
+    """Gives the colour of a person's number: the same in all pictures and in the report."""
+    return drawing.PEOPLE[person.index % len(drawing.PEOPLE)]
+
+
+def _numbered(
+    photo: Photo, drawn: Float[Tensor, "3 H W"], people: Sequence[PersonPrediction]
+) -> Float[Tensor, "3 H W"]:
+    """Writes the people's numbers at their heads, unless there is only number 0."""
+    numbers = [person.index for person in people]
+    if numbers == [0]:
+        return drawn
+    bodies = [person.body.vertices for person in people]
+    cameras = [photo.camera(person) for person in people]
+    return drawing.number_people(drawn, numbers, bodies, cameras)
 
 
 def _uncertain_overlay(
@@ -129,6 +149,7 @@ def _uncertain_overlay(
         opacity=0.9,
         colours=[colours for _, colours in known],
     )
+    drawn = _numbered(photo, drawn, [person for person, _ in known])
     return torch.cat([drawn, draw_legend(drawn.shape[2])], 1)
 
 

@@ -22,6 +22,7 @@ from plausibody.predict.report import STYLE as HOUSE
 from plausibody.predict.report import Report, render_parts
 from plausibody.predict.report_folder import PhotoFiles, Record, look_into
 from plausibody.predict.report_person import text
+from plausibody.predict.report_photo import STYLE as NUMBERS
 from plausibody.predict.report_photo import is_warned, render_photo, render_thumb
 
 NAME = "report.html"
@@ -161,7 +162,7 @@ def _page(summary: Mapping[str, Any], plan: Plan, report: Report, prefix: str) -
         '<meta name="color-scheme" content="light dark">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f'<link rel="icon" href="data:,">\n<title>{title}</title>\n'
-        f"<style>{HOUSE}{BARS}{_read('report.css')}{_legend()}</style>\n"
+        f"<style>{HOUSE}{BARS}{_read('report.css')}{NUMBERS}{_legend()}</style>\n"
         f'<script>{GUARD}</script>\n</head>\n<body>\n<main class="run">\n'
     )
     yield _head(summary, plan, title)
@@ -276,7 +277,7 @@ def _folder_link(record: Record, prefix: str) -> str:
 def _foot(summary: Mapping[str, Any], plan: Plan) -> str:
     settings, versions = summary["settings"], summary["versions"]
     front_end = settings["front_end"]
-    notes = [COLOUR_NOTE, FIT_NOTE] if settings["samples"] else [FIT_NOTE]
+    notes = [COLOUR_NOTE, FIT_NOTE] if settings["samples"] > 1 else [FIT_NOTE]
     if plan.shown and not plan.with_samples:
         notes.append(
             "With so many photos, samples are drawn but cannot be turned about; reports of fewer "

@@ -18,6 +18,17 @@ from plausibody.predict.report_person import (
     text,
 )
 
+STYLE = """
+.numbers b { position: absolute; transform: translate(-50%, -100%); padding: 0 .4rem;
+  border-radius: 5px; color: #141414; border: 1px solid #141414;
+  font-size: .8rem; line-height: 1.15rem }
+.numbers { position: absolute; inset: 0; pointer-events: none }
+"""
+"""Of the people's numbers over a photo."""
+HEAD = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
+ABOVE = 0.05
+"""How far above a face its number stands, as a share of the person's height in the picture."""
+
 
 def is_warned(record: Record) -> bool:
     """Tells whether there is a reason to look twice."""
@@ -135,6 +146,8 @@ def _compare(record: Record, files: PhotoFiles, cards: Mapping[int, Record]) -> 
             + "".join(_skeleton(card, width, height) for card in cards.values())
             + "</div>\n"
         )
+    if len(record["people"]) > 1:
+        yield f'<div class="numbers" aria-hidden="true">{_numbers(cards)}</div>\n'
     yield (
         '<span class="handle"></span><input type="range" min="0" max="100" value="50" '
         'aria-label="How much of the photo shows what was predicted"></figure>\n'
@@ -143,6 +156,26 @@ def _compare(record: Record, files: PhotoFiles, cards: Mapping[int, Record]) -> 
         '<button type="button" data-over="seen" aria-pressed="false">What was seen</button>'
         "</div></div>\n"
     )
+
+
+def _numbers(cards: Mapping[int, Record]) -> str:
+    """Writes people's numbers above their heads, in the colours of their bodies."""
+    drawn = []
+    for index, card in cards.items():
+        body = [place for place in card["body"] if None not in place]
+        head = [card["body"][COCO17.index(name)] for name in HEAD]
+        head = [place for place in head if None not in place]
+        if not head:
+            continue
+        tall = max(y for _, y in body) - min(y for _, y in body)
+        x = sum(x for x, _ in head) / len(head)
+        y = min(y for _, y in head) - ABOVE * tall
+        x, y = min(max(x, 0.02), 0.98), min(max(y, 0.05), 1.0)
+        drawn.append(
+            f'<b style="left:{100 * x:.1f}%;top:{100 * y:.1f}%;background:{colour_of(index)}">'
+            f"{index}</b>"
+        )
+    return "".join(drawn)
 
 
 def _skeleton(card: Record, width: int, height: int) -> str:

@@ -153,3 +153,33 @@ def test_saved_pictures_hold_what_was_drawn(tmp_path: Path) -> None:
     drawing.save_picture(torch.ones(3, 8, 9) * 2, str(tmp_path / "soft.jpg"))
     with pytest.raises(ValueError, match="suffix of a picture file"):
         drawing.save_picture(whole, tmp_path / "noname")
+
+
+def test_people_have_their_numbers_above_their_heads(known_person: Any) -> None:
+    """At the same place, the second number moves aside; away from the picture, it stays in it."""
+    body, camera = known_person.vertices, known_person.camera
+    lower = PictureCamera(camera.scale, camera.origin + torch.tensor([0.0, 60.0]))
+    away = PictureCamera(camera.scale, camera.origin + torch.tensor([5000.0, 60.0]))
+    photo = torch.zeros(3, *known_person.size)
+    drawn = drawing.number_people(photo, [0, 3, 30], [body] * 3, [lower, lower, away])
+    assert drawn.shape == photo.shape
+
+    def place(n: int) -> Tensor:
+        off = (drawn - drawn.new_tensor(drawing.PEOPLE[n])[:, None, None]).abs().amax(0)
+        where: Tensor = (off < 0.01).nonzero().float()
+        assert len(where) > 60
+        return where
+
+    flat = lower.project(body)[:, :2]
+    top = flat[flat[:, 1].argmin()]
+    middle = place(0).mean(0)
+    assert float(middle[1]) == pytest.approx(float(top[0]), abs=4)
+    assert 0 < float(top[1] - middle[0]) < 30
+    assert float((place(3).mean(0) - middle).abs()[0]) >= 16
+    assert float(place(30 % len(drawing.PEOPLE))[:, 1].mean()) > known_person.size[1] - 30
+
+
+def test_peoples_colours_can_be_told_apart() -> None:
+    colours = torch.tensor(drawing.PEOPLE)
+    apart = torch.cdist(colours, colours) + 10 * torch.eye(len(colours))
+    assert len(colours) >= 16 and float(apart.min()) > 0.15

@@ -105,14 +105,25 @@ def test_views_have_a_row_for_each_kind_and_a_legend(known_person: Any) -> None:
 
 
 def test_the_legend_goes_from_certain_to_uncertain() -> None:
-    legend = pictures.draw_legend(401, most=0.1)
-    assert legend.shape == (3, 14 + pictures.TEXT, 401)
+    legend = pictures.draw_legend(481, most=0.1)
+    assert legend.shape == (3, 14 + pictures.TEXT, 481)
     first, last = legend[:, 0, 0], legend[:, 0, -1]
     torch.testing.assert_close(first, torch.tensor(pictures.COLOURS[0]), atol=0.01, rtol=0)
     torch.testing.assert_close(last, torch.tensor(pictures.COLOURS[-1]), atol=0.01, rtol=0)
     text = legend[0, 14:]
-    for start in (0, 100, 200, 301):  # something is written after each mark
+    for start in (0, 120, 240, 361):  # something is written after each mark
         assert text[:, start + 4 : start + 40].min() < 0.5
+    assert text[:, -40:].min() < 0.5  # and where the colours end
+
+
+def test_lengths_of_a_narrow_legend_do_not_run_into_each_other() -> None:
+    def written(width: int) -> Tensor:
+        return (pictures.draw_legend(width)[0, 14:] < 0.5).any(0)
+
+    wide, narrow = written(800), written(120)
+    assert [bool(wide[start : start + 50].any()) for start in (0, 200, 400, 600, 750)] == [True] * 5
+    assert narrow[:60].any() and narrow[70:].any()
+    assert not narrow[44:60].any()  # 10 cm would stand at 60, below 20+ cm
 
 
 def test_samples_are_drawn_in_their_order(known_person: Any) -> None:

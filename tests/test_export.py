@@ -210,7 +210,10 @@ def test_every_input_is_accounted_for(folder: Folder) -> None:
     )
     assert all(entry["message"] for entry in content["inputs"] if entry["status"] != "ok")
     two = next(entry for entry in content["inputs"] if entry["path"].endswith("two.png"))
-    assert two["people"][1]["files"] == ["person_1.npz", "person_1.json", "person_1.glb"]
+    endings = (".npz", ".json", ".glb", "_views.jpg", "_proxies.jpg")
+    for number, person in enumerate(two["people"]):
+        assert person["files"] == [f"person_{number}{ending}" for ending in endings]
+    assert two["files"] == ["overlay.png"]
     assert two["people"][0]["silhouette_iou"] > 0.95
     written = {path.name for path in (folder.out / "two").iterdir()}
     assert {name for name in written if not name.startswith("report")} == {

@@ -102,3 +102,21 @@ def test_proxies_show_left_red_and_the_person_light(known_person: Any) -> None:
     inside = proxy.silhouette > 0.9
     lit = drawn[:, ::2, ::2].amin(0)[inside]
     assert float((lit > 0.7).float().mean()) > 0.5
+
+
+def test_several_people_are_numbered_and_a_single_one_is_not(
+    photo: Photo, image: ImagePrediction, known_person: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbered: list[list[int]] = []
+
+    def note(picture: Any, numbers: Any, *others: Any) -> Any:
+        numbered.append(list(numbers))
+        return picture
+
+    monkeypatch.setattr(drawing, "number_people", note)
+    first, second = (replace(one, samples=None) for one in image.people)
+    draw(photo, replace(image, people=(first,)), known_person, "overlay")
+    assert numbered == []
+    draw(photo, replace(image, people=(first, second)), known_person, "overlay")
+    draw(photo, replace(image, people=(second,)), known_person, "overlay")
+    assert numbered == [[0, 1], [1]]

@@ -327,5 +327,14 @@ def test_bars_stay_on_their_track() -> None:
     columns = dict.fromkeys(COLUMNS, [80.0, 10.0, 90.0])
     page = render_bars(bars_of_person(record | columns, "Measurements <of> one"))
     assert "Measurements &lt;of&gt; one (height, gender told)" in page
-    assert page.count("left:0.0%;width:62.5%") == len(QUANTITIES)
+    assert page.count("left:6.2%;width:50.0%") == len(QUANTITIES)
+    assert "goes on" not in page
     assert "calibrated: of synthetic people" in page and "upper arm" in page
+
+
+def test_bars_that_go_beyond_their_track_say_so() -> None:
+    record = {"intervals": "raw", "told": "plain"}
+    columns = dict.fromkeys(COLUMNS, [80.0, 70.0, 90.0]) | {"mass_kg": [80.0, 60.0, 200.0]}
+    page = render_bars(bars_of_person(record | columns, "Measurements"))
+    assert "left:37.5%;width:62.5%" in page
+    assert page.count("goes on beyond the track") == 1 and "right:-1.1rem" in page
