@@ -24,8 +24,8 @@ table.bars { width: auto; min-width: 60% } table.bars td { padding: .1rem .7rem 
 table.bars td.track { min-width: 14rem; width: 50% }
 .track div { position: relative; height: .7rem; background: var(--line); border-radius: 4px }
 .track i { position: absolute; top: 0; bottom: 0; background: var(--mark); opacity: .55;
-  border-radius: 4px } .track .beyond { top: -.45rem; bottom: auto; background: none; opacity: 1;
-  font-style: normal; line-height: 1.6rem }
+  border-radius: 4px } .track .beyond { background: none; opacity: 1; color: var(--ink);
+  font: .6rem/.7rem sans-serif }
 .track b { position: absolute; top: -2px; bottom: -2px; left: 50%; width: 2px;
   background: var(--ink) }
 summary { cursor: pointer; margin: .6rem 0 .3rem; font-weight: 600 }
@@ -91,7 +91,7 @@ def _row(name: str, unit: str, numbers: Sequence[float], reach: float) -> str:
         low, high = (_place(end, value, reach) for end in ends)
         left, right = max(low, 0.0), min(high, 100.0)
         arrows = [
-            f'<i class="beyond" style="{side}:-1.1rem" title="goes on beyond the track">{sign}</i>'
+            f'<i class="beyond" style="{side}:2px" title="goes on beyond the track">{sign}</i>'
             for side, sign, goes_on in (
                 ("left", "&#9664;", low < 0),
                 ("right", "&#9654;", high > 100),

@@ -250,6 +250,8 @@ def test_three_people_of_one_photo_and_more_than_are_shown(
     outline = Outline(page)
     assert len(outline.meshes("glb")) == 3 + MOST_PEOPLE
     assert page.count('data-choose="2"') == 2 and f'data-choose="{MOST_PEOPLE}"' not in page
+    numbers = re.findall(r'class="numbers".*?</div>', page)
+    assert [shown.count("</b>") for shown in numbers] == [3, MOST_PEOPLE]
     assert "2 more people are in summary.json" in page and "Measurements of person 2" in page
     assert outline.ids == ["photo-0", "photo-1"]
 
