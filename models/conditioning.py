@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from plausibody.models.body import BodyTemplate
-from plausibody.models.camera import WeakPerspectiveCamera
+from plausibody.models.body import BodyTemplate, pose_body
+from plausibody.models.camera import WeakPerspectiveCamera, world_to_camera
 from plausibody.models.prediction import BodyPrediction, FisherPrediction
 from plausibody.models.shapes import ShapeGaussian
 
@@ -25,8 +25,9 @@ SHORTEST, TALLEST = 1.0, 2.5
 were given as centimetres lie below, millimetres above."""
 HEIGHT_STD = 0.005
 """Of a height that people know [m]: it is rounded to a centimetre, and changes through the day."""
-DOUBTFUL = 4.0
-"""Standard deviations of the predicted height beyond which a known one is doubted."""
+DOUBTFUL = 2.576
+"""Standard deviations of the predicted height beyond which a known one is doubted: those of a 99 %
+interval."""
 POPULATION_STD = 1.5
 """Of the shape coefficients in the streams that networks learn from, over all directions."""
 MOST_STRETCHED = 3.0
@@ -45,8 +46,9 @@ def with_shape(
 ) -> FisherPrediction:
     """Replaces the distribution of the shape; the body keeps its size and place in the picture.
 
-    Scale and shift of the weak-perspective camera change by the ratio of the heights of the two
-    mean bodies at rest.
+    The scale of the weak-perspective camera changes by the ratio of the heights of the two mean
+    bodies at rest, and its shift so that the middle of the posed body's joints stays in place. Were
+    it the template's origin that stays, a crouching person told to be small would slide downwards.
 
     Args:
         template: Whose shape it is.
@@ -54,9 +56,15 @@ def with_shape(
     """
     camera = prediction.camera
     ratio = _height(template, prediction.shape.mean)[0] / _height(template, shape.mean)[0]
-    moved = WeakPerspectiveCamera(
-        scale=camera.scale * ratio, shift=camera.shift / ratio[..., None]
-    )  # the picture of the origin, scale * shift, stays
+    skeleton = template.subset(torch.arange(0, device=template.vertices.device))
+    rotations = prediction.mode().rotations
+    before, after = (
+        world_to_camera(pose_body(skeleton, mean, rotations).joints.mean(-2))[..., :2]
+        for mean in (prediction.shape.mean, shape.mean)
+    )
+    # scale * (middle + shift) stays.
+    shift = (before + camera.shift) / ratio[..., None] - after
+    moved = WeakPerspectiveCamera(scale=camera.scale * ratio, shift=shift)
     return dataclasses.replace(prediction, camera=moved, shape=shape)
 
 

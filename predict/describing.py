@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
-from plausibody.models.body import BodyTemplate, Skin, pose_body
+from plausibody.models.body import BodyTemplate, Skin, pose_body, regress
 from plausibody.models.calibration import Calibration
 from plausibody.models.prediction import BodyParameters, BodyPrediction
 from plausibody.models.records import Record, concatenate, map_tensors, take, to_device
 from plausibody.models.uncertainty import uncertainty_of_samples
 from plausibody.predict.case import Case
+from plausibody.predict.fit import CONFIDENT, Fit
 from plausibody.predict.front_end import Person
 from plausibody.predict.measurements import PersonMeasurements, measure_people
-from plausibody.predict.placement import to_perspective
+from plausibody.predict.placement import NEAREST, to_perspective
 from plausibody.predict.placing import Placed, Placer
 from plausibody.predict.ranking import photo_part, rank_samples
 from plausibody.predict.result import PersonPrediction, Samples
@@ -26,6 +29,8 @@ BODIES = 64
 POOR_REPROJECTION = 6.0
 """[% of the person's diagonal]. Worse fits are named in the warnings."""
 POOR_OVERLAP = 0.5
+WORSE_PINHOLE = 2.0
+"""[% of the diagonal] by which a poor fit of the pinhole camera exceeds that of the other one."""
 
 FLAG_WORDS = {
     "truncated": "the picture's border cuts the person off",
@@ -55,9 +60,14 @@ class Describer:
         return self.placer.template
 
     @cached_property
+    def _used(self) -> Int[Tensor, " U"]:
+        """The vertices of which key points are made."""
+        return self.placer.coco17.any(0).nonzero()[:, 0]
+
+    @cached_property
     def skeleton(self) -> Skin:
-        """The body without its vertices: posing it gives the joints."""
-        return self.template.subset(torch.arange(0, device=self.template.vertices.device))
+        """The body with these vertices alone: posing it gives joints and key points."""
+        return self.template.subset(self._used)
 
     def __call__(
         self, cases: Sequence[Case], answer: BodyPrediction, doubts: Sequence[str]
@@ -89,18 +99,31 @@ class Describer:
         doubt: str,
     ) -> PersonPrediction:
         """Puts together what is known of one person."""
-        doubts = _warnings(case.person, placed) + ((doubt,) if doubt else ())
         camera, body = placed.camera, placed.body
+        seen = case.person.keypoints
+        perspective = to_perspective(
+            camera, placed.coco17, case.size, self.diagonal_view, seen[:, 2]
+        )
+        near = perspective.project(placed.coco17)
+        sure = seen[:, 2] > CONFIDENT
+        # The mean of none is not a number.
+        gap = float(torch.linalg.vector_norm((near[:, :2] - seen[:, :2])[sure], dim=-1).mean())
+        misfit = 100 * gap / placed.diagonal
+        doubts = _warnings(case.person, placed) + _lens_warnings(
+            placed.fit, misfit, float(near[:, 2].min())
+        )
+        doubts += (doubt,) if doubt else ()
         return PersonPrediction(
             index=case.index,
             evidence=case.person,
             box=case.proxy.box,
             prediction=answer,
             camera=camera,
-            perspective=to_perspective(camera, body.joints, case.size, self.diagonal_view),
+            perspective=perspective,
             body=body,
             keypoints=placed.keypoints,
             fit=placed.fit,
+            pinhole_reprojection=misfit,
             measurements=measurements,
             warnings=doubts,
             told=case.told,
@@ -141,12 +164,15 @@ class Describer:
         )
         bodies = ranked.samples
         spread = uncertainty_of_samples(bodies, self.template) if self.samples > 1 else None
-        joints = pose_body(self.skeleton, bodies.shape, bodies.rotations).joints.cpu()
+        posed = pose_body(self.skeleton, bodies.shape, bodies.rotations)
+        points = regress(self.placer.coco17[:, self._used], posed.vertices).cpu()
+        joints = posed.joints.cpu()
         bodies, scores = to_device(bodies, "cpu"), ranked.score.cpu()
         return [
             Samples(
                 parameters=BodyParameters(bodies.shape[:, n], bodies.rotations[:, n]),
                 joints=joints[:, n],
+                points=points[:, n],
                 score=scores[:, n],
                 uncertainty=None if spread is None else to_device(_one(spread, n), "cpu"),
             )
@@ -161,6 +187,27 @@ class Describer:
 def _one(record: Record, person: int) -> Record:
     """Takes one person out of a batch."""
     return take(record, torch.tensor(person))
+
+
+def _lens_warnings(fit: Fit, misfit: float, depth: float) -> tuple[str, ...]:
+    """Says where the pinhole camera cannot be trusted.
+
+    Args:
+        misfit: Of its key points [% of the diagonal].
+        depth: Of the nearest key point [m].
+    """
+    found = []
+    if misfit > max(POOR_REPROJECTION, fit.reprojection + WORSE_PINHOLE):
+        found.append(
+            f"the pinhole camera puts key points {misfit:.0f} % of the diagonal off, the "
+            f"weak-perspective camera {fit.reprojection:.0f} %"
+        )
+    if depth < 1.001 * NEAREST:
+        found.append(
+            f"a lens this wide would stand within {100 * NEAREST:.0f} cm of the body; "
+            "do: a smaller --fov"
+        )
+    return tuple(found)
 
 
 def _warnings(person: Person, placed: Placed) -> tuple[str, ...]:

@@ -79,7 +79,8 @@ def person_document(person: PersonPrediction, arrays: Arrays) -> Document:
             "gender": told.gender,
             "same_person": told.same_person,
         },
-        "fit": _fit(person.fit),
+        "fit": _fit(person.fit)
+        | {"pinhole_reprojection_percent": _finite(person.pinhole_reprojection)},
         "refinement": refinement_record(person),
         "flags": sorted(person.evidence.flags),
         "warnings": list(person.warnings),
@@ -118,9 +119,13 @@ def _measurements(found: PersonMeasurements) -> Document:
 def _fit(fit: Fit) -> Document:
     return {
         "silhouette_iou": fit.silhouette_iou,
-        "reprojection_percent": fit.reprojection if math.isfinite(fit.reprojection) else None,
+        "reprojection_percent": _finite(fit.reprojection),
         "confident_keypoints": fit.confident,
     }
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
 
 
 def refinement_record(person: PersonPrediction) -> Document | None:

@@ -25,7 +25,7 @@ from plausibody.predict.result import PersonPrediction, Samples
 
 SCHEMA = 3
 """Version of what `person_<k>.npz` holds; 1 had neither distributions nor measurements, 2 nothing
-of refinements."""
+of refinements and of the pinhole camera's misfit."""
 
 Arrays: TypeAlias = dict[str, NDArray[np.generic]]
 Values: TypeAlias = dict[str, Any]
@@ -60,7 +60,8 @@ def person_arrays(
 
     SMPL turns a body about its pelvis, not about the template's origin. So turning the root's
     rotation into the camera's frame also moves the body, and both cameras undo that here, as well
-    as what the body of a gender stands apart from the neutral one.
+    as what the body of a gender stands apart from the neutral one. The body is not turned by the
+    ray on which it is seen: one orientation serves both cameras, the mesh and the samples.
 
     Args:
         vertices: Whether to add the mesh: large, and the parameters say the same.
@@ -79,6 +80,7 @@ def person_arrays(
         "keypoints_seen": person.evidence.keypoints,
         "silhouette_iou": person.fit.silhouette_iou,
         "reprojection_percent": person.fit.reprojection,
+        "pinhole_reprojection_percent": person.pinhole_reprojection,
         "topology": origin.template.topology,
         "gender": writer.body.gender,
         "gender_told": person.told.gender or "",
@@ -148,7 +150,11 @@ class _Writer:
     def samples(self, samples: Samples) -> Values:
         perspective = self.person.perspective
         translation = nearest_translation(
-            self.person.camera, samples.joints, perspective.focal, perspective.principal
+            self.person.camera,
+            samples.points,
+            perspective.focal,
+            perspective.principal,
+            self.person.evidence.keypoints[:, 2],
         )
         values = self.bodies(samples.parameters, translation)
         values["score"] = samples.score

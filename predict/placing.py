@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from plausibody.models.prediction import BodyPrediction
 from plausibody.models.proxy import Observation
 from plausibody.models.records import concatenate, take, to_device
 from plausibody.predict.case import Case
-from plausibody.predict.fit import Fit, measure_fit
+from plausibody.predict.fit import Fit, measure_fit, person_diagonal
 from plausibody.predict.placement import PictureCamera
 from plausibody.predict.refine import Refiner, judge
 from plausibody.predict.result import Refinement
@@ -32,6 +33,10 @@ class Placed:
     keypoints: Float[Tensor, "17 2"]
     """COCO-17 of the body, in the picture [px]."""
     fit: Fit
+    coco17: Float[Tensor, "17 3"]
+    """The same key points in the world [m]."""
+    diagonal: float
+    """Of the person as seen, see `fit.person_diagonal` [px]."""
     refinement: Refinement | None = None
     """None if it was not asked for."""
 
@@ -102,11 +107,12 @@ class Placer:
         camera = PictureCamera.of(bodies.camera, box)
         keypoints = camera.project(bodies.coco17)[:, :2]
         fit = measure_fit(seen, box, camera, bodies.posed.vertices, self.faces, keypoints)
-        return Placed(bodies.posed, camera, keypoints, fit)
+        diagonal = person_diagonal(seen)
+        return Placed(bodies.posed, camera, keypoints, fit, bodies.coco17, diagonal)
 
 
 def _choose(predicted: Placed, moved: Placed) -> Placed:
     """Takes the moved body if it fits better, and says what was done."""
     refinement = judge(predicted.fit, moved.fit)
     chosen = moved if refinement.kept else predicted
-    return Placed(chosen.body, chosen.camera, chosen.keypoints, chosen.fit, refinement)
+    return dataclasses.replace(chosen, refinement=refinement)

@@ -30,6 +30,8 @@ class Samples:
     """With a leading axis of samples."""
     joints: Float[Tensor, "N J 3"]
     """Seen by the camera of the most probable body; in the world [m]."""
+    points: Float[Tensor, "N 17 3"]
+    """Their COCO-17 key points, likewise."""
     score: Float[Tensor, " N"]
     """Disagreement with key points and mask, see `ranking.rank_samples`; ascending."""
     uncertainty: VertexUncertainty | None
@@ -72,6 +74,8 @@ class PersonPrediction:
     keypoints: Float[Tensor, "17 2"]
     """COCO-17 of that body, in the picture [px]."""
     fit: Fit
+    pinhole_reprojection: float
+    """As `fit.reprojection`, of the pinhole camera."""
     measurements: PersonMeasurements
     """Of the most probable body, or of the distribution, with intervals."""
     warnings: tuple[str, ...]

@@ -255,6 +255,22 @@ def _overlap(first: torch.Tensor, second: torch.Tensor) -> float:
     return float((first & second).sum() / (first | second).sum())
 
 
+def test_a_wrong_height_is_doubted_and_moves_nobody(
+    found: dict[str, ImagePrediction], predictor: Predictor, photos: Path
+) -> None:
+    (plain,) = found["plain"].people
+    front_end = predictor.front_end
+    (image,) = Predictor(predictor.regressor, front_end, height=1.3)([photos / "plain.png"])
+    (small,) = image.people
+    assert "130 cm is far from what the picture says, 170 cm" in small.warnings[0]
+    diagonal = float(torch.linalg.vector_norm(plain.evidence.box[2:] - plain.evidence.box[:2]))
+    gap = (small.keypoints - plain.keypoints).mean(0)
+    assert float(gap.abs().max()) < 0.01 * diagonal  # 4 % when the template's origin stayed
+    assert small.fit.reprojection < plain.fit.reprojection + 1
+    for person in (plain, small):
+        assert person.pinhole_reprojection < person.fit.reprojection + 0.5
+
+
 def test_a_turned_file_gives_the_same_body(found: dict[str, ImagePrediction]) -> None:
     plain, turned = (found[name].people[0] for name in ("plain", "turned"))
     assert torch.equal(plain.body.vertices, turned.body.vertices)

@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from plausibody.assets.catalog import SHIPPED
-from plausibody.models.camera import WeakPerspectiveCamera
+from plausibody.models.camera import WeakPerspectiveCamera, world_to_camera
 from plausibody.models.networks import build_regressor
 from plausibody.models.proxy import Box, ProxySettings
 from plausibody.models.regressor import RegressorSettings
 from plausibody.models.skeleton import SMPL24
 from plausibody.models.weights import TrainedRegressor, find_weights
 from plausibody.predict.fit import measure_fit, person_diagonal
-from plausibody.predict.placement import PictureCamera, focal_length, to_perspective
+from plausibody.predict.placement import NEAREST, PictureCamera, focal_length, to_perspective
 from plausibody.predict.predictor import Predictor, load_predictor
 
 
@@ -93,6 +94,40 @@ def test_pinhole_is_exact_for_a_flat_body_and_near_for_a_real_one(known_person: 
         near = to_perspective(camera, points, size, view)
         gap = (near.project(points) - camera.project(points))[:, :2]
         assert float(torch.linalg.vector_norm(gap, dim=-1).max()) < most
+
+
+def test_pinhole_shows_what_was_seen_where_the_picture_has_it(known_person: Any) -> None:
+    camera, size = known_person.camera, (130, 260)  # which ends at the waist
+    points = known_person.vertices[::20]
+    flat = camera.project(points)[:, :2]
+    shown = ((flat >= 0) & (flat <= torch.tensor([260.0, 130.0]))).all(-1)
+    seen = shown & (flat[:, 1] < 90)  # the head and what is near it
+    assert 5 < int(seen.sum()) < int(shown.sum()) < 0.8 * len(points)
+
+    def gap(weight: Tensor | None) -> float:
+        near = to_perspective(camera, points, size, weight=weight).project(points)
+        return float((near[:, :2] - flat)[seen].square().sum(-1).mean())
+
+    best = to_perspective(camera, points[seen], size).project(points[seen])
+    least = float((best[:, :2] - flat[seen]).square().sum(-1).mean())
+    assert least <= gap(seen.float()) < 1.1 * least + 0.01
+    assert gap(seen.float()) < gap(None)
+
+
+def test_nothing_of_a_body_lies_behind_the_pinhole(known_person: Any) -> None:
+    camera, size = known_person.camera, known_person.size
+    points = known_person.vertices[::50]
+    near = to_perspective(camera, points, size, 3.0).project(points)
+    assert float(near[:, 2].min()) == pytest.approx(NEAREST, abs=1e-4)
+    predictor = known_person.predictor()
+    predictor.describer = replace(predictor.describer, diagonal_view=3.0)
+    (image,) = predictor(["photo.jpg"])
+    (person,) = image.people
+    vertices = world_to_camera(person.body.vertices) + person.perspective.translation
+    assert float(vertices[:, 2].min()) > 0
+    assert person.pinhole_reprojection > person.fit.reprojection
+    assert "do: a smaller --fov" in " ".join(person.warnings)
+    assert "the pinhole camera puts key points" in " ".join(person.warnings)
 
 
 def test_focal_length_refuses_impossible_lenses() -> None:
