@@ -262,11 +262,22 @@ def load_calibration(path: Path, weights: str | None = None) -> Calibration:
             "'plausibody evaluate calibration'"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise CalibrationError(f"{path}: wanted a calibration in JSON, got {error}") from error
+        raise CalibrationError(
+            f"{path}: wanted a calibration in JSON, got {error}; do: get the file again, or move "
+            "it away to go without"
+        ) from error
     try:
         calibration = _read(table)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise CalibrationError(f"{path}: wanted a calibration, got {error!r}") from error
+        why = str(error)
+        if isinstance(error, KeyError):
+            why = f"one without {str(error.args[0])!r}"
+        elif isinstance(error, (TypeError, AttributeError)):
+            why = "something that is built otherwise"
+        raise CalibrationError(
+            f"{path}: wanted a calibration, got {why}; do: get the file again, or move it away to "
+            "go without"
+        ) from error
     if weights is not None and calibration.weights != weights:
         raise CalibrationError(
             f"{path}: wanted the calibration of the weights {weights[:12]}..., came that of "

@@ -110,7 +110,9 @@ def load_regressor(path: Path, device: torch.device | str = "cpu") -> TrainedReg
                                  for name, value in tensors.items()})  # fmt: skip
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
-            f"{path}: wanted weights whose card describes a network of this version, got {error!r}"
+            f"{path}: wanted weights whose card ({path.with_suffix('.json').name}) describes a "
+            f"network of this version, got one {_complaint(error)}; do: get both files again, or "
+            "use the plausibody that wrote them"
         ) from error
     return TrainedRegressor(
         network=network.to(device).eval(),
@@ -118,6 +120,17 @@ def load_regressor(path: Path, device: torch.device | str = "cpu") -> TrainedReg
         gender=config.get("gender", "neutral"),
         card=card,
     )
+
+
+def _complaint(error: Exception) -> str:
+    """Says in words what is wrong with a card."""
+    if isinstance(error, KeyError):
+        return f"without {str(error.args[0])!r}"
+    if isinstance(error, RuntimeError):  # of torch, which lists every tensor
+        return "of another network than these tensors are of"
+    if isinstance(error, TypeError):  # of a settings class, whose name says nothing to users
+        return "with other settings than this version has, or with values of another kind"
+    return f"that does not fit ({error})"
 
 
 def save_regressor(

@@ -7,7 +7,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,7 +20,7 @@ from plausibody.predict.export import remove
 from plausibody.predict.front_end import FrontEnd, ImageResult, Picture
 from plausibody.predict.keeping import RECORD, Record, keep
 from plausibody.predict.options import RunOptions
-from plausibody.predict.photo import opened_by
+from plausibody.predict.photo import note_of_frames, opened_by
 from plausibody.predict.predictor import Predictor
 from plausibody.predict.result import ImagePrediction
 
@@ -39,6 +39,8 @@ class Task:
     """Name of the folder of its results."""
     is_wanted: bool
     """Whether it is to be written; else it is there only to make the batch what it was before."""
+    doubt: str = ""
+    """What to warn of the person who is in all photos, in this one."""
 
     @property
     def name(self) -> str:
@@ -119,11 +121,28 @@ def write_result(
     """Writes what became of one photo, and tells so."""
     started = time.perf_counter()
     folder = job.out / task.folder
-    record = _keep_or_explain(image, task, folder, predictor, job.options)
-    if record["status"] == "no_person" and (folder / RECORD).is_file():
-        remove(folder)  # of somebody found in the same photo under other settings
+    record = _keep_or_explain(_annotated(image, task), task, folder, predictor, job.options)
+    if record["status"] != "ok" and (folder / RECORD).is_file():
+        remove(folder, RECORD)  # of an earlier state of the photo, or of other settings
     job.seconds["writing"] += time.perf_counter() - started
     done(task, record)
+
+
+def _annotated(image: ImagePrediction, task: Task) -> ImagePrediction:
+    """Adds what is known of the photo besides what was seen in it."""
+    if image.status != "ok":
+        return image
+    people = image.people
+    if task.doubt:
+        people = tuple(
+            replace(person, warnings=(*person.warnings, task.doubt))
+            if person.told.same_person
+            else person
+            for person in people
+        )
+    note = note_of_frames(task.name)
+    message = image.message or (note and task.name)
+    return replace(image, people=people, message=f"{message}: {note}" if note else message)
 
 
 def _keep_or_explain(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +13,18 @@ import trimesh
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from plausibody.models.files import explained, unfinished
+from plausibody.models.files import explained, unfinished, write_file
 
 MESH_FORMATS = ("glb", "obj", "ply")
 SKIN = (160, 195, 240, 255)
 """Colour of a mesh without colours of its own."""
 WHITE = (255, 255, 255, 255)
+OURS = re.compile(
+    r"person_\d+(\.(npz|json|glb|obj|ply)|_(views|samples|proxies)\.jpg)"
+    r"|overlay\.png|overlay_uncertainty\.jpg"
+    r"|report(_\w+)?\.(json|jpg|webp|glb)"
+)
+"""Names of the files of a photo's folder, besides the marker. Others are the user's, and stay."""
 
 
 def encode_mesh(
@@ -71,7 +78,9 @@ def _bytes(colours: Float[Tensor, "V 3"]) -> UInt8[Tensor, "V 4"]:
 def draft_folder(final: Path, marker: str) -> Iterator[Path]:
     """Gives a folder to fill, which takes its name only when it is full.
 
-    It replaces an older one only if that has the marker, a file that says the folder is ours.
+    It replaces an older one only if that has the marker, a file that says the folder is ours. If
+    the user put files of other names into the older one, they stay, and ours are replaced one by
+    one; the marker is empty meanwhile, so that what a killed process left is told from a result.
 
     Raises:
         FileExistsError: If something else has the name.
@@ -83,18 +92,63 @@ def draft_folder(final: Path, marker: str) -> Iterator[Path]:
             "write; do: choose another --out"
         )
     draft = unfinished(final)
-    remove(draft)
+    _remove_draft(draft)
     with explained(draft):
         draft.mkdir(parents=True)
         try:
             yield draft
-            remove(final)
-            draft.rename(final)
+            if final.exists() and _others(final, marker):
+                _replace_files(draft, final, marker)
+            else:
+                remove(final, marker)
+                draft.rename(final)
         except BaseException:
-            remove(draft)
+            _remove_draft(draft)
             raise
 
 
-def remove(folder: Path) -> None:
-    if folder.is_dir():
-        shutil.rmtree(folder)
+def remove(folder: Path, marker: str) -> None:
+    """Removes a folder of ours, the marker last; files that are not ours stay, and it with them."""
+    if not folder.is_dir():
+        return
+    others = _others(folder, marker)
+    for path in _files(folder):
+        if path.name != marker and path not in others:
+            path.unlink()
+    (folder / marker).unlink(missing_ok=True)
+    if not others:
+        folder.rmdir()
+
+
+def _replace_files(draft: Path, final: Path, marker: str) -> None:
+    """Moves the files of a draft into a folder that others share."""
+    write_file(final / marker, "{}\n")
+    others = _others(final, marker)
+    for path in _files(final):
+        if path.name != marker and path not in others and not (draft / path.name).exists():
+            path.unlink()
+    for path in _files(draft):
+        if path.name != marker:
+            path.replace(final / path.name)
+    (draft / marker).replace(final / marker)
+    draft.rmdir()
+
+
+def _others(folder: Path, marker: str) -> set[Path]:
+    """Gives what is in a folder and not ours."""
+    return {
+        path
+        for path in _files(folder)
+        if path.name != marker
+        and not (OURS.fullmatch(path.name) and (path.is_symlink() or path.is_file()))
+        and not (path.name.startswith(".") and path.name.endswith(".unfinished"))
+    }
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
+
+
+def _remove_draft(draft: Path) -> None:
+    if draft.is_dir():
+        shutil.rmtree(draft)

@@ -38,7 +38,7 @@ class Inputs:
     ignored: int = 0
     """Files in folders that are hidden, not named like pictures, or no files."""
     not_searched: int = 0
-    """Folders in folders, unless these were searched too."""
+    """Folders in folders, unless these were searched too; hidden ones are not."""
     unreadable: Sequence[str] = ()
     """Folders in folders that could not be listed."""
     open: Callable[[Path], UInt8[Tensor, "H W 3"]] = decode_photo
@@ -84,7 +84,7 @@ def find_inputs(
 
     * A file is taken whatever its name.
     * A folder gives its files that are named like pictures; with `recursive` those of the folders
-      in it too, each real folder once, whatever links lead to it.
+      in it too, each real folder once, whatever links lead to it. Hidden folders are not searched.
     * A pattern such as `holiday/**/*.jpg` gives what it matches, if the shell left it as it is.
     * `@list.txt` gives the files and folders that a list names, one in a line, or with zero bytes
       between, as `find -print0` writes them; `@-` reads the list from standard input. Paths in it
@@ -98,11 +98,11 @@ def find_inputs(
         FileNotFoundError: If an argument names nothing, or a folder has no picture.
         PermissionError: If a folder that is named may not be listed.
     """
-    found = _Found(left_out=None if leave_out is None else _identity(leave_out))
+    found = _Found(left_out=None if leave_out is None else _identity_or_none(leave_out))
     for argument in map(str, paths):
         if os.path.lexists(argument):
             if not _add(found, argument, recursive, must_open=True):
-                raise _nothing_in(argument, recursive)
+                raise _nothing_in(argument, recursive, found.unreadable)
         elif argument.startswith("@"):
             for entry in _listed(argument[1:]):
                 _add(found, entry, recursive)
@@ -141,10 +141,12 @@ def _add(found: _Found, path: str, recursive: bool, must_open: bool = False) -> 
     return count
 
 
-def _nothing_in(folder: str, recursive: bool) -> FileNotFoundError:
+def _nothing_in(folder: str, recursive: bool, unreadable: Sequence[str]) -> FileNotFoundError:
     with os.scandir(folder) as listing:
         inner = [_is_folder(entry) for entry in listing]
     looked = "" if recursive else f" (folders inside, not searched: {sum(inner)})"
+    if unreadable:
+        looked = f" (folders that could not be listed: {', '.join(unreadable)})"
     return FileNotFoundError(
         f"{folder}: wanted a folder with pictures ({', '.join(sorted(SUFFIXES))}), "
         f"found none among {len(inner) - sum(inner)} files{looked}; "
@@ -182,7 +184,9 @@ def _pictures(found: _Found, top: str, recursive: bool, must_open: bool) -> Iter
             else:
                 found.ignored += 1
         if recursive:
-            waiting += [path for path in reversed(inner) if not _is_result(path)]
+            shown = [path for path in inner if not os.path.basename(path).startswith(".")]
+            found.not_searched += len(inner) - len(shown)
+            waiting += [path for path in reversed(shown) if not _is_result(path)]
         else:
             found.not_searched += len(inner)
 
@@ -212,6 +216,14 @@ def _identity(folder: Path | str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return (state.st_dev, state.st_ino)
+
+
+def _identity_or_none(folder: Path | str) -> tuple[int, int] | None:
+    """Does the same, and gives None too if there can be none, or the system does not tell."""
+    try:
+        return _identity(folder)
+    except (OSError, ValueError):
+        return None
 
 
 def _listed(name: str) -> list[str]:

@@ -24,6 +24,8 @@ SUFFIXES = frozenset(
 """File names that end so are taken for pictures when a folder is searched."""
 LEAST_SIDE = 32
 """[px]. In smaller pictures nobody is found reliably."""
+ONE_PICTURE = ("JPEG", "MPO")
+"""Formats whose further pictures are no pages of the user's."""
 
 
 class PhotoError(ValueError):
@@ -110,6 +112,24 @@ def decode_photo(path: Path | str) -> UInt8[Tensor, "H W 3"]:
                 f"({type(error).__name__}: {error}); do: copy or save it again"
             ) from error
     return torch.from_numpy(pixels.copy())
+
+
+def note_of_frames(path: Path | str) -> str:
+    """Says that a file has several pictures, of which the first is taken; empty if it has one.
+
+    The second picture that cameras add to a JPEG, as a small or a stereoscopic one, does not count.
+    """
+    try:
+        if not Path(path).is_file():  # such as the frame of a video
+            return ""
+        with warnings.catch_warnings(), Image.open(path) as picture:
+            warnings.simplefilter("ignore")
+            if picture.format in ONE_PICTURE or not getattr(picture, "is_animated", False):
+                return ""
+            kind = "pages" if picture.format == "TIFF" else "frames"
+            return f"has several {kind}; only the first is looked at"
+    except BROKEN:
+        return ""
 
 
 def _check_size(path: Path, size: tuple[int, int]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,8 +14,8 @@ from typing import Any
 
 import torch
 
+from plausibody.models.files import DiskFullError, explained
 from plausibody.models.locks import locked
-from plausibody.models.shapes import ShapeGaussian
 from plausibody.predict import common_shape
 from plausibody.predict.engine import Engine, Job, LocalEngine, Task
 from plausibody.predict.front_ends import check_photos
@@ -24,6 +25,7 @@ from plausibody.predict.keeping import RECORD, Record
 from plausibody.predict.naming import folder_names
 from plausibody.predict.options import SAVE, RunOptions
 from plausibody.predict.predictor import Predictor
+from plausibody.predict.report_page import NAME as REPORT
 from plausibody.predict.report_page import write_report_page
 from plausibody.predict.settings import SHAPE_SETTINGS, digest_of, settings_of_run
 from plausibody.predict.summary import (
@@ -34,13 +36,18 @@ from plausibody.predict.summary import (
     earlier_entries,
     read_timing,
     write_summary,
+    wrote_report,
 )
 
 __all__ = [
     "LOG", "SAVE", "SUMMARY", "Progress", "RunOptions", "StoppedError", "Summary", "predict_folder",
 ]  # fmt: skip
 
+log = logging.getLogger(__name__)
+
 LOCK, HOLDER = ".lock", ".holder.txt"
+TOLD = 5
+"""Photos whose doubts are told at once; the summary has those of all."""
 
 
 class StoppedError(Exception):
@@ -109,8 +116,14 @@ def predict_folder(
     if not isinstance(paths, Inputs):
         paths = find_inputs(paths, options.recursive, leave_out=out)
     check_photos(predictor.front_end, paths.paths)
-    if out.is_dir():
+    if os.path.isdir(out):
         check_out(out)  # before a lock appears in a folder that is not ours
+    if paths.unreadable:
+        log.warning(
+            "folders that could not be listed, in which no photos were searched: %s; do: change "
+            "their permissions", ", ".join(paths.unreadable)
+        )  # fmt: skip
+    _make_folder(out)
     with locked(out, "predicting", LOCK, HOLDER):
         check_out(out)
         return _Run(paths, out, predictor, options, progress, stop).finish(engine or LocalEngine())
@@ -131,13 +144,17 @@ class _Run:
         """Does everything, or what is left of it."""
         started = time.perf_counter()
         settings = settings_of_run(self.predictor, self.options) | engine.settings()
-        looked, shape = 0, None
+        looked, common = 0, common_shape.CommonShape(None)
         if self.predictor.told.same_person:
             looked = len(self.inputs.names)
-            shape = self._common_shape(digest_of({key: settings[key] for key in SHAPE_SETTINGS}))
-            settings["common_shape"] = common_shape.digest(shape)
+            common = self._common_shape(digest_of({key: settings[key] for key in SHAPE_SETTINGS}))
+            settings["common_shape"] = common.digest
+            for number in sorted(common.doubts)[:TOLD]:
+                log.warning("%s: %s", self.inputs.names[number], common.doubts[number])
+            if len(common.doubts) > TOLD:
+                log.warning("--same-person: %d more such photos", len(common.doubts) - TOLD)
         journal = self._journal(digest_of(settings))
-        job = Job(self.out, self.predictor, self.options, self.inputs.open, shape)
+        job = Job(self.out, self.predictor, self.options, self.inputs.open, common.shape)
         with journal:
             names = self._folder_names(journal)
             people = sum(len(entry["people"]) for entry in journal)
@@ -150,7 +167,8 @@ class _Run:
                 done, found = done + 1, found + len(record["people"])
                 self._tell(Progress(looked + done, looked + len(self.inputs.names), found))
 
-            engine(self._batches(journal, names, digest_of(settings)), job, note)
+            tasks = self._batches(journal, names, digest_of(settings), common.doubts)
+            engine(tasks, job, note)
             head = {
                 "versions": {"plausibody": version("plausibody"), "torch": torch.__version__},
                 "settings": settings,
@@ -163,6 +181,8 @@ class _Run:
                 if done > skipped
                 else read_timing(self.out / SUMMARY),
             }
+            if "report" not in self.options.save and wrote_report(self.out):
+                (self.out / REPORT).unlink(missing_ok=True)  # its numbers would be old ones
             content = write_summary(self.out / SUMMARY, head, lambda: iter(journal))
         if "report" in self.options.save:
             write_report_page(self.out, content)
@@ -189,14 +209,19 @@ class _Run:
         return journal
 
     def _refuse_others(self, journal: Journal) -> None:
-        """Keeps the summary of a run over other photos from being lost."""
-        others = set()
+        """Keeps what the summary says of other photos from being lost, unless these are gone."""
+        if self.options.force:
+            return
+        others, shared = set(), False
         for entry, _ in earlier_entries(self.out):
             if entry["path"] in journal:
-                return
-            others.add(os.path.abspath(entry["path"]))
+                shared = True
+            else:
+                others.add(os.path.abspath(entry["path"]))
         others -= {os.path.abspath(name) for name in self.inputs.names} if others else set()
-        if others and not self.options.force:
+        if shared:  # of a folder from which photos were taken away
+            others = {path for path in others if not _is_gone(path)}
+        if others:
             raise ValueError(
                 f"{self.out}: wanted a folder without results, or with those of the same photos, "
                 f"found {len(others)} of others, such as {min(others)}; do: choose another --out, "
@@ -231,7 +256,11 @@ class _Run:
         return record if is_ours else {}
 
     def _batches(
-        self, journal: Journal, folders: Sequence[str], digest: str
+        self,
+        journal: Journal,
+        folders: Sequence[str],
+        digest: str,
+        doubts: Mapping[int, str],
     ) -> Iterator[list[Task]]:
         for batch in journal.batches(self.options.batch_size):
             yield [
@@ -240,12 +269,13 @@ class _Run:
                     blank={"path": name, "file": self.inputs.stamp(name), "settings": digest},
                     folder=folders[number],
                     is_wanted=not journal.is_done(number),
+                    doubt=doubts.get(number, ""),
                 )
                 for number in batch
                 for name in [self.inputs.names[number]]
             ]
 
-    def _common_shape(self, settings: str) -> ShapeGaussian | None:
+    def _common_shape(self, settings: str) -> common_shape.CommonShape:
         """Makes the first pass over photos of one person."""
         if self.options.force:
             (self.out / common_shape.NAME).unlink(missing_ok=True)
@@ -260,6 +290,32 @@ class _Run:
             self.progress(now)
         if now.done < now.total and (why := self.stop()):
             raise StoppedError(why, now.done, now.total)
+
+
+def _make_folder(out: Path) -> None:
+    """Makes the folder of the results; what `locked` says better is left to it.
+
+    Raises:
+        ValueError: If the system has no such folders.
+        DiskFullError: If there is no space.
+    """
+    try:
+        with explained(out):
+            out.mkdir(parents=True, exist_ok=True)
+    except DiskFullError:
+        raise
+    except (FileExistsError, NotADirectoryError, PermissionError):
+        return
+    except OSError as error:
+        raise ValueError(
+            f"--out {out}: wanted a folder to write into, the system makes none there "
+            f"({error.strerror}); do: another --out"
+        ) from error
+
+
+def _is_gone(path: str) -> bool:
+    """Whether a photo is not there any more; a frame of a video is, as long as the video is."""
+    return not os.path.lexists(path) and not os.path.isfile(os.path.dirname(path))
 
 
 def _timing(photos: int, people: int, started: float, job: Job, engine: Engine) -> dict[str, Any]:

@@ -129,6 +129,15 @@ def read_timing(path: Path) -> dict[str, Any]:
         return timing
 
 
+def wrote_report(out: Path) -> bool:
+    """Whether the last run in a folder that came to its end wrote `report.html`."""
+    if not (out / SUMMARY).exists():
+        return False
+    with (out / SUMMARY).open("rb") as file:
+        settings = (_read_head(file) or {}).get("settings")
+    return isinstance(settings, dict) and "report" in settings.get("save", ())
+
+
 def _read_head(file: BinaryIO) -> dict[str, Any] | None:
     """Reads all of a summary but its entries; None if it is not written as we write it."""
     head = b""

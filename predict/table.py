@@ -42,6 +42,9 @@ def intervals_of(found: PersonMeasurements) -> str:
 def write_table(path: Path, inputs: Iterable[Mapping[str, Any]]) -> None:
     """Writes the table from the records of a run: one row for each person.
 
+    The text is UTF-8 without a mark at its beginning, which most readers would take for a part of
+    the first column's name. Only the column `image` may have letters beyond ASCII.
+
     Args:
         inputs: Those of `summary.json`; one is in memory at a time.
 
@@ -61,10 +64,23 @@ def write_table(path: Path, inputs: Iterable[Mapping[str, Any]]) -> None:
         for record in inputs:
             for person in record["people"]:
                 found = person["measurements"]
-                row = [record["path"], person["index"], found["intervals"], found["told"]]
+                row = [
+                    no_formula(record["path"]),
+                    person["index"],
+                    found["intervals"],
+                    found["told"],
+                ]
                 for column in COLUMNS:
                     row += [*found[column], "", ""][:3]
                 writer.writerow(row)
+
+
+def no_formula(path: str) -> str:
+    """Gives a path that spreadsheets do not run as a formula: `./=1+1.jpg` for `=1+1.jpg`.
+
+    It leads to the same file. Source: OWASP, "CSV Injection", for the signs.
+    """
+    return f"./{path}" if path.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else path
 
 
 def _unit(name: str) -> str:
