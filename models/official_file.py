@@ -100,9 +100,11 @@ def read_restricted(path: Path) -> Any:
                 "its authors, and treat this one as hostile"
             ) from error
         said = str(error).partition("\n")[0][:200]
+        # torch advises to switch its safety off, which would run what a hostile file holds.
+        why = type(error).__name__ + ("" if "weights_only" in str(error) else f": {said}")
         raise CheckpointError(
             f"{path}: wanted a checkpoint as torch.save writes it, came a file that is cut short, "
-            f"altered or something else ({type(error).__name__}: {said}); do: download it again"
+            f"altered or something else ({why}); do: download it again"
         ) from error
 
 

@@ -203,6 +203,14 @@ def overlaps(boxes: Float[Tensor, "N 4"], box: Float[Tensor, " 4"]) -> Float[Ten
     return common / (area - common).clamp(min=1e-6)
 
 
+def in_common(boxes: Float[Tensor, "N 4"], box: Float[Tensor, " 4"]) -> Float[Tensor, " N"]:
+    """Gives the common over the smaller area of each box and another."""
+    low, high = boxes[:, :2].maximum(box[:2]), boxes[:, 2:].minimum(box[2:])
+    common = (high - low).clamp(min=0).prod(-1)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(-1).minimum((box[2:] - box[:2]).prod())
+    return common / area.clamp(min=1e-6)
+
+
 def box_of_points(points: Float[Tensor, "17 3"]) -> Float[Tensor, "N 4"]:
     """Gives the box round the sure key points and a margin [px]; without a row if too few are."""
     sure = points[points[:, 2] > LEAST_CONFIDENCE, :2]

@@ -22,16 +22,17 @@ from plausibody.predict.blazepose import (
     crop_from_keypoints,
     load_blazepose,
 )
-from plausibody.predict.boxes import Boxes, overlaps
+from plausibody.predict.boxes import Boxes, in_common, overlaps
 from plausibody.predict.crop import Crop, apply, inverse
-from plausibody.predict.front_end import Flag, ImageResult, Person, Picture
+from plausibody.predict.front_end import Flag, ImageResult, Person, Picture, below
 from plausibody.predict.fusing import fuse
 from plausibody.predict.looking import boxes_or_explain, open_or_explain
 from plausibody.predict.mask import SoftMask, separate, without_islands
 from plausibody.predict.movenet import MoveNet, Poses, crop_round, join, load_movenet, similarity
 
-MOST_PEOPLE = 16
-"""Looked at closely in one picture, unless more are asked for."""
+MOST_PEOPLE, MOST_FAR_OFF = 16, 64
+"""Looked at closely in one picture, and in one that is searched part by part. They do not depend on
+how many are asked for, so that everybody keeps the same number."""
 NEAR = 0.06
 """Share of the person's box within which two key points count as agreeing."""
 LEAST_AGREEMENT = 0.5
@@ -40,6 +41,12 @@ AROUND_BOX = 1.3
 """Side of the square looked at for a person in a box, over the longer side of the box."""
 LEAST_IN_BOX = 0.05
 """How sure MoveNet must be of a person in a box; less than elsewhere, as somebody vouches."""
+LEAST_IN_COMMON = 0.3
+"""Of the smaller of a told box and a person's, for the person to be the one in the box."""
+SAME = 0.6
+"""Similarity of the key points from which people of two told boxes are one and the same."""
+LISTED = 8
+"""Numbers of boxes that a message lists at most."""
 TOUCHES = 0.05
 """Share of the person's box along which a silhouette must run at the border to count as cut."""
 SMALL = 0.12
@@ -61,6 +68,16 @@ class _Candidate:
     """Number and place of the box in which the person was looked for, if boxes were given."""
 
     @property
+    def number(self) -> int | None:
+        """Of the told box; None if none was told."""
+        return None if self.told is None else self.told[0]
+
+    @property
+    def fit(self) -> float:
+        """How well the person fills the told box, 0..1."""
+        return 0.0 if self.told is None else float(overlaps(self.box[None], self.told[1])[0])
+
+    @property
     def extent(self) -> float:
         """Longer side of the box [px]."""
         return max(1.0, float((self.box[2:] - self.box[:2]).max()))
@@ -76,7 +93,7 @@ class EmbeddedFrontEnd:
     """Whether to report, flagged and with an empty mask, people in whom the nets disagree."""
     boxes: Boxes | None = None
     """Where people are, if it is known: one is looked for in each box, and nowhere else. They then
-    keep the order of the boxes."""
+    have the numbers of the boxes."""
 
     def __call__(
         self, pictures: Sequence[Picture], max_people: int | None = None
@@ -89,7 +106,7 @@ class EmbeddedFrontEnd:
             if self.boxes is not None and isinstance(image, Tensor):
                 found = boxes_or_explain(self.boxes, picture, image)
                 if isinstance(found, Tensor):
-                    told[index] = found[:max_people]
+                    told[index] = found
                 else:
                     image = found
             opened.append(image)
@@ -98,8 +115,8 @@ class EmbeddedFrontEnd:
             for index, image in enumerate(opened)
             if isinstance(image, Tensor)
         }
-        most = MOST_PEOPLE if max_people is None else max(MOST_PEOPLE, max_people)
-        candidates = self._candidates(images, told, most)
+        most = MOST_FAR_OFF if self.movenet.tiled else MOST_PEOPLE
+        candidates, counts = self._candidates(images, told, most)
         results = []
         for index, image in enumerate(opened):
             if isinstance(image, ImageResult):
@@ -107,10 +124,16 @@ class EmbeddedFrontEnd:
                 continue
             height, width = image.shape[:2]
             mine = [candidate for candidate in candidates if candidate.picture == index]
-            people = self._people(mine, height, width)[:max_people]
-            message = "" if people else _nobody(mine)
             if index in told:
-                message = _missing(mine, told[index], self.keep_doubtful)
+                kept, twins = _without_twins(mine)
+                people = below(self._people(kept, height, width), max_people)
+                message = _missing(mine, told[index], self.keep_doubtful, twins, max_people)
+            else:
+                people = tuple(self._people(mine, height, width)[:max_people])
+                notes = ["" if people else _nobody(mine)]
+                if counts[index] > most:
+                    notes.append(_too_many(counts[index], most, self.movenet.tiled))
+                message = "; ".join(filter(None, notes))
             source = pictures[index]
             results.append(
                 ImageResult(
@@ -119,7 +142,7 @@ class EmbeddedFrontEnd:
                     height=height,
                     status="ok" if people else "no_person",
                     message=message,
-                    people=tuple(people),
+                    people=people,
                 )
             )
         return results
@@ -135,13 +158,17 @@ class EmbeddedFrontEnd:
 
     def _candidates(
         self, images: dict[int, Tensor], told: dict[int, Tensor], most: int
-    ) -> list[_Candidate]:
+    ) -> tuple[list[_Candidate], dict[int, int]]:
         """Runs the nets over all people of all pictures.
 
         Args:
             told: Boxes of people (left, top, right, bottom) [px] by picture.
             most: People in one picture at most, where no boxes are told.
+
+        Returns:
+            The people, and how many there may be in each picture.
         """
+        counts: dict[int, int] = {}
         owners: list[int] = []
         boxes: list[tuple[int, Tensor] | None] = []
         found: list[Poses] = []
@@ -151,22 +178,24 @@ class EmbeddedFrontEnd:
                 boxes += [(number, told[index][number]) for number in numbers]
             else:
                 poses = self.movenet.find(image)
+                counts[index] = len(poses)
                 poses = poses[torch.arange(len(poses))[:most]]
                 boxes += [None] * len(poses)
             owners += [index] * len(poses)
             found.append(poses)
         if not owners:
-            return []
+            return [], counts
         everybody = join(found)
         theirs = [images[index] for index in owners]
         fine = self._second_look(theirs, everybody)
         sights = self._sights(theirs, everybody.keypoints)
-        return [
+        candidates = [
             _Candidate(*of_person)
             for of_person in zip(
                 owners, everybody.score.tolist(), everybody.box, fine, sights, boxes, strict=True
             )
         ]
+        return candidates, counts
 
     def _in_boxes(self, image: Tensor, boxes: Float[Tensor, "N 4"]) -> tuple[Poses, list[int]]:
         """Gives whom MoveNet sees in each box, filling it best, and numbers of boxes not empty."""
@@ -175,6 +204,8 @@ class EmbeddedFrontEnd:
             side = AROUND_BOX * max(1.0, float((box[2:] - box[:2]).max()))
             x, y = ((box[:2] + box[2:]) / 2).tolist()
             poses = self.movenet.find_in_crop(image, Crop(x, y, side), LEAST_IN_BOX)
+            inside = in_common(poses.box, box) >= LEAST_IN_COMMON
+            poses = poses[inside.nonzero()[:, 0]]  # whoever stands beside the box is not meant
             if len(poses):
                 best = (poses.score * overlaps(poses.box, box)).argmax()
                 found.append(poses[best[None]])
@@ -220,8 +251,7 @@ class EmbeddedFrontEnd:
             person = _person(candidate, nothing, nothing)
             people.append(replace(person, flags=person.flags | {"low_agreement"}))
         if self.boxes is not None:
-            numbers = [c.told[0] for c in [*accepted, *doubtful] if c.told is not None]
-            return [people[place] for place in sorted(range(len(people)), key=numbers.__getitem__)]
+            return sorted(people, key=lambda person: person.number or 0)
         return sorted(people, key=_rank)
 
 
@@ -250,8 +280,9 @@ def load_embedded(
 def _nobody(candidates: list[_Candidate]) -> str:
     if not candidates:
         return (
-            "no person found; do: use a picture in which a person fills 12 % of it or more, say "
-            "where people are (--boxes), or search it part by part (--distant)"
+            "no person found; do: search it part by part (--distant), say where people are "
+            "(--boxes), or use a picture in which they are larger: from an eighth of its longer "
+            "side for one or a few, from a quarter in a crowd"
         )
     return (
         f"{len(candidates)} possible person(s) dismissed, because two nets disagree about where "
@@ -259,18 +290,75 @@ def _nobody(candidates: list[_Candidate]) -> str:
     )
 
 
-def _missing(candidates: list[_Candidate], told: Float[Tensor, "N 4"], all_kept: bool) -> str:
-    """Says in which boxes nobody was found."""
+def _too_many(count: int, most: int, tiled: bool) -> str:
+    further = "" if tiled else "search it part by part (--distant), "
+    return (
+        f"{count} possible people, of whom the {most} surest were looked at; do: {further}say "
+        "where people are (--boxes), or crop the picture"
+    )
+
+
+def _without_twins(candidates: list[_Candidate]) -> tuple[list[_Candidate], dict[int, int]]:
+    """Keeps everybody once, where several told boxes show the same person: in the one filled best.
+
+    Returns:
+        Whom to keep; and the numbers of the other boxes, each with that of the box kept.
+    """
+    kept: list[_Candidate] = []
+    twins: dict[int, int] = {}
+    # Of boxes that are as good as equal, the first.
+    order = sorted(candidates, key=lambda c: (not _is_accepted(c), -round(c.fit, 2), c.number or 0))
+    for candidate in order:
+        twin = next((other for other in kept if _is_same(candidate, other)), None)
+        if twin is None:
+            kept.append(candidate)
+        else:
+            twins[candidate.number or 0] = twin.number or 0
+    return kept, twins
+
+
+def _is_same(one: _Candidate, other: _Candidate) -> bool:
+    points = [fuse(c.sight.keypoints, c.keypoints, c.extent) for c in (one, other)]
+    areas = [(c.box[2:] - c.box[:2]).prod() for c in (one, other)]
+    return float(similarity(points[0], points[1], areas[0].maximum(areas[1]))) > SAME
+
+
+def _missing(
+    candidates: list[_Candidate],
+    told: Float[Tensor, "N 4"],
+    all_kept: bool,
+    twins: dict[int, int],
+    most: int | None,
+) -> str:
+    """Says in which boxes nobody was found, and which show somebody who is in another too.
+
+    Args:
+        most: Boxes from this number on are not asked about; None if all are.
+    """
     if not len(told):
         return "no person told of; do: add a box if there is one"
     seen = {c.told[0] for c in candidates if c.told and (all_kept or _is_accepted(c))}
-    missing = [number for number in range(len(told)) if number not in seen]
-    if not missing:
-        return ""
-    return (
-        f"no person recognised in box {', '.join(map(str, missing))} of {len(told)} (from 0); "
-        "do: check the boxes, or give key points and masks as files (--front-end files)"
-    )
+    asked = range(len(told) if most is None else min(most, len(told)))
+    missing = [number for number in asked if number not in seen and number not in twins]
+    notes = []
+    if missing:
+        notes.append(
+            f"no person recognised in box {_listed(missing)} of {len(told)} (from 0); "
+            "do: check the boxes, or give key points and masks as files (--front-end files)"
+        )
+    for kept in sorted(set(twins.values())):
+        doubles = [number for number in asked if twins.get(number) == kept]
+        if doubles:
+            notes.append(
+                f"box {_listed(doubles)} of {len(told)} (from 0) shows the same person as box "
+                f"{kept}, who is kept only there; do: give one box for each person"
+            )
+    return "; ".join(notes)
+
+
+def _listed(numbers: list[int]) -> str:
+    rest = len(numbers) - LISTED
+    return ", ".join(map(str, numbers[:LISTED])) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _is_accepted(candidate: _Candidate) -> bool:
@@ -315,6 +403,7 @@ def _person(candidate: _Candidate, mask: SoftMask, before: SoftMask) -> Person:
         soft_mask=mask,
         agreement=agreement(candidate),
         flags=frozenset(flags),
+        number=candidate.number,
         extras={"landmarks33": candidate.sight.landmarks, "world33": candidate.sight.world},
     )
 

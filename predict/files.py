@@ -27,6 +27,7 @@ from plausibody.predict.front_end import (
     ImageResult,
     Person,
     Picture,
+    below,
     describe_front_end,
 )
 from plausibody.predict.keypoint_files import KeypointFiles
@@ -91,7 +92,7 @@ class FilesFrontEnd:
             height=height,
             status="ok" if people else "no_person",
             message=message,
-            people=tuple(people[:max_people]),
+            people=below(people, max_people),
         )
 
     def _people(
@@ -168,13 +169,14 @@ class OtherSilhouettes:
         ]
 
     def _replace(self, picture: Picture, result: ImageResult) -> ImageResult:
-        keypoints = torch.stack([person.keypoints for person in result.people])
+        numbered = result.numbered
+        keypoints = torch.stack([person.keypoints for person in numbered.values()])
         try:
             found = self.silhouettes(picture, result.width, result.height, keypoints)
         except (ValueError, OSError) as error:
             return replace(result, status="unreadable", message=str(error), people=())
         people, missing = [], []
-        for n, (person, outline) in enumerate(zip(result.people, found, strict=True)):
+        for (n, person), outline in zip(numbered.items(), found, strict=True):
             if outline is None:
                 missing.append(n)
                 continue
@@ -185,6 +187,7 @@ class OtherSilhouettes:
                     person,
                     soft_mask=outline.mask,
                     flags=other.flags | kept,
+                    number=n,  # also where somebody before has no mask
                     extras={**person.extras, **outline.extras},
                 )
             )
@@ -314,4 +317,4 @@ def _chosen(
             f"no person of the files is in box {', '.join(map(str, missing))} of {len(told)} (from "
             "0); do: check the boxes"
         )
-    return [people[pairs[row]] for row in sorted(pairs)], message
+    return [replace(people[pairs[row]], number=row) for row in sorted(pairs)], message

@@ -40,6 +40,9 @@ class Person:
     agreement: float = 1.0
     """Share of the sure key points in which two nets agree; 1 if there is only one."""
     flags: frozenset[Flag] = frozenset()
+    number: int | None = None
+    """By which the person is called, from 0: where boxes are told, the place of the box, whether or
+    not somebody is in those before it. None if it is the place among the picture's people."""
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     """What a front end knows besides. The embedded one: `landmarks33` (33, 4), x, y, z [px],
     confidence, and `world33` (33, 3) [m] about the hips; x right, y down, z away."""
@@ -66,7 +69,23 @@ class ImageResult:
     message: str = ""
     """Why there are no people, or which of those wanted are missing; empty if all is well."""
     people: tuple[Person, ...] = ()
-    """The main person first."""
+    """The main person first; where boxes are told, in their order."""
+
+    @property
+    def numbered(self) -> dict[int, Person]:
+        """The people by the numbers by which they are called, ascending."""
+        own = [place if p.number is None else p.number for place, p in enumerate(self.people)]
+        return dict(sorted(zip(own, self.people, strict=True), key=lambda pair: pair[0]))
+
+
+def below(people: Sequence[Person], most: int | None) -> tuple[Person, ...]:
+    """Takes the people whose numbers, or else places, are below one; None for all."""
+    numbers = [place if p.number is None else p.number for place, p in enumerate(people)]
+    return tuple(
+        person
+        for person, number in zip(people, numbers, strict=True)
+        if most is None or number < most
+    )
 
 
 @runtime_checkable
@@ -79,7 +98,8 @@ class FrontEnd(Protocol):
         """Gives one result per picture in the same order; a bad picture never stops the others.
 
         Args:
-            max_people: Most people per picture, the main one first; None for all.
+            max_people: Most people per picture, the main one first; None for all. Where people
+                have numbers of their own, those below it.
         """
         ...
 

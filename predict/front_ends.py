@@ -113,6 +113,13 @@ def _check(name: str, settings: FrontEndSettings) -> None:
         "keep_doubtful": (settings.keep_doubtful, ("embedded", "hrnet")),
         "--front-end-weights": (settings.weights is not None, ("hrnet", "hq")),
     }
+    if settings.boxes is not None or settings.cropped:
+        known = "--boxes" if settings.boxes is not None else "--cropped"
+        if settings.tiled:
+            raise ValueError(
+                f"--distant: wanted it without {known}, as nobody is searched where it is told "
+                "who is where, came both; do: leave one out"
+            )
     for option, (given, fit) in asked.items():
         if given and name not in fit:
             raise ValueError(
@@ -148,6 +155,8 @@ def _open_files(settings: FrontEndSettings, device: torch.device | str) -> Files
             "--files: wanted a folder with key points and masks, got none; do: name it, or choose "
             "--front-end embedded, which needs no files"
         )
+    if settings.files.is_dir():
+        _check_readable(settings.files, "--files")
     keypoints = open_keypoints(settings.files)
     root = settings.files if settings.files.is_dir() else settings.files.parent
     silhouettes: Silhouettes
@@ -164,11 +173,44 @@ def _open_files(settings: FrontEndSettings, device: torch.device | str) -> Files
 
 
 def _folder(path: Path, option: str, what: str) -> Path:
-    if path.is_dir():
+    if _is_folder(path, option):
+        _check_readable(path, option)
         return path
     raise FileNotFoundError(
         f"{option}: wanted mask, parts, embedded or a folder with {what}, found no folder {path}; "
         "do: check the path"
+    )
+
+
+def _is_folder(path: Path, option: str) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise _unreadable(path, option, error) from error
+
+
+def _check_readable(folder: Path, option: str) -> None:
+    """Looks whether a folder and those in it can be listed.
+
+    Raises:
+        PermissionError: If one cannot.
+    """
+    for place in (folder, *_listed(folder, option)):
+        if _is_folder(place, option):
+            _listed(place, option)
+
+
+def _listed(folder: Path, option: str) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise _unreadable(folder, option, error) from error
+
+
+def _unreadable(folder: Path, option: str, error: OSError) -> PermissionError:
+    return PermissionError(
+        f"{option}: wanted a folder that can be read, came {folder} "
+        f"({error.strerror or type(error).__name__}); do: give yourself the right to list it"
     )
 
 

@@ -258,9 +258,9 @@ class Predictor:
         seen = self.front_end(pictures, most)
         cases = []
         for n, (picture, result) in enumerate(zip(pictures, seen, strict=True)):
-            found = dict(enumerate(result.people))
-            if isinstance(self.person, int):
-                found = {self.person: found[self.person]} if self.person in found else {}
+            found = result.numbered
+            if self.person != "all":
+                found = {n: one for n, one in found.items() if n == self._told_of}
             edges = self.regressor.proxy.channel == "edges"
             pixels = open_picture(picture) if found and edges else None
             for index, person in found.items():
@@ -320,12 +320,31 @@ class Predictor:
         if seen.status == "ok" and not people:
             status = "failed" if messages else "no_person"
             messages = messages or [
-                f"wanted person {self.person} (counted from 0), found {len(seen.people)}"
+                f"wanted person {self._told_of} (counted from 0), found {_found(seen)}"
             ]
+        if self.person == "all" and self.told and seen.people and 0 not in seen.numbered:
+            messages.append(
+                f"what is told ({', '.join(_names(self.told))}) is of person 0, who was not found: "
+                "it counts for nobody in this picture"
+            )
         message = "; ".join([seen.message] * bool(seen.message) + messages)
         if message and seen.path and not message.startswith(seen.path):
             message = f"{seen.path}: {message}"
         return ImagePrediction(seen.path, seen.width, seen.height, status, message, people)
+
+
+def _found(seen: ImageResult) -> str:
+    """Says how many people there are, and their numbers if some are missing."""
+    numbers = list(seen.numbered)
+    if numbers == list(range(len(numbers))):
+        return str(len(numbers))
+    return f"number {', '.join(map(str, numbers))}"
+
+
+def _names(told: Told) -> list[str]:
+    """Names what is told."""
+    given = {"height": told.height, "gender": told.gender, "same person": told.same_person}
+    return [name for name, value in given.items() if value]
 
 
 def load_predictor(
