@@ -22,6 +22,7 @@ import tracemalloc
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -122,6 +123,9 @@ class NobodyEngine:
     """Says of every photo that nobody is in it."""
 
     name = "nobody"
+
+    def settings(self) -> dict[str, Any]:
+        return {}
 
     def __call__(self, batches: Iterable[Sequence[Task]], job: Job, done: Done) -> None:
         nothing = {"message": "", "width": 0, "height": 0, "folder": "", "people": []}

@@ -21,7 +21,7 @@ class Case:
     size: tuple[int, int]
     """Height and width of the picture [px]."""
     index: int
-    """Place among the picture's people."""
+    """Number of the person in the picture; with boxes that were told, that of the box."""
     person: Person
     proxy: Proxy
     told: Told

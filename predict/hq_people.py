@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from plausibody.predict.boxes import Boxes, WholePicture, overlaps
 from plausibody.predict.files import LEAST_OVERLAP, person_from
-from plausibody.predict.front_end import ImageResult, Person, Picture
+from plausibody.predict.front_end import ImageResult, Person, Picture, below
 from plausibody.predict.heatmaps import MEAN, STD
 from plausibody.predict.looking import boxes_or_explain, open_or_explain
 from plausibody.predict.mask import SoftMask, separate, without_islands
@@ -91,9 +91,9 @@ class RfDetrPeople:
                 people, message = _chosen(people, told, isinstance(self.boxes, WholePicture))
             status: Literal["ok", "no_person"] = "ok" if people else "no_person"
             path = None if isinstance(picture, Tensor) else str(picture)
-            yield ImageResult(path, width, height, status, message, tuple(people[:max_people]))
+            yield ImageResult(path, width, height, status, message, below(people, max_people))
 
-    def _find(self, images: Sequence[UInt8[Tensor, "H W 3"]]) -> list[list[Person]]:
+    def _find(self, images: Sequence[UInt8[Tensor, "_ _ 3"]]) -> list[list[Person]]:
         device = next(self.model.parameters()).device
         width, height = self.size
         batch = torch.stack([_prepared(image, width, height) for image in images]).to(device)
@@ -172,7 +172,7 @@ def _chosen(
         if best < 0 or common[best] < LEAST_OVERLAP:
             missing.append(str(number))
             continue
-        chosen.append(replace(rest.pop(best), box=box))
+        chosen.append(replace(rest.pop(best), box=box, number=number))
     if not len(told):
         return [], "no box is given for this picture; do: add one if somebody is in it"
     message = f"no person found in box {', '.join(missing)} of {len(told)} (from 0)"

@@ -58,7 +58,7 @@ class PersonPrediction:
     """The body of one person. Its tensors have no batch axis and are on the CPU."""
 
     index: int
-    """Place among the picture's people; 0 is the main one."""
+    """Place among the picture's people, 0 is the main one; with boxes that were told, the box's."""
     evidence: Person
     """What the front end saw."""
     box: Box
