@@ -239,7 +239,12 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         card = json.loads(card_path.read_text("utf-8"))
         digest = card["sha256"]
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{card_path}: wanted a card of weights, got {error!r}") from error
+        what = "JSON without the SHA-256 of the weights"
+        if isinstance(error, ValueError):
+            what = f"JSON that breaks off or is damaged ({error})"
+        raise CheckpointError(
+            f"{card_path}: wanted the card of {path.name}, came {what}; do: get both files again"
+        ) from error
     if _sha256(path) != digest:
         raise CheckpointError(
             f"{path}: wanted the weights that {card_path.name} describes (SHA-256 {digest[:12]}"
