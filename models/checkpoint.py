@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from plausibody.models.files import DiskFullError, explained, write_file
+from plausibody.models.files import DiskFullError, explained, file_sha256, write_file
 from plausibody.models.quantise import dequantise
 
 VERSION = 2
@@ -136,7 +136,7 @@ def load_checkpoint(
     groups = {}
     for name, digest in files.items():
         part = folder / name
-        if not part.exists() or _sha256(part) != digest:
+        if not part.exists() or file_sha256(part) != digest:
             came = "another content" if part.exists() else "no such file"
             raise CheckpointError(
                 f"{part}: wanted the file that was saved (SHA-256 {digest[:12]}...), got {came}; "
@@ -245,7 +245,7 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(
             f"{card_path}: wanted the card of {path.name}, came {what}; do: get both files again"
         ) from error
-    if _sha256(path) != digest:
+    if file_sha256(path) != digest:
         raise CheckpointError(
             f"{path}: wanted the weights that {card_path.name} describes (SHA-256 {digest[:12]}"
             "...), got another content; get both files again"
@@ -299,11 +299,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

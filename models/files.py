@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import io
 import os
 import sys
@@ -120,3 +121,9 @@ def cache_folder() -> Path:
     if sys.platform == "win32" and (base := os.environ.get("LOCALAPPDATA")):
         return Path(base) / "plausibody" / "Cache"
     return Path.home() / ".cache" / "plausibody"
+
+
+def file_sha256(path: Path | str) -> str:
+    """Gives the hash of a file's content, however large it is."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

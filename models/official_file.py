@@ -7,7 +7,6 @@ stored beside the weights are numpy's, which that reader refuses; they get inert
 
 from __future__ import annotations
 
-import hashlib
 import re
 import warnings
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from plausibody.models.checkpoint import CheckpointError
+from plausibody.models.files import file_sha256
 from plausibody.models.unpickle import DAMAGED, INERT, Inert
 
 WEIGHTS = "best_model_state_dict"
@@ -71,13 +71,11 @@ def read_published(path: Path) -> PublishedCheckpoint:
         )
     weights = {key: value.float() for key, value in state.items()}
     epoch = content.get("best_epoch")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return PublishedCheckpoint(
         path=path,
         weights=_without_duplicates(path, weights),
         epoch=epoch if isinstance(epoch, int) else None,
-        sha256=digest,
+        sha256=file_sha256(path),
     )
 
 

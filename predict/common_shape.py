@@ -18,6 +18,7 @@ from typing import Any, overload
 import torch
 
 from plausibody.models.conditioning import fuse
+from plausibody.models.files import file_sha256
 from plausibody.models.shapes import ShapeGaussian
 from plausibody.predict.ahead import ReadAhead
 from plausibody.predict.inputs import Inputs, file_stamp
@@ -120,8 +121,7 @@ def copies(names: Sequence[str], among: Iterable[int]) -> dict[int, int]:
         first: dict[str, int] = {}
         for number in alike if len(alike) > 1 else ():
             try:
-                with open(names[number], "rb") as file:
-                    content = hashlib.file_digest(file, "sha256").hexdigest()
+                content = file_sha256(names[number])
             except OSError:  # it has gone in the meantime
                 continue
             if (earlier := first.setdefault(content, number)) != number:

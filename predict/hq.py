@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from plausibody.models.checkpoint import SafetensorError
+from plausibody.models.files import file_sha256
 from plausibody.models.skeleton import COCO17
 from plausibody.predict.boxes import Boxes
 from plausibody.predict.hq_keypoints import VitPoseKeypoints
@@ -192,6 +193,5 @@ def _identity(model: Any, name: str) -> str:
         return f"{name}@{getattr(model.config, '_commit_hash', None) or 'unknown'}"
     digest = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(file_sha256(path)))
     return digest.hexdigest()

@@ -6,7 +6,6 @@ time: another front end finds the people, and their boxes and masks are that fro
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from plausibody.models.checkpoint import CheckpointError
+from plausibody.models.files import file_sha256
 from plausibody.models.hrnet import JOINTS, STRIDE, PoseHRNet, load_pose_hrnet
 from plausibody.predict.embedded import load_embedded
 from plausibody.predict.front_end import FrontEnd
@@ -101,9 +101,7 @@ def load_hrnet(
             f"{path}: wanted HRNet for the {JOINTS} key points of COCO, came one for "
             f"{network.final_layer.out_channels}; do: take {FILE}"
         )
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     named = re.search(r"_(\d+)x(\d+)", path.stem)
     size = (int(named[2]), int(named[1])) if named else (288, 384)
-    keypoints = HRNetKeypoints(network.to(device), size, decoding, flip, digest)
+    keypoints = HRNetKeypoints(network.to(device), size, decoding, flip, file_sha256(path))
     return TopDownFrontEnd("hrnet", people or load_embedded(device=device), keypoints, batch)

@@ -5,7 +5,6 @@ A line of text for each photo that is finished. In memory there is only where it
 
 from __future__ import annotations
 
-import itertools
 import json
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, overload
 
+from plausibody.models.batches import in_batches
 from plausibody.models.files import draft_file, explained
 
 Entry = dict[str, Any]
@@ -89,7 +89,7 @@ class Journal:
     def batches(self, size: int) -> Iterator[list[int]]:
         """Gives the numbers of photos to do, and of those that were done in the same batch."""
         new = (number for number, before in enumerate(self._before) if not before)
-        while batch := list(itertools.islice(new, size)):
+        for batch in in_batches(new, size):
             if not all(map(self.is_done, batch)):
                 yield batch
 

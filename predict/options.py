@@ -38,3 +38,14 @@ class RunOptions:
             )
         if self.batch_size < 1:
             raise ValueError(f"--batch-size: wanted at least 1, got {self.batch_size}")
+
+    def check_samples(self, count: int) -> None:
+        """Refuses to write samples where none are drawn.
+
+        Args:
+            count: Drawn for each person.
+        """
+        if "samples" in self.save and not count:
+            raise ValueError(
+                "--save samples: wanted samples to write, got none; do: add --samples 25"
+            )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from plausibody.models.batches import in_batches
 from plausibody.models.calibration import Calibration, calibration_path, load_calibration
 from plausibody.models.genders import gender_sign
 from plausibody.models.prediction import BodyPrediction, FisherPrediction
@@ -41,7 +41,6 @@ from plausibody.synth.stores import load_coco17
 
 log = logging.getLogger(__name__)
 
-Item = TypeVar("Item")
 
 CHUNK = 64
 """People whom the network looks at, and whose bodies are posed, at a time."""
@@ -176,12 +175,12 @@ class Predictor:
         Args:
             shape: Without batch axes: `fuse_shapes` of what `first_looks` gave. None if nothing is.
         """
-        for batch in _batches(images, batch_size):
+        for batch in in_batches(images, batch_size):
             yield from self._batch(batch, shape)
 
     def first_looks(self, images: Iterable[Picture], batch_size: int = 8) -> Iterator[FirstLook]:
         """Gives for each picture what it says of the shape of the person who is in all of them."""
-        for batch in _batches(images, batch_size):
+        for batch in in_batches(images, batch_size):
             yield from self._first_looks(batch)
 
     def _batch(self, pictures: list[Picture], shape: ShapeGaussian | None) -> list[ImagePrediction]:
@@ -204,7 +203,7 @@ class Predictor:
     ) -> list[ImagePrediction]:
         seen, cases = self._see(pictures)
         bodies: list[list[PersonPrediction | str]] = [[] for _ in seen]
-        for some in _batches(cases, CHUNK):
+        for some in in_batches(cases, CHUNK):
             for case, body in zip(some, self._bodies(some, shape), strict=True):
                 bodies[case.picture].append(body)
         return [self._image(result, found) for result, found in zip(seen, bodies, strict=True)]
@@ -240,7 +239,7 @@ class Predictor:
         try:
             _, cases = self._see(pictures)
             shapes: list[ShapeGaussian | None] = [None] * len(pictures)
-            for some in _batches([case for case in cases if case.told], CHUNK):
+            for some in in_batches([case for case in cases if case.told], CHUNK):
                 answer, troubles = self._answer(some)
                 for n, (case, trouble) in enumerate(zip(some, troubles, strict=True)):
                     if not trouble and isinstance(answer, FisherPrediction):
@@ -360,11 +359,3 @@ def _calibration_beside(path: Path, regressor: TrainedRegressor) -> Calibration 
     if not beside.is_file():
         return None
     return load_calibration(beside, str(regressor.card.get("sha256", "")))
-
-
-def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    if size < 1:
-        raise ValueError(f"batch size: wanted at least 1, got {size}")
-    items = iter(items)
-    while batch := list(itertools.islice(items, size)):
-        yield batch

@@ -20,10 +20,7 @@ h1 { font-size: 1.9rem; margin: 0 0 .3rem } h2 { font-size: 1.25rem; margin: 2.4
 p { margin: .3rem 0; max-width: 46rem } .dim, figcaption, caption { color: var(--dim) }
 section.card { background: var(--paper); border: 1px solid var(--line); border-radius: 10px;
   padding: 1rem; margin: 0 0 1rem; overflow-x: auto }
-section.card h3 { margin: 0 0 .5rem; font-size: 1rem; overflow-wrap: anywhere }
 section.card img { display: block; width: 100%; height: auto; border-radius: 6px }
-ul.figures { list-style: none; display: flex; flex-wrap: wrap; gap: .2rem 1.6rem; margin: .6rem 0 0;
-  padding: 0; font-variant-numeric: tabular-nums }
 .warn { background: var(--warn-back); color: var(--warn); border-radius: 6px; padding: .3rem .6rem;
   margin: .5rem 0 0; max-width: none }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100% }

@@ -111,8 +111,7 @@ def predict_folder(
         StoppedError: If `stop` said so; what is finished stays.
     """
     options = options or RunOptions()
-    if "samples" in options.save and not predictor.samples:
-        raise ValueError("--save samples: wanted samples to write, got none; do: add --samples 25")
+    options.check_samples(predictor.samples)
     if not isinstance(paths, Inputs):
         paths = find_inputs(paths, options.recursive, leave_out=out)
     check_photos(predictor.front_end, paths.paths)

@@ -7,8 +7,7 @@ boxes and masks: these are as the front end gives them that found the people.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -16,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from plausibody.models.batches import in_batches
 from plausibody.predict.boxes import Boxes
 from plausibody.predict.embedded import LEAST_AGREEMENT, NEAR
 from plausibody.predict.files import person_from
@@ -94,7 +94,7 @@ class TopDownFrontEnd:
         """Gives one result per picture in the same order; a bad picture never stops the others."""
         results = self.people(pictures, max_people)
         looked: list[list[Person]] = [[] for _ in results]
-        for some in _batches(self._cut(pictures, results), self.batch):
+        for some in in_batches(self._cut(pictures, results), self.batch):
             found = self.keypoints(torch.stack([one.crop for one in some]))
             for one, points in zip(some, found, strict=True):
                 linear, shift = one.to_picture[:, :2], one.to_picture[:, 2]
@@ -215,9 +215,3 @@ def _agreement(keypoints: Float[Tensor, "17 3"], person: Person) -> float:
 def _lost(result: ImageResult) -> ImageResult:
     message = f"{result.path}: wanted to read it a second time, for key points, but could not"
     return replace(result, status="unreadable", message=message, people=())
-
-
-def _batches(cuts: Iterable[_Cut], size: int) -> Iterator[list[_Cut]]:
-    cuts = iter(cuts)
-    while batch := list(itertools.islice(cuts, size)):
-        yield batch

@@ -11,11 +11,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from plausibody.cli import main
+from plausibody.commands.predict import FRONT_ENDS
 from plausibody.config import PRESETS, RunConfig, override, preset
 from plausibody.demo import clear_folder
 from plausibody.models.networks import NETWORKS
 from plausibody.models.weights import DEFAULT_WEIGHTS
 from plausibody.predict.export import MESH_FORMATS
+from plausibody.predict.front_ends import NAMES
 from plausibody.predict.run import SAVE
 from plausibody.predict.told import GENDERS
 from plausibody.training.folder import prepare_folder
@@ -43,6 +45,7 @@ def test_help_names_all_there_is() -> None:
     )
     assert all(name in train for name in (*PRESETS, *NETWORKS))
     assert all(name in predict for name in (DEFAULT_WEIGHTS, *SAVE, *MESH_FORMATS, *GENDERS))
+    assert set(FRONT_ENDS) == set(NAMES)
     assert DEFAULT_WEIGHTS in evaluate
 
 

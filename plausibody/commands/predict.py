@@ -148,9 +148,7 @@ def predict_command(
                 tiled=distant,
                 weights=front_end_weights,
             )
-            if "samples" in wanted and not samples:
-                raise ValueError("--save samples: wanted samples to write, got none; do: add "
-                                 "--samples 25")  # fmt: skip
+            options.check_samples(samples)
             if weights is not None and not weights.strip():
                 raise ValueError("--weights: wanted a file or a name, got nothing")
             if samples > MOST_SAMPLES:

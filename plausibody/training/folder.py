@@ -18,8 +18,9 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
+from typing import Any
 
 from plausibody.config import RunConfig, known_keys, load_config, to_json
 from plausibody.models.files import unfinished, write_file
@@ -35,10 +36,8 @@ FREE = {"train.steps", "train.checkpoint_every", "train.keep", "train.log_every"
 schedule from there on. Our own backends draw the same pictures; PyTorch3D does not."""
 FIXED = {"train.batch_size"}
 """What no run can change: its samples are numbered by step."""
-BENDING = FREE - {"train.steps"}
-"""Free settings without which the weights would be the same."""
-
-
+HARMLESS = FREE - {"train.steps"}
+"""Of these, those that leave the weights as they are."""
 FOREIGN = "pytorch3d"
 """The backend whose pictures are not those of the others."""
 LOCK = {"lock", "holder.txt"}
@@ -145,11 +144,17 @@ def _is_run(out: Path) -> bool:
 
 def differences(before: RunConfig, now: RunConfig, free: Set[str] = FREE) -> list[str]:
     """Lists the settings that two configurations do not share, apart from those that are free."""
-    return [
-        f"{key}: {old!r} -> {new!r}"
-        for key, (old, new) in repeating.differences(known_keys(before), known_keys(now)).items()
-        if key not in free or FOREIGN in (old, new)
-    ]
+    changes = _changes(before, now)
+    return _lines(changes, {k for k, both in changes.items() if k not in free or FOREIGN in both})
+
+
+def _changes(before: RunConfig, now: RunConfig) -> dict[str, tuple[Any, Any]]:
+    return repeating.differences(known_keys(before), known_keys(now))
+
+
+def _lines(changes: Mapping[str, tuple[Any, Any]], keys: Set[str]) -> list[str]:
+    """Tells what some settings were and are."""
+    return [f"{key}: {old!r} -> {new!r}" for key, (old, new) in changes.items() if key in keys]
 
 
 def _require_same(out: Path, before: RunConfig, now: RunConfig, force: bool) -> None:
@@ -158,8 +163,7 @@ def _require_same(out: Path, before: RunConfig, now: RunConfig, force: bool) -> 
             f"--resume: the run in {out} is of the method {before.method}, came {now.method}; "
             "do: leave out --method and --preset, or give another --out"
         )
-    every = differences(before, now, frozenset())
-    if fixed := [line for line in every if line.partition(":")[0] in FIXED]:
+    if fixed := _lines(_changes(before, now), FIXED):
         raise ValueError(
             f"--resume: {'; '.join(fixed)}: wanted the same as before, as samples are numbered by "
             "step; do: give the old value, or start a new run with another --out, which "

@@ -20,7 +20,7 @@ from plausibody.training.curves import Curves
 from plausibody.training.estimates import Estimate, estimate, fitting_batch
 from plausibody.training.fit import Progress, StoppedError, Watchers, fit, save
 from plausibody.training.folder import (
-    BENDING,
+    HARMLESS,
     claimed,
     differences,
     prepare_folder,
@@ -183,7 +183,7 @@ class _Run:
         """Makes the settings those of the run, now that its checkpoint has been found to fit."""
         config, step = self.trainer.config, self.trainer.step
         before = from_json(self.kept["config"])
-        bent = differences(before, config, BENDING)
+        bent = differences(before, config, HARMLESS)
         for line in bent:
             self.say(f"from here on {line}")
         if bent:
