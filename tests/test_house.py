@@ -47,6 +47,7 @@ DOORS = {
     "matplotlib": {"plausibody/plots.py", "plausibody/training/svg_charts.py"},
     "numba": by_name("numba"),
     "pickle": {"models/unpickle.py"},
+    "pycocotools": {"evaluate/datasets/coco.py"},
     "pydantic": {"plausibody/config.py"},
     "ray": {"predict/engine_ray.py"},
     "pytorch3d": {"synth/raster_pytorch3d.py"},
