@@ -1,0 +1,1 @@
+"""Data sets as they are published, but of the open body and drawn here: everything is known."""
