@@ -263,8 +263,8 @@ class _Unlearnt(TrainedRegressor):
 def _pictures(
     renders: Renders, numbers: Int[Tensor, " people"], regressor: TrainedRegressor
 ) -> list[UInt8[Tensor, "size size 3"]]:
-    """Paints the pictures again for those who read their edges; nobody else opens them."""
-    if regressor.proxy.channel == "edges":
+    """Paints the pictures again for those who read them or their edges; nobody else opens them."""
+    if regressor.proxy.reads_pictures:
         return list(renders.pictures(numbers))
     size = renders.settings.picture
     return list(torch.zeros(len(numbers), size, size, 3, dtype=torch.uint8))

@@ -12,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from plausibody.models.constants import constant
+
 
 def group_norm(channels: int) -> nn.GroupNorm:
     """Makes a norm of groups of eight channels, or a few more where eight do not divide them.
@@ -129,8 +131,26 @@ class ResNet(nn.Module):
         return x.mean((-2, -1))
 
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of red, green and blue over ImageNet, 0..1; published networks read pictures less the mean, over
+the deviation."""
+
+
+def normalise(picture: Float[Tensor, "*batch 3 H W"]) -> Float[Tensor, "*batch 3 H W"]:
+    """Makes ImageNet's mean 0 and its deviation 1, colour by colour.
+
+    Args:
+        picture: 0..1.
+    """
+    mean, std = (
+        constant(each, picture.dtype, picture.device)[:, None, None]
+        for each in (IMAGENET_MEAN, IMAGENET_STD)
+    )
+    return (picture - mean) / std
+
+
 class Cells(nn.Module):
-    """Folds squares of pixels into channels: `nn.PixelUnshuffle` of one channel, channels last.
+    """Folds squares of pixels into channels: `nn.PixelUnshuffle`, channels last.
 
     In that memory order the first convolution need not copy.
     """
@@ -142,10 +162,35 @@ class Cells(nn.Module):
         super().__init__()
         self.side = side
 
-    def forward(self, x: Float[Tensor, "batch 1 size size"]) -> Float[Tensor, "batch C H W"]:
+    def forward(self, x: Float[Tensor, "batch planes size size"]) -> Float[Tensor, "batch C H W"]:
         shape = (-1, self.side)
-        cells = x[:, 0].unflatten(2, shape).unflatten(1, shape).transpose(2, 3)
+        cells = x.unflatten(3, shape).unflatten(2, shape).permute(0, 2, 4, 1, 3, 5)
         return cells.flatten(3).permute(0, 3, 1, 2)
+
+
+def pixel_branch(
+    planes: int, size: int, features: int, width: int, cell: int, norm: str
+) -> nn.Sequential:
+    """Makes the small network that reads pixels; arguments as of `LiteEncoder`.
+
+    Args:
+        planes: Of the picture: 1 for a silhouette, 3 for colours.
+    """
+    if size % (4 * cell):
+        raise ValueError(f"size: wanted a multiple of {4 * cell}, got {size}")
+    return nn.Sequential(
+        Cells(cell),
+        nn.Conv2d(planes * cell * cell, width, 3, padding=1, bias=False),
+        NORMS[norm](width),
+        nn.ReLU(inplace=True),
+        BasicBlock(width, 2 * width, 2, norm),
+        BasicBlock(2 * width, 3 * width, 2, norm),
+        nn.Conv2d(3 * width, 64, 1, bias=False),
+        NORMS[norm](64),
+        nn.ReLU(inplace=True),
+        nn.Flatten(),
+        nn.Linear(64 * (size // (4 * cell)) ** 2, features),
+    )
 
 
 class LiteEncoder(nn.Module):
@@ -172,22 +217,8 @@ class LiteEncoder(nn.Module):
         norm: One of `NORMS`.
         """
         super().__init__()
-        if size % (4 * cell):
-            raise ValueError(f"size: wanted a multiple of {4 * cell}, got {size}")
         self.features = features
-        self.silhouette = nn.Sequential(
-            Cells(cell),
-            nn.Conv2d(cell * cell, width, 3, padding=1, bias=False),
-            NORMS[norm](width),
-            nn.ReLU(inplace=True),
-            BasicBlock(width, 2 * width, 2, norm),
-            BasicBlock(2 * width, 3 * width, 2, norm),
-            nn.Conv2d(3 * width, 64, 1, bias=False),
-            NORMS[norm](64),
-            nn.ReLU(inplace=True),
-            nn.Flatten(),
-            nn.Linear(64 * (size // (4 * cell)) ** 2, features),
-        )
+        self.silhouette = pixel_branch(1, size, features, width, cell, norm)
         self.keypoints = nn.Sequential(nn.Linear(17 * 4, features), nn.GELU())
 
     def forward(

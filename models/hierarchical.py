@@ -162,7 +162,7 @@ class HierarchicalRegressor(Regressor):
         encoder: Of an image and key points, to vectors.
         features: Their length.
         parents: Of the body's joints, with -1 for the root.
-        channel: What the encoder reads besides the key points, silhouette or edges.
+        channel: What the encoder reads of the picture: silhouette, edges or rgb.
         shape_count: Coefficients.
         conditioning: See `AncestralHead`.
         whole_covariance: Whether the shape's coefficients are correlated.
@@ -189,7 +189,7 @@ class HierarchicalRegressor(Regressor):
 
     def forward(
         self,
-        image: Float[Tensor, "batch size size"],
+        image: Float[Tensor, "batch *planes size size"],
         keypoints: Float[Tensor, "batch 17 3"],
         gender: Float[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch parameters"]:

@@ -37,6 +37,7 @@ def mirror_proxy(proxy: Proxy) -> Proxy:
         silhouette=proxy.silhouette.flip(-1),
         keypoints=keypoints,
         edges=None if proxy.edges is None else proxy.edges.flip(-1),
+        rgb=None if proxy.rgb is None else proxy.rgb.flip(-1),
     )
 
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from jaxtyping import Float
 from torch import Tensor
 
 from plausibody.models.hierarchical import HierarchicalRegressor
+from plausibody.models.hmr import HmrRegressor, RgbEncoder, RgbLiteEncoder
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.regressor import (
     DeepLiteEncoder,
     HeatmapEncoder,
     LiteRegressor,
+    PointRegressor,
     Regressor,
     RegressorSettings,
     StrapsRegressor,
 )
 from plausibody.models.skeleton import SMPL24_PARENTS
 
-NETWORKS = ("lite", "straps", "hierprob")
+NETWORKS = ("lite", "straps", "hierprob", "hmr")
 
 
 def build_regressor(
@@ -45,11 +47,7 @@ def build_regressor(
         raise ValueError(f"method: wanted one of {', '.join(NETWORKS)}, got {method!r}")
     if settings.gendered and method != "hierprob":
         raise ValueError(f"regressor.gendered: wanted the method hierprob, got {method}")
-    encoder: HeatmapEncoder | DeepLiteEncoder
-    if settings.encoder == "resnet":
-        encoder = HeatmapEncoder(settings.depth, settings.heatmap_sigma)
-    else:
-        encoder = DeepLiteEncoder(settings, proxy.size)
+    encoder = build_encoder(settings, proxy)
     if method == "hierprob":
         return HierarchicalRegressor(
             encoder,
@@ -61,5 +59,22 @@ def build_regressor(
             settings.whole_covariance,
             settings.gendered,
         )
-    point = StrapsRegressor if method == "straps" else LiteRegressor
-    return point(encoder, mean_rotations, settings.shape_count, proxy.channel)
+    points: dict[str, Callable[..., PointRegressor]] = {
+        "straps": StrapsRegressor,
+        "lite": LiteRegressor,
+        "hmr": HmrRegressor,
+    }
+    return points[method](encoder, mean_rotations, settings.shape_count, proxy.channel)
+
+
+def build_encoder(
+    settings: RegressorSettings, proxy: ProxySettings
+) -> HeatmapEncoder | DeepLiteEncoder | RgbEncoder | RgbLiteEncoder:
+    """Makes what reads proxies: of silhouettes or edges and key points, or of rgb alone."""
+    if proxy.channel == "rgb":
+        if settings.encoder == "resnet":
+            return RgbEncoder(settings.depth)
+        return RgbLiteEncoder(settings, proxy.size)
+    if settings.encoder == "resnet":
+        return HeatmapEncoder(settings.depth, settings.heatmap_sigma)
+    return DeepLiteEncoder(settings, proxy.size)

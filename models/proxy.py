@@ -2,12 +2,13 @@
 
 A front end (or synthesis that pretends to be one) gives an `Observation` in the pixels of a
 picture. `make_proxy` puts a square box round it, and gives the silhouette, the key points and, for
-regressors that read them, the picture's edges in that box. The box and all resamplings are the same
-for both, so that what is learnt carries over. Synthesis that draws straight into the box leaves the
-resampling out: `make_drawn_proxy`.
+regressors that read them, the picture or its edges in that box. The box and all resamplings are the
+same for both, so that what is learnt carries over. Synthesis that draws straight into the box
+leaves the resampling out: `make_drawn_proxy`.
 
-A photo that ends within the box goes on as its border pixels do, so that its border is no edge, and
-beyond it there are no edges.
+Where edges are read, a photo that ends within the box goes on as its border pixels do, so that its
+border is no edge, and beyond it there are no edges. Where the picture itself is read, it is black
+beyond its border, as SPIN has it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from plausibody.models.crop import Box, extend_picture, inside_borders, resample
 from plausibody.models.edges import PADDINGS, canny
 from plausibody.models.skeleton import COCO17
 
-CHANNELS = ("silhouette", "edges")
+CHANNELS = ("silhouette", "edges", "rgb")
 _LIMBS = ("elbow", "wrist", "knee", "ankle")
 
 
@@ -37,7 +38,8 @@ class Observation:
     mask: Float[Tensor, "*batch H W"]
     """How surely each pixel shows the person, 0..1."""
     picture: Float[Tensor, "*batch 3 H W"] | None = None
-    """The picture itself, 0..1, for regressors that read its edges."""
+    """The picture itself, red, green and blue from 0 to 1, for regressors that read it or its
+    edges."""
 
 
 @dataclass(frozen=True)
@@ -52,19 +54,25 @@ class Proxy:
     """Where in the picture the square lies."""
     edges: Float[Tensor, "*batch size size"] | None = None
     """Strength of thin edges, 0 elsewhere; see `models.edges`. None where nobody reads them."""
+    rgb: Float[Tensor, "*batch 3 size size"] | None = None
+    """The picture in the box, 0..1 and black beyond its border. None where nobody reads it."""
     gender: Float[Tensor, "*batch"] | None = None
     """What is said of the person's gender: -1 male, +1 female, 0 nothing. None says nothing of
     anybody."""
 
     def channel(self, name: str) -> Float[Tensor, "*batch size size"]:
-        """Gives what a regressor reads besides the key points: `ProxySettings.channel`."""
+        """Gives what a regressor reads of the picture: `ProxySettings.channel`.
+
+        Returns:
+            One plane for each person, or of rgb three.
+        """
         if name not in CHANNELS:
             raise ValueError(f"channel: wanted {' or '.join(CHANNELS)}, got {name!r}")
-        image = self.silhouette if name == "silhouette" else self.edges
+        image: Tensor | None = getattr(self, name)
         if image is None:
             raise ValueError(
-                "channel: wanted a proxy with edges, got one without; "
-                "do: make it with the settings of the regressor's card (proxy.channel=edges)"
+                f"channel: wanted a proxy with {name}, got one without; "
+                f"do: make it with the settings of the regressor's card (proxy.channel={name})"
             )
         return image
 
@@ -80,7 +88,8 @@ class ProxySettings:
     least_confidence: float = 0.2
     """Key points below it count as not seen."""
     channel: str = "silhouette"
-    """What the regressor reads of the picture: silhouette or edges."""
+    """What the regressor reads of the picture: silhouette, edges or rgb. With rgb it reads nothing
+    else: the key points only help to find the box."""
     edge_padding: str = "replicate"
     """What the edge detector sees beyond the photo's border: replicate (its border pixels, and no
     edges out there) or zero, as published, which draws a line along every border."""
@@ -95,6 +104,11 @@ class ProxySettings:
                 f"proxy.edge_padding: wanted {' or '.join(PADDINGS)}, got {self.edge_padding!r}"
             )
 
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether observations must have their picture."""
+        return self.channel != "silhouette"
+
 
 @record_function("stage: proxy")
 def make_proxy(observation: Observation, settings: ProxySettings, box: Box | None = None) -> Proxy:
@@ -104,17 +118,20 @@ def make_proxy(observation: Observation, settings: ProxySettings, box: Box | Non
     no key points.
 
     Raises:
-        ValueError: If the regressor reads edges and the observation has no picture.
+        ValueError: If the regressor reads the picture or edges, and the observation has none.
     """
     keypoints, seen = observation.keypoints, _seen(observation.keypoints, settings)
     if box is None:
         box = person_box(observation, seen, settings.scale)
-    edges = None
-    if settings.channel == "edges":
-        picture = _picture(observation)
-        replicate = settings.edge_padding == "replicate"
+    edges, rgb = None, None
+    if settings.reads_pictures:
+        picture = _picture(observation, settings)
+        replicate = settings.channel == "edges" and settings.edge_padding == "replicate"
         batched = Box(centre=box.centre[..., None, :], side=box.side[..., None])  # colours alike
         crop = resample_square(picture, batched, settings.size, replicate)
+    if settings.channel == "rgb":
+        rgb = crop
+    elif settings.channel == "edges":
         height, width = picture.shape[-2:]
         low = box.centre - box.side[..., None] / 2
         end = constant((width, height), low.dtype, low.device)
@@ -126,6 +143,7 @@ def make_proxy(observation: Observation, settings: ProxySettings, box: Box | Non
         keypoints=_flat(keypoints, seen, box),
         box=box,
         edges=edges,
+        rgb=rgb,
     )
 
 
@@ -151,11 +169,15 @@ def make_drawn_proxy(
     keypoints = observation.keypoints
     middle = torch.full_like(keypoints[..., 0, :2], size / 2)
     box = Box(centre=middle, side=2 * middle[..., 0])
-    mask, edges = observation.mask, None
+    mask, edges, rgb = observation.mask, None, None
     if borders is not None:
         mask = mask * inside_borders(borders, size)
-    if settings.channel == "edges":
-        picture = _picture(observation)
+    if settings.channel == "rgb":
+        rgb = _picture(observation, settings)
+        if borders is not None:
+            rgb = rgb * inside_borders(borders, size)[..., None, :, :]
+    elif settings.channel == "edges":
+        picture = _picture(observation, settings)
         if borders is None:
             edges = canny(picture, padding=settings.edge_padding)
         else:
@@ -169,14 +191,16 @@ def make_drawn_proxy(
         keypoints=_flat(keypoints, _seen(keypoints, settings), box),
         box=box,
         edges=edges,
+        rgb=rgb,
     )
 
 
-def _picture(observation: Observation) -> Float[Tensor, "*batch 3 H W"]:
+def _picture(observation: Observation, settings: ProxySettings) -> Float[Tensor, "*batch 3 H W"]:
     if observation.picture is None:
         raise ValueError(
-            "proxy.channel: wanted an observation with its picture, to find edges in, got none; "
-            "do: use a front end that hands pictures over, or weights that read silhouettes"
+            f"proxy.channel={settings.channel}: wanted an observation with its picture, got none; "
+            "do: use a front end that hands pictures over, or weights that read silhouettes; to "
+            "train, use a recipe that draws pictures, such as stream.recipe=hierprob"
         )
     return observation.picture
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -26,7 +27,8 @@ class RegressorSettings:
     """The size of a network."""
 
     encoder: str = "lite"
-    """lite, small and quick on a CPU; or resnet, as published."""
+    """lite, small and quick on a CPU; or resnet, as published. Which of them reads silhouette or
+    edges and key points, and which reads rgb, follows from `proxy.channel`."""
     shape_count: int = 10
     """How many shape coefficients are predicted."""
     depth: int = 18
@@ -74,7 +76,7 @@ class Regressor(nn.Module):
 
     def __init__(self, channel: str, joint_count: int):
         """Args:
-        channel: What it reads of the picture: silhouette or edges.
+        channel: What it reads of the picture: silhouette, edges or rgb.
         joint_count: With the root.
         """
         super().__init__()
@@ -82,13 +84,15 @@ class Regressor(nn.Module):
 
     @abstractmethod
     def forward(
-        self, image: Float[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 3"]
+        self,
+        image: Float[Tensor, "batch *planes size size"],
+        keypoints: Float[Tensor, "batch 17 3"],
     ) -> Float[Tensor, "batch parameters"]:
         """Gives the vector of numbers.
 
         Args:
-            image: The proxy's channel that the network reads, silhouette or edges.
-            keypoints: Of the proxy.
+            image: The proxy's channel that the network reads: one plane, or of rgb three.
+            keypoints: Of the proxy. Networks that read rgb do not look at them.
         """
 
     @abstractmethod
@@ -104,6 +108,16 @@ class Regressor(nn.Module):
         return self.read(self(*self.inputs(proxy)))
 
 
+@runtime_checkable
+class Encoder(Protocol):
+    """Makes vectors of what is read: a module, of any channel."""
+
+    features: int
+    """Length of a vector."""
+
+    def __call__(self, image: Tensor, keypoints: Tensor) -> Tensor: ...
+
+
 class PointRegressor(Regressor):
     """One body: its vector is [camera 3, rotations 6 J, shape S], the layout of SPIN and STRAPS.
 
@@ -114,7 +128,7 @@ class PointRegressor(Regressor):
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: nn.Module | Encoder,
         mean_rotations: Float[Tensor, "J 3 3"],
         shape_count: int,
         channel: str,
@@ -123,7 +137,7 @@ class PointRegressor(Regressor):
         encoder: Of an image and key points, to vectors.
         mean_rotations: Where the estimate starts; the root is set to face the camera.
         shape_count: Coefficients.
-        channel: What the encoder reads besides the key points, silhouette or edges.
+        channel: What the encoder reads of the picture: silhouette, edges or rgb.
         """
         super().__init__(channel, len(mean_rotations))
         self.image_encoder = encoder
@@ -203,6 +217,11 @@ class ResidualBlock(nn.Module):
         return x + self.project(functional.gelu(self.expand(self.norm(x))))
 
 
+def residual_trunk(features: int, blocks: int) -> nn.Sequential:
+    """Makes `ResidualBlock`s and a norm behind them."""
+    return nn.Sequential(*(ResidualBlock(features) for _ in range(blocks)), nn.LayerNorm(features))
+
+
 class DeepLiteEncoder(nn.Module):
     """`LiteEncoder` and residual blocks behind it: what learns on a CPU."""
 
@@ -216,10 +235,7 @@ class DeepLiteEncoder(nn.Module):
         self.encoder = LiteEncoder(
             size, settings.features, settings.width, settings.cell, settings.norm
         )
-        self.trunk = nn.Sequential(
-            *(ResidualBlock(settings.features) for _ in range(settings.blocks)),
-            nn.LayerNorm(settings.features),
-        )
+        self.trunk = residual_trunk(settings.features, settings.blocks)
 
     def forward(
         self, image: Float[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 3"]
@@ -237,7 +253,7 @@ class StrapsRegressor(PointRegressor):
 
     def __init__(
         self,
-        encoder: HeatmapEncoder | DeepLiteEncoder,
+        encoder: Encoder,
         mean_rotations: Float[Tensor, "J 3 3"],
         shape_count: int,
         channel: str,
@@ -247,7 +263,9 @@ class StrapsRegressor(PointRegressor):
         self.ief_module = IterativeHead(encoder.features, len(self.initial), hidden)
 
     def forward(
-        self, image: Float[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 3"]
+        self,
+        image: Float[Tensor, "batch *planes size size"],
+        keypoints: Float[Tensor, "batch 17 3"],
     ) -> Float[Tensor, "batch parameters"]:
         return self.ief_module(self.image_encoder(image, keypoints).float(), self.initial)
 
@@ -257,7 +275,7 @@ class LiteRegressor(PointRegressor):
 
     def __init__(
         self,
-        encoder: HeatmapEncoder | DeepLiteEncoder,
+        encoder: Encoder,
         mean_rotations: Float[Tensor, "J 3 3"],
         shape_count: int,
         channel: str,
@@ -268,6 +286,8 @@ class LiteRegressor(PointRegressor):
         nn.init.zeros_(self.head.bias)
 
     def forward(
-        self, image: Float[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 3"]
+        self,
+        image: Float[Tensor, "batch *planes size size"],
+        keypoints: Float[Tensor, "batch 17 3"],
     ) -> Float[Tensor, "batch parameters"]:
         return self.head(self.image_encoder(image, keypoints)).float() + self.initial

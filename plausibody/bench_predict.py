@@ -135,11 +135,11 @@ def _stages(
 ) -> Iterator[PredictionSpeed]:
     each, regressor = len(pictures), predictor.regressor
     seen = predictor.front_end(pictures, 1)
-    edges = regressor.proxy.channel == "edges"
+    reads = regressor.proxy.reads_pictures
 
     def look() -> list[Proxy]:
         return [
-            look_at(result.people[0], regressor.proxy, open_picture(picture) if edges else None)
+            look_at(result.people[0], regressor.proxy, open_picture(picture) if reads else None)
             for picture, result in zip(pictures, seen, strict=True)
         ]
 

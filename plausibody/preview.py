@@ -17,9 +17,13 @@ LEFT, RIGHT, MIDDLE = (235, 80, 70), (70, 140, 245), (90, 220, 100)
 
 
 def draw_proxies(batch: Batch, side: int = 192) -> Float[Tensor, "batch 3 side side"]:
-    """Draws each input: silhouette, reported key points (bright) over the true ones (dark)."""
-    grey = functional.interpolate(batch.proxy.silhouette[:, None], size=side, mode="nearest")
-    canvas = (grey.clamp(0, 1) * 200).byte().expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
+    """Draws each input: silhouette, reported key points (bright) over the true ones (dark).
+
+    Where the picture itself is read, it takes the place of the silhouette.
+    """
+    shown = batch.proxy.silhouette[:, None] if batch.proxy.rgb is None else batch.proxy.rgb
+    large = functional.interpolate(shown, size=side, mode="nearest")
+    canvas = (large.clamp(0, 1) * 200).byte().expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
     pictures = canvas.contiguous().numpy()
     for picture, true, seen in zip(
         pictures, batch.target.keypoints, batch.proxy.keypoints, strict=True

@@ -77,7 +77,7 @@ def draw_evidence_sheet(
 
     Args:
         seen: By `drawing.draw_evidence`, cut to the person.
-        channel: What the regressor reads besides the key points: silhouette or edges.
+        channel: What the regressor reads of the picture: silhouette, edges or rgb.
     """
     read = draw_proxy(proxy, channel, seen.shape[2])
     parts = {"what the front end saw": seen, f"what the network reads: {channel}": read}
@@ -85,8 +85,13 @@ def draw_evidence_sheet(
 
 
 def draw_proxy(proxy: Proxy, channel: str, side: int) -> Float[Tensor, "3 side side"]:
-    """Draws what a regressor reads of one person, pixel by pixel, with the key points and bones."""
+    """Draws what a regressor reads of one person, pixel by pixel, with the key points and bones.
+
+    Regressors that read rgb read no key points, and none are drawn.
+    """
     image = proxy.channel(channel)
+    if channel == "rgb":
+        return functional.interpolate(image[None], size=(side, side))[0]
     strength = image / image.amax().clamp(min=1e-6) if channel == "edges" else image
     grey = functional.interpolate((DARK + (LIT - DARK) * strength)[None, None], size=(side, side))
     drawn = grey[0].expand(3, side, side)

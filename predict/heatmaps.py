@@ -16,14 +16,13 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from plausibody.models.encoder import normalise
 from plausibody.models.skeleton import COCO17, mirror
 from plausibody.predict.crop import sample
 
 Decoding = Literal["quarter", "argmax", "dark"]
 """argmax: the highest pixel. quarter: from there a quarter of a pixel towards the higher neighbour
 (HRNet). dark: the top of a Gaussian through the pixels around it (ViTPose)."""
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's pictures, RGB, 0..1."""
 MARGIN = 1.25
 """Sides of a crop over those of the person's box, in all networks trained on COCO."""
 _DARK_SIGMA, _DARK_RADIUS = 0.8, 5
@@ -55,9 +54,7 @@ def cut(
     picture: UInt8[Tensor, "H W 3"], to_picture: Float[Tensor, "2 3"], width: int, height: int
 ) -> Float[Tensor, "3 {height} {width}"]:
     """Cuts a crop out, black beyond the picture, normalised by ImageNet's mean and deviation."""
-    crop = sample(picture.permute(2, 0, 1), to_picture, height, width) / 255
-    mean, std = crop.new_tensor(MEAN)[:, None, None], crop.new_tensor(STD)[:, None, None]
-    return (crop - mean) / std
+    return normalise(sample(picture.permute(2, 0, 1), to_picture, height, width) / 255)
 
 
 def with_flip(

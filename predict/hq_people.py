@@ -18,10 +18,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from plausibody.models.encoder import normalise
 from plausibody.predict.boxes import Boxes, WholePicture, overlaps
 from plausibody.predict.files import LEAST_OVERLAP, person_from
 from plausibody.predict.front_end import ImageResult, Person, Picture, below
-from plausibody.predict.heatmaps import MEAN, STD
 from plausibody.predict.looking import boxes_or_explain, open_or_explain
 from plausibody.predict.mask import SoftMask, separate, without_islands
 from plausibody.predict.silhouettes import Silhouette
@@ -112,8 +112,7 @@ def _prepared(
 ) -> Float[Tensor, "3 {height} {width}"]:
     pixels = image.permute(2, 0, 1)[None].float() / 255
     small = functional.interpolate(pixels, (height, width), mode="bilinear", antialias=True)[0]
-    mean, std = small.new_tensor(MEAN)[:, None, None], small.new_tensor(STD)[:, None, None]
-    return (small - mean) / std
+    return normalise(small)
 
 
 def _people(

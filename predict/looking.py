@@ -22,17 +22,19 @@ def look_at(
 ) -> Proxy:
     """Makes the proxy of a person.
 
-    Where edges are read, only the part of the picture under the person's box becomes floats: of a
-    large photo, a fraction, and the same edges.
+    Where the picture or its edges are read, only the part under the person's box becomes floats:
+    of a large photo, a fraction, and the same result.
 
     Args:
-        picture: In which the person is; needed if the settings want edges.
+        picture: In which the person is; needed if the settings want it or its edges.
     """
     seen = person.observation()
-    if settings.channel != "edges":
+    if not settings.reads_pictures:
         return make_proxy(seen, settings)
     if picture is None:
-        raise ValueError("picture: wanted one, as the regressor reads edges, got none")
+        raise ValueError(
+            f"picture: wanted one, as the regressor reads {settings.channel}, got none"
+        )
     proxy = make_proxy(seen, replace(settings, channel="silhouette"))
     left, top, right, bottom = _window(proxy.box, settings.size, picture.shape[0], picture.shape[1])
     offset = proxy.box.centre.new_tensor([left, top])
@@ -42,7 +44,8 @@ def look_at(
         picture=picture[top:bottom, left:right].permute(2, 0, 1).float() / 255,
     )
     box = Box(centre=proxy.box.centre - offset, side=proxy.box.side)
-    return replace(proxy, edges=make_proxy(part, settings, box).edges)
+    looked = make_proxy(part, settings, box)
+    return replace(proxy, edges=looked.edges, rgb=looked.rgb)
 
 
 def open_picture(picture: Picture) -> UInt8[Tensor, "H W 3"]:

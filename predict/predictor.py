@@ -260,8 +260,8 @@ class Predictor:
             found = result.numbered
             if self.person != "all":
                 found = {n: one for n, one in found.items() if n == self._told_of}
-            edges = self.regressor.proxy.channel == "edges"
-            pixels = open_picture(picture) if found and edges else None
+            reads = self.regressor.proxy.reads_pictures
+            pixels = open_picture(picture) if found and reads else None
             for index, person in found.items():
                 told = self.told if index == self._told_of else Told()
                 proxy = look_at(person, self.regressor.proxy, pixels)

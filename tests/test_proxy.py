@@ -357,12 +357,51 @@ def test_edges_need_a_picture_and_settings_are_checked() -> None:
     assert make_proxy(nothing, SETTINGS).edges is None
     with pytest.raises(ValueError, match="wanted a proxy with edges, got one without"):
         make_proxy(nothing, SETTINGS).channel("edges")
-    with pytest.raises(ValueError, match="channel: wanted silhouette or edges"):
+    with pytest.raises(ValueError, match="channel: wanted silhouette or edges or rgb"):
         make_proxy(nothing, SETTINGS).channel("depth")
-    with pytest.raises(ValueError, match="proxy.channel: wanted silhouette or edges, got 'rgb'"):
-        ProxySettings(channel="rgb")
+    with pytest.raises(ValueError, match="proxy.channel: wanted .* or rgb, got 'depth'"):
+        ProxySettings(channel="depth")
     with pytest.raises(ValueError, match="proxy.edge_padding: wanted replicate or zero"):
         ProxySettings(edge_padding="mirror")
+
+
+# The picture itself.
+
+RGB = ProxySettings(size=32, channel="rgb")
+
+
+def test_the_picture_of_an_unmoved_box_is_the_picture() -> None:
+    picture, box = photo(32, 32), square(16, 16, 32)
+    proxy = make_proxy(seen_in(picture), RGB, box)
+    assert proxy.rgb is not None and proxy.channel("rgb") is proxy.rgb and proxy.edges is None
+    torch.testing.assert_close(proxy.rgb, picture, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="proxy.channel=rgb: wanted an observation with its pict"):
+        make_proxy(Observation(NOTHING, torch.zeros(32, 32)), RGB, box)
+    with pytest.raises(ValueError, match="wanted a proxy with rgb, got one without"):
+        make_proxy(seen_in(picture), SETTINGS).channel("rgb")
+
+
+def test_every_colour_is_resampled_as_everything_is_and_black_beyond_the_photo() -> None:
+    picture, box = photo(150, 180), square(150, 70, 96)
+    rgb = make_proxy(seen_in(picture), RGB, box).rgb
+    assert rgb is not None
+    crop = torch.stack([resample_square(colour, box, 32) for colour in picture])
+    torch.testing.assert_close(rgb, crop)
+    assert (rgb[:, :, 27:] == 0).all() and (rgb[:, :, :25] > 0).any()
+
+
+def test_a_picture_drawn_into_the_box_is_black_beyond_the_borders() -> None:
+    picture, mask = photo(32, 32), torch.ones(32, 32)
+    borders = torch.tensor([5.0, -torch.inf, 27.0, 20.0])
+    drawn = make_drawn_proxy(Observation(NOTHING, mask, picture), RGB, borders)
+    cut = Observation(NOTHING, mask[:20, 5:27], picture[:, :20, 5:27])
+    resampled = make_proxy(cut, RGB, square(11, 16, 32))
+    assert drawn.rgb is not None and resampled.rgb is not None
+    torch.testing.assert_close(drawn.rgb, resampled.rgb, rtol=0, atol=1e-5)
+    whole = make_drawn_proxy(Observation(NOTHING, mask, picture), RGB)
+    assert whole.rgb is picture
+    mirrored = mirror_proxy(whole)
+    assert mirrored.rgb is not None and torch.equal(mirrored.rgb, picture.flip(-1))
 
 
 # What a network convolves.

@@ -198,15 +198,18 @@ def draw_evidence(proxy: Proxy, channel: str) -> Float[Tensor, "people 3 side si
     """Draws what a network is shown besides key points: dark on paper.
 
     Args:
-        channel: silhouette or edges.
+        channel: silhouette, edges or rgb, which is shown as it is.
     """
     shown = proxy.channel(channel).float()
-    strength = SHOWN_EDGES if channel == "edges" else 1 - PERSON
+    planes = shown if channel == "rgb" else shown[:, None]
     shrinks = shown.shape[-1] > SIDE
-    dark = functional.interpolate(
-        shown[:, None], size=(SIDE, SIDE), mode="area" if shrinks else "nearest"
+    drawn = functional.interpolate(
+        planes, size=(SIDE, SIDE), mode="area" if shrinks else "nearest"
     )
-    return (PAPER - strength * dark).clamp(0, 1).expand(-1, 3, -1, -1)
+    if channel == "rgb":
+        return drawn
+    strength = SHOWN_EDGES if channel == "edges" else 1 - PERSON
+    return (PAPER - strength * drawn).clamp(0, 1).expand(-1, 3, -1, -1)
 
 
 @torch.no_grad()
