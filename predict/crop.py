@@ -67,6 +67,7 @@ def sample(
     height: int,
     width: int,
     outside: float | None = 0.0,
+    antialias: bool = True,
 ) -> Float[Tensor, "C {height} {width}"]:
     """Samples a picture bilinearly on a grid that an affine map lays over it.
 
@@ -77,10 +78,11 @@ def sample(
         picture: Of bytes or floats. Bytes shrink 25 times faster, and round to whole numbers.
         affine: From the pixels of the result to those of the picture.
         outside: What surrounds the picture; None continues its border.
+        antialias: Whether it is shrunk first; False is what others' bilinear warps do.
     """
     step = max(1.0, magnification(affine))
     part, affine = _part_under(picture, affine, height, width, margin=2 * step)
-    if step > 1:
+    if antialias and step > 1:
         part, affine = _shrink(part, affine, step)
     # grid_sample counts from -1 to 1 between the outer corners, as align_corners=False says.
     rows, columns = (torch.arange(n, dtype=affine.dtype) + 0.5 for n in (height, width))

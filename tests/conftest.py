@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import pickle
-import struct
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -18,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from plausibody.doctor import asymmetric_pose
+from plausibody.evaluate.staged import python2
 from plausibody.models.body import BodyTemplate
 from plausibody.models.camera import WeakPerspectiveCamera
 from plausibody.models.fisher import MatrixFisher
@@ -37,13 +35,6 @@ from plausibody.predict.predictor import Predictor
 from plausibody.synth.raster import rasterize
 from plausibody.synth.stores import SynthAssets, load_assets
 
-PYTHON2_NAMES = {
-    b"cnumpy._core.": b"cnumpy.core.",
-    b"cscipy.sparse._csc\n": b"cscipy.sparse.csc\n",
-    b"cscipy.sparse._csr\n": b"cscipy.sparse.csr\n",
-    b"cscipy.sparse._coo\n": b"cscipy.sparse.coo\n",
-}
-
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
@@ -61,22 +52,6 @@ def template() -> BodyTemplate:
 def assets() -> SynthAssets:
     """What the stream draws from in training; do not change it."""
     return load_assets("train")
-
-
-class Python2Pickler(pickle._Pickler):
-    """Writes text and bytes as python 2 did: both as byte strings."""
-
-    dispatch = pickle._Pickler.dispatch.copy()
-
-    def save_string(self, value: str | bytes) -> None:
-        raw = value.encode("latin1") if isinstance(value, str) else value
-        if self.bin:
-            self.write(pickle.BINSTRING + struct.pack("<i", len(raw)) + raw)
-        else:
-            self.write(pickle.STRING + repr(raw)[1:].encode("ascii") + b"\n")
-        self.memoize(value)
-
-    dispatch[str] = dispatch[bytes] = save_string
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -112,16 +87,7 @@ def markers(doll: BodyTemplate) -> Markers:
 @pytest.fixture
 def python2_pickle() -> Callable[[Any, int], bytes]:
     """Pickles an object under the opcodes and module names of python 2."""
-
-    def dump(value: Any, protocol: int) -> bytes:
-        file = io.BytesIO()
-        Python2Pickler(file, protocol).dump(value)
-        data = file.getvalue()
-        for ours, theirs in PYTHON2_NAMES.items():
-            data = data.replace(ours, theirs)
-        return data
-
-    return dump
+    return python2.python2_pickle
 
 
 @pytest.fixture

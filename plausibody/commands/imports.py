@@ -131,3 +131,42 @@ def import_textures_command(source: Path, out: Path, half: bool, quiet: bool) ->
             tell(f"{import_textures(source, out, half, watch)}: done")
         if not quiet:
             tell(f"use it: synth-train --set sources.textures={out}")
+
+
+@import_group.command("3dpw")
+@click.argument("source", type=FILE)
+@click.option("--out", type=FILE, required=True, help="The folder to write.")
+@click.option(
+    "--split",
+    type=click.Choice(["test", "validation", "train"]),
+    default="test",
+    show_default=True,
+    help="Each into a folder of its own.",
+)
+@click.option(
+    "--labels-body",
+    default="smpl",
+    show_default=True,
+    help="What the labels are of: smpl (your files in train_files/smpl), open, or a folder.",
+)
+@click.option("--force", is_flag=True, help="Replace what an import of other labels wrote.")
+@click.option("--quiet", is_flag=True)
+def import_3dpw_command(
+    source: Path, out: Path, split: str, labels_body: str, force: bool, quiet: bool
+) -> None:
+    """Cut 3DPW's people out of its frames, as published for evaluation; goes on if stopped.
+
+    SOURCE holds sequenceFiles and imageFiles.
+    """
+    with helpful_errors():
+        from plausibody.evaluate.datasets.pw3d_import import import_3dpw
+        from plausibody.evaluate.datasets.pw3d_split import read_split
+
+        with counting("sequences", quiet) as watch:
+            labels = read_split(source, split, labels_body, watch)
+        with counting("frames", quiet) as watch:
+            report = import_3dpw(labels, out, force, watch=watch)
+        for line in report.lines():
+            tell(line)
+        if not quiet:
+            tell(f"use it: plausibody evaluate 3dpw --data {out}")
