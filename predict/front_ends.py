@@ -28,8 +28,9 @@ NAMES = ("embedded", "files", "hrnet", "hq")
 class FrontEndSettings:
     """How a front end is to look, and what it is given."""
 
-    boxes: Path | None = None
-    """File or folder that tells where people are; see `plausibody.predict.boxes`."""
+    boxes: Path | Boxes | None = None
+    """File or folder that tells where people are, see `plausibody.predict.boxes`; or what tells it
+    in memory."""
     cropped: bool = False
     """Whether each picture is cut to one person already."""
     files: Path | None = None
@@ -217,4 +218,6 @@ def _unreadable(folder: Path, option: str, error: OSError) -> PermissionError:
 def _boxes(settings: FrontEndSettings) -> Boxes | None:
     if settings.cropped:
         return WholePicture()
-    return None if settings.boxes is None else read_boxes(settings.boxes)
+    if isinstance(settings.boxes, Path):
+        return read_boxes(settings.boxes)
+    return settings.boxes

@@ -84,6 +84,8 @@ class About:
     """What the published evaluation does, a sentence each: crop, key points, joints, samples."""
     headline: tuple[str, ...]
     """The metrics that papers print for it, see `scoring.PROTOCOLS`."""
+    factor: float = 1.2
+    """Side of the published crop over that of the tight square round the person."""
     samples: int = 0
     """How many samples the published evaluation draws."""
 
