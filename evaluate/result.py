@@ -1,52 +1,29 @@
-"""Figures of an evaluation, each with its protocol and baselines; as JSON and as Markdown."""
+"""What an evaluation found, on any benchmark or data set: figures, each with its protocol."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from plausibody.evaluate.figures import Figures, subset_table
-from plausibody.evaluate.markdown import markdown_table
-from plausibody.models.files import write_file
+from plausibody.evaluate.figures import Figure, Figures
+from plausibody.evaluate.protocols import Protocol
+from plausibody.evaluate.values import Values
 
-VERSION = 1
-SHOWN = ("mpjpe", "pa_mpjpe", "pve", "pve_t_sc", "silhouette_iou")
-"""What the table of subsets has room for."""
+VERSION = 2
+NAME = "results.json"
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One number over some people."""
+class Case:
+    """One person, named to be looked at."""
 
-    metric: str
-    subset: str
-    """all, or the people with some attribute."""
-    people: int
+    name: str
     value: float
-    unit: str
-    points: str
-    """What is compared."""
-    alignment: str
-    """What is forgiven before."""
-    estimate: str
-    """Which guess of the prediction is measured."""
-    mean_body: float
-    """The same of the mean body."""
-    nearest_pose: float
-    """The same of the nearest of 500 training poses."""
-
-    @property
-    def ratio(self) -> float:
-        """Of the value to the mean body's."""
-        return self.value / self.mean_body if self.mean_body else float("nan")
-
-    @property
-    def digits(self) -> int:
-        """Worth printing after the point."""
-        return 3 if self.unit == "0..1" else 1
+    """Of the metric by which it was chosen."""
 
 
 @dataclass(frozen=True)
@@ -54,32 +31,101 @@ class Result(Figures[Figure]):
     """What an evaluation found."""
 
     benchmark: str
-    """Its name; begins with "not" if its seal was broken."""
+    """Name of the benchmark, or of the data set and its split; begins with "not" if what was
+    measured is not what the name stands for."""
     sealed: bool
-    """Whether settings, files and code are those that the name stands for."""
+    """Whether it is: settings, files and code of a benchmark; all people of a data set."""
     digest: str
-    """Hash of what was measured on; the benchmark's own if sealed."""
-    note: str
-    """What a reader must know before comparing; empty if nothing."""
+    """Hash of what was measured on, the truth included: results compare if it is the same."""
     gender: str
     """Of the predicted body and of the true one."""
-    settings: dict[str, Any]
-    """Of the benchmark."""
-    regressor: dict[str, Any]
+    people: int
+    """Who were measured."""
+    settings: Mapping[str, Any]
+    """Of the benchmark, or how a data set was read."""
+    regressor: Mapping[str, Any]
     """What its card says of its making."""
     plausibody: str
     """Version."""
     figures: tuple[Figure, ...]
+    note: str = ""
+    """What a reader must know before comparing; empty if nothing."""
+    remarks: tuple[str, ...] = ()
+    """What else holds for every figure, a sentence or two each."""
+    front_end: str = ""
+    """What found people in pictures; empty where nothing had to."""
+    missed: tuple[str, ...] = ()
+    """Names of those whom it did not find."""
+    worst: tuple[Case, ...] = ()
+    """The worst first."""
+    worst_by: str = ""
+    """The metric of `worst`."""
+    people_sha256: str = field(default="", compare=False)
+    """Hash of the file beside it with the numbers of each person; empty if there is none."""
+    values: Values | None = field(default=None, compare=False, repr=False)
+    """The numbers of each person; None in a result that was read without them."""
 
 
 def to_json(result: Result) -> dict[str, Any]:
-    """Gives a result as tables; every figure carries its protocol."""
-    tables = {"version": VERSION, **dataclasses.asdict(result)}
-    tables["figures"] = [
-        {**dataclasses.asdict(figure), "ratio_to_mean_body": figure.ratio}
-        for figure in result.figures
-    ]
-    return tables
+    """Gives a result as tables: each metric with its protocol, and its figures by subset."""
+    tables = {
+        each.name: getattr(result, each.name)
+        for each in dataclasses.fields(result)
+        if each.name not in ("figures", "worst", "values")
+    }
+    metrics: dict[str, Any] = {}
+    for figure in result.figures:
+        metric = metrics.setdefault(
+            figure.metric, {**dataclasses.asdict(figure.protocol), "figures": {}}
+        )
+        if metric["figures"] and _protocol(metric) != figure.protocol:
+            raise ValueError(f"{figure.metric}: wanted one protocol in a result, got two")
+        metric["figures"][figure.subset] = {
+            "people": figure.people,
+            "value": figure.value,
+            **({"baselines": dict(figure.baselines)} if figure.baselines else {}),
+        }
+    return {
+        "version": VERSION,
+        **tables,
+        "worst": [dataclasses.asdict(case) for case in result.worst],
+        "subsets": {figure.subset: figure.group for figure in result.figures},
+        "metrics": metrics,
+    }
+
+
+def _protocol(metric: Mapping[str, Any]) -> Protocol:
+    return Protocol(**{name: value for name, value in metric.items() if name != "figures"})
+
+
+def from_json(tables: Mapping[str, Any]) -> Result:
+    """Reads what `to_json` gave; figures come by subset, and by metric within.
+
+    Raises:
+        ValueError: If it is of another version.
+        KeyError, TypeError, AttributeError: If it is something else.
+    """
+    rest = dict(tables)
+    if (version := rest.pop("version", None)) != VERSION:
+        raise ValueError(
+            f"it is of version {version}, this plausibody reads {VERSION}; do: evaluate again"
+        )
+    groups, metrics = rest.pop("subsets"), rest.pop("metrics")
+    figures = tuple(
+        Figure(
+            metric=name,
+            subset=subset,
+            group=group,
+            protocol=_protocol(metric),
+            **metric["figures"][subset],
+        )
+        for subset, group in groups.items()
+        for name, metric in metrics.items()
+        if subset in metric["figures"]
+    )
+    rest["worst"] = tuple(Case(**case) for case in rest["worst"])
+    rest |= {name: tuple(rest[name]) for name in ("remarks", "missed")}
+    return Result(figures=figures, **rest)
 
 
 def read_result(path: Path) -> Result:
@@ -89,72 +135,11 @@ def read_result(path: Path) -> Result:
         FileNotFoundError: If there is no such file.
         ValueError: If it holds no result of this version.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"wanted a results.json of 'plausibody evaluate', found no {path}")
+    if not path.is_file():
+        raise FileNotFoundError(f"wanted a {NAME} of 'plausibody evaluate', found no {path}")
     try:
-        tables = json.loads(path.read_text("utf-8"))
-        if tables.pop("version") != VERSION:
-            raise ValueError(f"a version other than {VERSION}")
-        for table in tables["figures"]:
-            table.pop("ratio_to_mean_body")
-        tables["figures"] = tuple(Figure(**table) for table in tables["figures"])
-        return Result(**tables)
+        return from_json(json.loads(path.read_text("utf-8")))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path}: wanted a result of plausibody evaluate, got {error!r}"
         ) from error
-
-
-def save_result(result: Result, folder: Path) -> Path:
-    """Writes results.json and results.md, each whole or as before; gives the first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / "results.md", to_markdown(result))
-    path = folder / "results.json"
-    write_file(path, json.dumps(to_json(result), indent=2) + "\n")
-    return path
-
-
-def title(result: Result) -> str:
-    people = result.of(result.figures[0].metric).people
-    return f"{result.benchmark} ({result.digest[:12]}), {people} people"
-
-
-def all_rows(result: Result) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of the table over everyone."""
-    heads = ["metric", "points", "alignment", "unit", "value", "mean body", "nearest pose", "ratio"]
-    rows = [
-        [
-            *(f.metric, f.points, f.alignment, f.unit),
-            *(f"{v:.{f.digits}f}" for v in (f.value, f.mean_body, f.nearest_pose)),
-            f"{f.ratio:.2f}",
-        ]
-        for f in result.figures
-        if f.subset == "all"
-    ]
-    return heads, rows
-
-
-def subset_rows(result: Result) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of the table by subset: value (mean body's)."""
-    return subset_table(result, SHOWN, lambda figure: figure.mean_body)
-
-
-def protocol_lines(result: Result) -> list[str]:
-    """What holds for every figure."""
-    estimate = result.figures[0].estimate
-    lines = [
-        f"Estimate: {estimate}. Bodies: {result.gender}. Every person counts the same, but in "
-        "pooled figures by area.",
-        "Baselines: the mean body of the training poses, facing the camera; the nearest of 500 "
-        "training poses from 12 sides by reported key points. Ratio: to the mean body.",
-    ]
-    return [result.note, *lines] if result.note else lines
-
-
-def to_markdown(result: Result) -> str:
-    parts = [f"# {title(result)}"]
-    parts += protocol_lines(result)
-    parts.append(markdown_table(*all_rows(result)))
-    parts.append("By subset, the mean body in brackets:")
-    parts.append(markdown_table(*subset_rows(result)))
-    return "\n\n".join(parts) + "\n"

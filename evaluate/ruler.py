@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from plausibody.evaluate import metrics
+from plausibody.evaluate.protocols import METRICS, Protocol
 from plausibody.models.body import pose_body, regress
 from plausibody.models.camera import (
     PerspectiveCamera,
@@ -25,35 +28,20 @@ SILHOUETTE = 128
 """Side of the silhouettes that are compared [px]."""
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """What a figure is of, so that figures of different papers are not mixed."""
+_NAKED = "naked body, uncut"
 
-    points: str
-    alignment: str
-    unit: str = "mm"
-    pooled: bool = False
-    """Whether people count by the area they have, not each the same."""
-
-
-_VERTICES, _REST = "vertices, posed", "vertices, at rest"
-_JOINTS = "LSP14 of H36M17"
-_NONE, _SC, _PA = "none", "scale, shift", "rotation, scale, shift"
-
-PROTOCOLS = {
-    "mpjpe": Protocol(_JOINTS, "pelvis"),
-    "mpjpe_smplorigin": Protocol(_JOINTS, _NONE),
-    "mpjpe_sc": Protocol(_JOINTS, _SC),
-    "pa_mpjpe": Protocol(_JOINTS, _PA),
-    "pve": Protocol(_VERTICES, _NONE),
-    "pve_sc": Protocol(_VERTICES, _SC),
-    "pve_pa": Protocol(_VERTICES, _PA),
-    "pve_t": Protocol(_REST, _NONE),
-    "pve_t_sc": Protocol(_REST, _SC),
-    "root_angle": Protocol("root rotation", _NONE, "degrees"),
-    "keypoint_error": Protocol(f"COCO17, all, crop of {CROP} px", _NONE, "px"),
-    "silhouette_iou": Protocol("naked body, uncut", _NONE, "0..1"),
-    "silhouette_iou_pooled": Protocol("naked body, uncut", _NONE, "0..1", pooled=True),
+PROTOCOLS: Mapping[str, Protocol] = {
+    **{
+        name: METRICS[name]
+        for name in (
+            *("mpjpe", "mpjpe_smplorigin", "mpjpe_sc", "pa_mpjpe"),
+            *("pve", "pve_sc", "pve_pa", "pve_t", "pve_t_sc", "root_angle", "keypoint_error"),
+        )
+    },
+    **{
+        name: dataclasses.replace(METRICS[name], points=_NAKED)
+        for name in ("silhouette_iou", "silhouette_iou_pooled")
+    },
 }
 """The figures that are taken, by name."""
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from plausibody import __version__
 from plausibody.assets.catalog import find_asset
 from plausibody.evaluate.baselines import MeanBody, NearestPose
+from plausibody.evaluate.figures import MEAN_BODY, NEAREST_POSE, Figure
 from plausibody.evaluate.open import (
     OPEN_V0,
     QUICK,
@@ -25,8 +26,10 @@ from plausibody.evaluate.open import (
     facing,
     stoutness,
 )
-from plausibody.evaluate.result import Figure, Result, save_result
+from plausibody.evaluate.result import Result
 from plausibody.evaluate.ruler import PROTOCOLS, Measured, Ruler, errors, joint_area
+from plausibody.evaluate.saving import save_result
+from plausibody.evaluate.values import Attribute, Values, summarise
 from plausibody.models.prediction import BodyPrediction
 from plausibody.models.proxy import Proxy, ProxySettings
 from plausibody.models.records import to_device
@@ -35,6 +38,7 @@ from plausibody.synth.poses import PoseBank, load_poses
 from plausibody.synth.stores import SynthAssets, load_assets
 
 PLANNED = ("ssp3d", "3dpw", "h36m-p1", "h36m-p2", "mpi-inf-3dhp", "coco")
+SUBSETS_BY_CUT = ("untruncated", "truncated")
 SUBSETS_BY_FACING = ("seen from the front", "seen from a side", "seen from the back")
 SUBSETS_BY_BUILD = ("thinnest third", "middle third", "stoutest third")
 
@@ -64,16 +68,19 @@ class Measurements:
     facing: Int[Tensor, " people"]
     stoutness: Float[Tensor, " people"]
 
-    def subsets(self) -> dict[str, Bool[Tensor, " people"]]:
-        """Who belongs to which subset."""
-        found = {"all": torch.ones_like(self.truncated)}
-        found["untruncated"], found["truncated"] = ~self.truncated, self.truncated
-        for number, name in enumerate(SUBSETS_BY_FACING):
-            found[name] = self.facing == number
-        third = self.stoutness.argsort().argsort() * 3 // max(len(self.stoutness), 1)
-        for number, name in enumerate(SUBSETS_BY_BUILD):
-            found[name] = third == number
-        return {name: members for name, members in found.items() if bool(members.any())}
+    def values(self, name: str) -> Values:
+        """Gives the numbers of each person, by one estimator; people are named by number."""
+        pooled = [metric for metric, protocol in PROTOCOLS.items() if protocol.pooled]
+        return Values(
+            names=tuple(str(number) for number in range(len(self.truncated))),
+            errors=self.errors[name],
+            weights={metric: self.area[name] for metric in pooled},
+            attributes={
+                "truncation": Attribute(SUBSETS_BY_CUT, self.truncated.long()),
+                "view": Attribute(SUBSETS_BY_FACING, self.facing),
+                "build": Attribute.thirds(self.stoutness, SUBSETS_BY_BUILD),
+            },
+        )
 
 
 @torch.no_grad()
@@ -124,37 +131,14 @@ def _row(found: Measured, true: Measured) -> dict[str, Tensor]:
     return {**errors(found, true), "area": joint_area(found, true)}
 
 
-def figures(measured: Measurements, name: str, estimate: str = "mode") -> tuple[Figure, ...]:
+def figures(measured: Measurements, name: str) -> tuple[Figure, ...]:
     """Averages what was measured of one estimator, over everyone and over each subset.
 
     Args:
-        name: Of the estimator; "mean body" and "nearest pose" are set beside it.
-        estimate: Which guess was measured.
+        name: Of the estimator; the mean body and the nearest pose are set beside it.
     """
-
-    def average(estimator: str, metric: str, members: Tensor) -> float:
-        value = measured.errors[estimator][metric][members]
-        if not PROTOCOLS[metric].pooled:
-            return float(value.mean())
-        weight = measured.area[estimator][members]
-        return float((value * weight).sum() / weight.sum())
-
-    return tuple(
-        Figure(
-            metric=metric,
-            subset=subset,
-            people=int(members.sum()),
-            value=average(name, metric, members),
-            unit=protocol.unit,
-            points=protocol.points,
-            alignment=protocol.alignment,
-            estimate=estimate,
-            mean_body=average("mean body", metric, members),
-            nearest_pose=average("nearest pose", metric, members),
-        )
-        for subset, members in measured.subsets().items()
-        for metric, protocol in PROTOCOLS.items()
-    )
+    baselines = {other: measured.values(other) for other in (MEAN_BODY, NEAREST_POSE)}
+    return summarise(measured.values(name), PROTOCOLS, baselines)
 
 
 def evaluate_open(
@@ -185,8 +169,8 @@ def evaluate_open(
     bank = training_bank(device)
     estimators: dict[str, tuple[Estimator, Ruler]] = {
         "regressor": (regressor, predicted),
-        "mean body": (MeanBody.of(bank, ours), truth),
-        "nearest pose": (NearestPose.of(bank, ours), truth),
+        MEAN_BODY: (MeanBody.of(bank, ours), truth),
+        NEAREST_POSE: (NearestPose.of(bank, ours), truth),
     }
     batches = benchmark.people(batch_size)
     measured = measure(batches, estimators, truth, lambda done: watch(done, len(benchmark)))
@@ -197,10 +181,12 @@ def evaluate_open(
         digest=digest,
         note=note,
         gender=f"{regressor.gender} (predicted), neutral (true)",
+        people=len(benchmark),
         settings=settings.described(),
         regressor=summary(regressor.card),
         plausibody=__version__,
         figures=figures(measured, "regressor"),
+        values=measured.values("regressor"),
     )
 
 
@@ -278,7 +264,7 @@ def run_evaluation(
     Args:
         dataset: open; other names are refused.
         weights: A file, or the name of weights that ship, such as "lite".
-        out: Folder for results.json and results.md; none to write nothing.
+        out: Folder for results.json, results.md and people.npz; none to write nothing.
         device: Where networks and bodies are computed.
         batch_size: People at a time.
         watch: Is told the progress.

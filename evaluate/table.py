@@ -9,19 +9,25 @@ from rich.text import Text
 from plausibody.evaluate import calibration_result, renders_result
 from plausibody.evaluate.calibration_result import CalibrationResult
 from plausibody.evaluate.renders_result import RendersResult
-from plausibody.evaluate.result import Result, all_rows, protocol_lines, subset_rows, title
+from plausibody.evaluate.result import Result
+from plausibody.evaluate.result_text import all_rows, groups, protocol_lines, subset_rows, title
 
-TEXTUAL = {"metric", "points", "alignment", "compared", "over people", "unit", "people"}
+TEXTUAL = {
+    *("metric", "points", "alignment", "estimate", "bodies", "compared", "over people", "unit"),
+    *("people", "sequence"),
+}
 
 
 def result_table(result: Result) -> RenderableType:
     """Lays out a result: everyone, then the subsets, then what holds for all of it."""
     everyone = _table(title(result), *all_rows(result))
-    subsets = _table("by subset, the mean body in brackets", *subset_rows(result))
+    beside = any(figure.baselines for figure in result.figures)
+    name = "the mean body in brackets" if beside else ""
+    subsets = [_table(name, *subset_rows(result, group)) for group in groups(result)]
     style = "" if result.sealed else "bold red"
     lines = [Text(line, style=style if line == result.note else "dim")
              for line in protocol_lines(result)]  # fmt: skip
-    return Group(everyone, subsets, *lines)
+    return Group(everyone, *subsets, *lines)
 
 
 def calibration_table(result: CalibrationResult) -> RenderableType:
@@ -61,7 +67,7 @@ def comparison_table(first: Result, second: Result) -> RenderableType:
         other = second.of(figure.metric, figure.subset)
         values = [f"{v:.{figure.digits}f}" for v in (figure.value, other.value)]
         change = f"{100 * (other.value / figure.value - 1):+.1f} %" if figure.value else "-"
-        named = [figure.metric, figure.subset, figure.alignment, figure.unit]
+        named = [figure.metric, figure.subset, figure.protocol.alignment, figure.protocol.unit]
         rows.append([*named, *values, change])
     return _table(title(first), heads, rows)
 
@@ -69,7 +75,8 @@ def comparison_table(first: Result, second: Result) -> RenderableType:
 def _table(name: str, heads: list[str], rows: list[list[str]]) -> Table:
     table = Table(title=name, title_justify="left")
     for head in heads:
-        table.add_column(head, justify="left" if head in TEXTUAL else "right")
+        first = not table.columns
+        table.add_column(head, justify="left" if first or head in TEXTUAL else "right")
     for row in rows:
         table.add_row(*row)
     return table

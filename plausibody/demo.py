@@ -130,7 +130,7 @@ def _table(shipped: Result, fresh: Result) -> Table:
         ours, own = shipped.of(metric), fresh.of(metric)
         rows.append(
             [
-                metric, ours.points, ours.alignment,
+                metric, ours.protocol.points, ours.protocol.alignment,
                 round(ours.value, 1), round(own.value, 1),
                 round(ours.nearest_pose, 1), round(ours.mean_body, 1),
             ]

@@ -22,7 +22,8 @@ from plausibody.evaluate.open import (
     facing,
     stoutness,
 )
-from plausibody.evaluate.result import Result, read_result, save_result, to_markdown
+from plausibody.evaluate.result import Result, read_result
+from plausibody.evaluate.result_text import to_markdown
 from plausibody.evaluate.ruler import PROTOCOLS, Ruler
 from plausibody.evaluate.run import (
     check_seal,
@@ -32,6 +33,7 @@ from plausibody.evaluate.run import (
     run_evaluation,
     training_bank,
 )
+from plausibody.evaluate.saving import read_with_values, save_result
 from plausibody.evaluate.table import comparison_table, result_table
 from plausibody.models.camera import WeakPerspectiveCamera, fit_weak_perspective
 from plausibody.models.networks import build_regressor
@@ -246,7 +248,7 @@ def test_figures_are_means_over_their_people(
     }
     measured = measure([everyone], estimators, ruler)
     found = {(f.metric, f.subset): f for f in figures(measured, "regressor")}
-    subsets = measured.subsets()
+    subsets = [name for _, name, _ in measured.values("regressor").subsets()]
     for groups in (("untruncated", "truncated"), [s for s in subsets if s.startswith("seen")]):
         assert sum(found["mpjpe", group].people for group in groups) == PEOPLE
 
@@ -309,15 +311,20 @@ def test_results_survive_the_disk_with_their_protocols(result: Result, tmp_path:
     path = save_result(result, tmp_path / "out")
     assert read_result(path) == result
     tables = json.loads(path.read_text("utf-8"))
-    for figure in tables["figures"]:
-        assert figure["points"] and figure["alignment"] and figure["unit"] and figure["people"]
-        assert figure["estimate"] == "mode"
-        ratio = figure["value"] / figure["mean_body"]
-        assert figure["ratio_to_mean_body"] == pytest.approx(ratio)
+    assert list(tables["metrics"]) == list(PROTOCOLS)
+    for metric in tables["metrics"].values():
+        assert metric["points"] and metric["alignment"] and metric["unit"]
+        assert metric["estimate"] == "mode"
+        assert metric["figures"]["all"]["people"] == PEOPLE
+        assert set(metric["figures"]["all"]["baselines"]) == {"mean body", "nearest pose"}
     assert tables["regressor"] == {"method": "lite", "sha256": "0" * 64, "steps": 0}
     assert "| pa_mpjpe | LSP14 of H36M17 | rotation, scale, shift | mm |" in (
         tmp_path / "out" / "results.md"
     ).read_text("utf-8")
+    values = read_with_values(path).values
+    assert values is not None and len(values) == PEOPLE
+    mean = values.errors["pve"].double().mean().item()
+    assert mean == pytest.approx(result.of("pve").value, rel=1e-6)
     assert result_table(result) is not None
     assert comparison_table(result, result) is not None
 
