@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import pickle
 import struct
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 PYTHON2_NAMES = {
     b"cnumpy._core.": b"cnumpy.core.",
@@ -16,10 +17,13 @@ PYTHON2_NAMES = {
 """Where modules were then, by where they are now."""
 
 
-class Python2Pickler(pickle._Pickler):  # type: ignore[name-defined, misc, unused-ignore]
+class Python2Pickler(pickle._Pickler):
     """Writes text and bytes as python 2 did: both as byte strings."""
 
-    dispatch = pickle._Pickler.dispatch.copy()  # type: ignore[attr-defined, unused-ignore]
+    bin: bool
+    write: Callable[[bytes], object]
+    memoize: Callable[[object], None]
+    dispatch: ClassVar[dict[Any, Any]] = pickle._Pickler.dispatch.copy()
 
     def save_string(self, value: str | bytes) -> None:
         raw = value.encode("latin1") if isinstance(value, str) else value
