@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from plausibody.models.body import BodyTemplate
@@ -26,6 +26,30 @@ FAR = 3.0
 
 
 @dataclass(frozen=True)
+class TargetMaps:
+    """What a picture would show of the true bodies, in a square about the middle of the box."""
+
+    whole: Float[Tensor, "batch size size"]
+    """Share of each pixel that the whole person covers, hidden parts included (amodal), 0..1."""
+    uncovered: Bool[Tensor, "batch size size"] | None = None
+    """Where nothing hides what a pixel would show: no thing, no other person, no end of the
+    picture. None: nowhere anything does."""
+    labels: UInt8[Tensor, "batch size size"] | None = None
+    """What each pixel shows of the person, such as clothes; 0 is nothing of the person. None where
+    nobody knows."""
+    occluded: Float[Tensor, " batch"] | None = None
+    """Share of the person, as far as the picture goes, that is behind something. None where nobody
+    knows."""
+    reach: float = 1.0
+    """Half the side of the square, in half-squares of the box: 1 for the box itself."""
+
+    @property
+    def visible(self) -> Float[Tensor, "batch size size"]:
+        """Share of each pixel that shows the person."""
+        return self.whole if self.uncovered is None else self.whole * self.uncovered
+
+
+@dataclass(frozen=True)
 class Target:
     """The truth about the people of a batch."""
 
@@ -39,6 +63,8 @@ class Target:
     neutral."""
     reported: Bool[Tensor, "batch 17"] | None = None
     """Which key points the proxy has."""
+    maps: TargetMaps | None = None
+    """What pictures would show, where a stream was asked for that (`stream.maps.size`)."""
 
 
 @dataclass(frozen=True)

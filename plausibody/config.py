@@ -26,6 +26,7 @@ from plausibody.models.regressor import RegressorSettings
 from plausibody.synth.generator import StreamSettings
 from plausibody.synth.raster import BACKENDS
 from plausibody.synth.stores import SourceSettings
+from plausibody.synth.supervision import SupervisionSettings
 
 Settings = TypeVar("Settings")
 
@@ -114,6 +115,7 @@ class RunConfig:
     loss: LiteWeights = field(default_factory=LiteWeights)
     likelihood: LikelihoodWeights = field(default_factory=LikelihoodWeights)
     hierprob: HierprobWeights = field(default_factory=HierprobWeights)
+    supervision: SupervisionSettings = field(default_factory=SupervisionSettings)
     renderer: RendererSettings = field(default_factory=RendererSettings)
 
     def __post_init__(self) -> None:
@@ -124,6 +126,11 @@ class RunConfig:
             raise ValueError(
                 f"objective: hierprob learns distributions, wanted the method hierprob, "
                 f"got {self.method}"
+            )
+        if self.supervision.weight and not self.stream.maps.size:
+            raise ValueError(
+                "supervision.weight: wanted a stream that hands over maps to compare pictures of "
+                "predictions with, got stream.maps.size=0; do: --set stream.maps.size=64"
             )
         counts = ("batch_size", "steps", "checkpoint_every", "keep", "validate_every", "log_every")
         for key in counts:

@@ -30,6 +30,7 @@ from plausibody.synth.lasor import LasorRecipe, LasorSettings
 from plausibody.synth.lite import LiteRecipe, LiteSettings
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import StrapsRecipe, StrapsSettings
+from plausibody.synth.target_maps import MapSettings
 from plausibody.synth.views import VIEWPOINTS, seen_from
 
 BLOCK = 64
@@ -65,6 +66,8 @@ class StreamSettings:
     straps: StrapsSettings = field(default_factory=StrapsSettings)
     hierprob: HierprobSettings = field(default_factory=HierprobSettings)
     lasor: LasorSettings = field(default_factory=LasorSettings)
+    maps: MapSettings = field(default_factory=MapSettings)
+    """Pictures of the true bodies, for losses that look at pictures."""
 
     def __post_init__(self) -> None:
         if self.recipe not in RECIPES:
@@ -223,12 +226,17 @@ def _build_recipe(
         maps = gender_maps(shape.gendered, assets.genders, assets.template, shape.count)
         return LiteRecipe(
             stream.lite, proxy, stream.seed, assets.coarse, assets.bank, assets.limits, backend,
-            maps=maps,
+            maps=maps, targets=stream.maps,
         )  # fmt: skip
     if stream.recipe == "straps":
-        return StrapsRecipe(stream.straps, proxy, stream.seed, assets, backend)
+        return StrapsRecipe(stream.straps, proxy, stream.seed, assets, backend, targets=stream.maps)
     if stream.recipe == "lasor":
-        return LasorRecipe(stream.lasor, proxy, stream.seed, assets, backend)
+        return LasorRecipe(stream.lasor, proxy, stream.seed, assets, backend, stream.maps)
+    if stream.maps.size:
+        raise ValueError(
+            f"stream.maps.size: the recipe {stream.recipe} draws no maps, wanted 0, "
+            f"got {stream.maps.size}; do: stream.recipe=lite, straps or lasor"
+        )
     if assets.looks is None:
         raise ValueError(
             f"recipe {stream.recipe}: wanted assets with textures and backgrounds, got none; "

@@ -50,6 +50,7 @@ from plausibody.synth.raster import label_pixels, rasterize
 from plausibody.synth.scene import draw_tilt
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import Figure, StrapsRecipe, StrapsSettings, into_crop
+from plausibody.synth.target_maps import Cover, MapSettings, occluded_share
 from plausibody.synth.views import VIEWPOINTS
 
 GLANCE = 128
@@ -108,9 +109,13 @@ class LasorRecipe:
         seed: int,
         assets: SynthAssets,
         backend: str = "auto",
+        targets: MapSettings | None = None,
     ):
+        """Args:
+        targets: Which maps of the true bodies to hand over; none if None.
+        """
         self.settings, self.assets, self.backend, self.seed = settings, assets, backend, seed
-        self.straps = StrapsRecipe(settings.straps, proxy, seed, assets, backend)
+        self.straps = StrapsRecipe(settings.straps, proxy, seed, assets, backend, targets=targets)
 
     def __call__(self, numbers: Int[Tensor, " batch"]) -> Batch:
         chance, settings = Chance(self.seed, numbers), self.settings
@@ -128,7 +133,14 @@ class LasorRecipe:
         borders = scene.box.to_square(scene.borders.unflatten(1, (2, 2))).flatten(1)
         outside = beyond((borders + 1) * (size / 2), frame)
         amodal = body.mask.float()
-        silhouette = visible(amodal, over(outside, over(things, others)))
+        before = over(things, others)
+        silhouette = visible(amodal, over(outside, before))
+        maps = None
+        if self.straps.targets.size:
+            hidden = before.mask | self.straps.draw_square(chance)
+            share = occluded_share(body.mask & ~outside.mask, ~hidden)
+            cover = Cover(hidden, (borders + 1) * (size / 2), share)
+            maps = self.straps.draw_maps(figure, scene.box, cover)
 
         marks = into_crop(figure.marks, scene.box, size)
         sight = JointSight(
@@ -147,7 +159,7 @@ class LasorRecipe:
                 borders=(borders + 1) * (size / 2),
                 side=size / self.straps.draw_scale(chance),
             )
-            return self.straps.look(chance, figure, truth, channels)
+            return self.straps.look(chance, figure, truth, channels, maps)
         doubt = torch.where(sight.uncovered & sight.facing, 1.0, settings.doubt)[..., None]
         places = marks[..., :2]
         keypoints = self.straps.corrupt_keypoints(chance, places, doubt)
@@ -155,7 +167,7 @@ class LasorRecipe:
         keypoints = torch.cat([keypoints[..., :2], keypoints[..., 2:] * reported[..., None]], -1)
         labels = label_pixels(body, self.straps.part6) * silhouette.byte()
         mask = self.straps.corrupt_mask(chance, labels)
-        return self.straps.hand_over(figure, places, keypoints, mask, channels)
+        return self.straps.hand_over(figure, places, keypoints, mask, channels, maps)
 
     def draw_scene(self, chance: Chance) -> Scene:
         """Draws everything but noise, and looks what is left of the person."""

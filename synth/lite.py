@@ -17,7 +17,7 @@ from plausibody.models.body import pose_body, regress, vertex_normals
 from plausibody.models.camera import PerspectiveCamera
 from plausibody.models.constants import constant
 from plausibody.models.losses import Target
-from plausibody.models.proxy import Observation, ProxySettings, make_proxy
+from plausibody.models.proxy import Box, Observation, ProxySettings, make_proxy
 from plausibody.models.records import concatenate, take, to_device
 from plausibody.models.skeleton import COCO17, SMPL24
 from plausibody.synth.batch import Batch
@@ -33,6 +33,7 @@ from plausibody.synth.corrupt import (
 )
 from plausibody.synth.genders import GenderMaps, draw_genders, with_genders
 from plausibody.synth.joint_sight import joints_in_sight
+from plausibody.synth.lite_occlusion import Framed, OcclusionSettings, draw_before
 from plausibody.synth.measured import MeasuredModel, Truth, check_errors, corrupt
 from plausibody.synth.measured_file import choose_measured
 from plausibody.synth.poses import PoseBank
@@ -44,8 +45,10 @@ from plausibody.synth.scene import (
     ViewSettings,
     draw_body,
     draw_place,
+    draw_tilt,
     stand_back,
 )
+from plausibody.synth.target_maps import Cover, MapSettings, draw_maps, occluded_share
 
 BOTH = "both"
 """Errors as published and as measured, by turns."""
@@ -107,6 +110,7 @@ class LiteSettings:
     view: ViewSettings = field(default_factory=ViewSettings)
     shape: ShapeSettings = field(default_factory=ShapeSettings)
     corruption: LiteCorruption = field(default_factory=LiteCorruption)
+    occlusion: OcclusionSettings = field(default_factory=OcclusionSettings)
     errors: str = "published"
     """published: those of `corruption`. measured: those of the fitted model of the front end;
     clothes, borders and boxes before the person stay those of `corruption`. both: published for
@@ -192,12 +196,15 @@ class LiteRecipe:
         backend: str = "auto",
         measured: MeasuredModel | None = None,
         maps: GenderMaps | None = None,
+        targets: MapSettings | None = None,
     ):
         """Args:
         measured: With measured errors, which; those of the embedded front end if None.
         maps: As of `draw_shape`.
+        targets: Which maps of the true bodies to hand over; none if None.
         """
         self.settings, self.proxy, self.seed = settings, proxy, seed
+        self.targets = targets or MapSettings()
         errors = "measured" if settings.errors == BOTH else settings.errors
         self.measured = to_device(choose_measured(errors, measured), body.faces.device)
         self.body, self.bank, self.limits, self.backend = body, bank, limits, backend
@@ -232,29 +239,66 @@ class LiteRecipe:
         truth = (marks[..., :2] - corner[:, None]) * zoom[..., None]
         borders = (borders - corner.repeat(1, 2)) * zoom
 
-        labels = rasterize_labels(
-            pixels, self.body.faces, self.body.part24, (size, size), backend=self.backend
-        )
+        box = Box(centre=frame[:, :2], side=frame[:, 2])
+        labels, before = self._draw(chance, Framed(clothed, pixels, borders, unit, box))
         in_frame = torch.cat([truth, marks[..., 2:]], -1)
-        observation = self._observe(chance, labels, in_frame, borders)
+        observation = self._observe(chance, labels, before, in_frame, borders)
         proxy = make_proxy(observation, self.proxy)
+        maps = None
+        if self.targets.size:
+            bare = unit.project(posed[:, : self.body.drawn])[..., :2]
+            cover = self._cover(chance, labels, before, borders)
+            maps = draw_maps(
+                (bare - corner[:, None]) * zoom[..., None], self.body.faces, proxy.box,
+                self.targets, cover, self.backend,
+            )  # fmt: skip
         batch = Batch(
             proxy=proxy,
-            target=Target(parameters=parameters, keypoints=proxy.box.to_square(truth)),
+            target=Target(parameters=parameters, keypoints=proxy.box.to_square(truth), maps=maps),
         )
         shape = self.settings.shape
         return with_genders(batch, draw_genders(chance, shape.gendered, shape.known))
+
+    def _draw(
+        self, chance: Chance, people: Framed
+    ) -> tuple[UInt8[Tensor, "batch size size"], Bool[Tensor, "batch size size"] | None]:
+        """Draws whole people, and where other people and things are before them, if any may be."""
+        settings, size = self.settings, self.settings.frame
+        if not settings.occlusion.anything:
+            return rasterize_labels(
+                people.pixels, self.body.faces, self.body.part24, (size, size),
+                backend=self.backend,
+            ), None  # fmt: skip
+        tilt = draw_tilt(chance, settings.view)
+        return draw_before(
+            chance, people, self.body, self.bank, tilt, settings.occlusion, size, self.backend
+        )
+
+    def _cover(
+        self,
+        chance: Chance,
+        labels: UInt8[Tensor, "batch size size"],
+        before: Bool[Tensor, "batch size size"] | None,
+        borders: Float[Tensor, "batch 4"],
+    ) -> Cover:
+        """Puts together all that is before people, the boxes of `observe` among it."""
+        size = self.settings.frame
+        hidden = torch.zeros_like(labels, dtype=torch.bool) if before is None else before
+        hidden = hidden | _boxes(chance, self.settings.corruption, size)
+        whole = (labels > 0) & rectangles(*_picture(borders, size), (size, size))
+        return Cover(hidden, borders, occluded_share(whole, ~hidden))
 
     def _observe(
         self,
         chance: Chance,
         labels: UInt8[Tensor, "batch size size"],
+        before: Bool[Tensor, "batch size size"] | None,
         marks: Float[Tensor, "batch 17 3"],
         borders: Float[Tensor, "batch 4"],
     ) -> Observation:
         """Sees people with the kind of errors that is set; arguments as of `look`."""
         if self.settings.errors != BOTH:
-            return self._see(chance, labels, marks, borders, self.measured)
+            return self._see(chance, labels, before, marks, borders, self.measured)
         odd = chance.numbers % 2 == 1
         rows = (torch.nonzero(~odd)[:, 0], torch.nonzero(odd)[:, 0])
         parts = []
@@ -262,7 +306,8 @@ class LiteRecipe:
             if not len(members):
                 continue
             drawn = Chance(self.seed, chance.numbers[members])
-            people = labels[members], marks[members], borders[members]
+            hidden = None if before is None else before[members]
+            people = labels[members], hidden, marks[members], borders[members]
             parts.append(self._see(drawn, *people, measured))
         return take(concatenate(parts), torch.cat(rows).argsort())
 
@@ -270,15 +315,17 @@ class LiteRecipe:
         self,
         chance: Chance,
         labels: UInt8[Tensor, "batch size size"],
+        before: Bool[Tensor, "batch size size"] | None,
         marks: Float[Tensor, "batch 17 3"],
         borders: Float[Tensor, "batch 4"],
         measured: MeasuredModel | None,
     ) -> Observation:
         wrong = self.settings.corruption
         if measured is None:
+            left = labels if before is None else labels * ~before
             away = _face_away(marks)
-            return observe(chance, labels, marks[..., :2], away, borders, wrong)
-        return corrupt(chance, look(chance, labels, marks, borders, wrong), measured)
+            return observe(chance, left, marks[..., :2], away, borders, wrong)
+        return corrupt(chance, look(chance, labels, marks, borders, wrong, before), measured)
 
 
 def _face_away(marks: Float[Tensor, "batch 17 3"]) -> Bool[Tensor, " batch"]:
@@ -332,19 +379,28 @@ def look(
     marks: Float[Tensor, "batch 17 3"],
     borders: Float[Tensor, "batch 4"],
     wrong: LiteCorruption,
+    before: Bool[Tensor, "batch size size"] | None = None,
 ) -> Truth:
     """Puts boxes before a person, the same as `observe`, and says what there is to see.
 
     Args:
         labels: As of `observe`, and so the borders.
         marks: Key points in the frame [px], and their depth [m].
+        before: Where something else is before the person; nowhere if None.
     """
     size = labels.shape[-1]
     whole = labels * rectangles(*_picture(borders, size), (size, size))
-    seen = whole
-    for number, probability in enumerate(wrong.box):
-        seen = seen * ~rectangles(*_draw_box(chance, number, probability, size), (size, size))
+    seen = whole * ~_boxes(chance, wrong, size)
+    if before is not None:
+        seen = seen * ~before
     return Truth.of(marks, seen, whole, borders, torch.full_like(borders[:, 0], size / MARGIN))
+
+
+def _boxes(chance: Chance, wrong: LiteCorruption, size: int) -> Bool[Tensor, "batch size size"]:
+    """Marks the rectangles before people."""
+    boxes = [_draw_box(chance, number, odds, size) for number, odds in enumerate(wrong.box)]
+    first, second = (rectangles(*box, (size, size)) for box in boxes)
+    return first | second
 
 
 def _draw_box(

@@ -14,6 +14,7 @@ from plausibody.models.body import Skin, pose_body
 from plausibody.models.camera import PerspectiveCamera
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import Box
+from plausibody.models.records import take
 from plausibody.models.rotations import axis_rotation, rotvec_to_rotmat
 from plausibody.synth.chance import Chance
 from plausibody.synth.exact import rounded
@@ -56,7 +57,7 @@ class People:
     parameters: BodyParameters
     """With axes (batch, most); the root's rotation contains the view."""
     vertices: Float[Tensor, "batch most V 3"]
-    """In the world of the person [m]."""
+    """In the world of the person [m]; of who is not there they mean nothing."""
 
     def only(self, wanted: Bool[Tensor, " batch"]) -> People:
         """Sends the other samples' people away."""
@@ -89,7 +90,7 @@ def draw_people(
     shape = chance.normal("people/shape", MOST, 10, std=settings.shape_std)
     root = rounded(lambda y, own: axis_rotation(1, y) @ own, yaw, rotations[:, :, 0])
     upright = torch.cat([root[:, :, None], rotations[:, :, 1:]], 2)
-    vertices = pose_body(skin, shape, upright).vertices
+    vertices = _posed(skin, BodyParameters(shape=shape, rotations=upright), there)
 
     low, high = settings.aside
     aside = chance.uniform("people/aside", MOST, low=low, high=high)
@@ -112,6 +113,18 @@ def draw_people(
     )  # fmt: skip
 
 
+def _posed(
+    skin: Skin, bodies: BodyParameters, there: Bool[Tensor, "batch most"]
+) -> Float[Tensor, "batch most V 3"]:
+    """Poses who is there; on a CPU nobody else, which a GPU would have to be waited for."""
+    if there.device.type != "cpu":
+        return pose_body(skin, bodies.shape, bodies.rotations).vertices
+    vertices = bodies.shape.new_zeros(*there.shape, *skin.vertices.shape)
+    if there.any():
+        vertices[there] = pose_body(skin, bodies.shape[there], bodies.rotations[there]).vertices
+    return vertices
+
+
 def draw_depth(
     people: People,
     faces: Int[Tensor, "F 3"],
@@ -127,6 +140,12 @@ def draw_depth(
     Args:
         faces: Of the skin that the people were drawn with; counts may stay below its vertices.
     """
+    if people.there.device.type == "cpu" and not (some := people.there.any(1)).all():
+        depth = camera.focal.new_full((len(some), size, size), -1.0)
+        if some.any():
+            among = take(people, some), faces, take(camera, some), take(box, some)
+            depth[some] = draw_depth(*among, size, backend)
+        return depth
     batch, most, count = people.vertices.shape[:3]
     seen = camera.project(people.vertices.flatten(1, 2))
     flat = (box.to_square(seen[..., :2]) + 1) * (size / 2)

@@ -24,7 +24,7 @@ from torch import Tensor
 from plausibody.models.body import pose_body, regress
 from plausibody.models.camera import PerspectiveCamera
 from plausibody.models.constants import constant
-from plausibody.models.losses import Target
+from plausibody.models.losses import Target, TargetMaps
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import Box, Observation, ProxySettings, make_drawn_proxy
 from plausibody.models.records import to_device
@@ -51,6 +51,7 @@ from plausibody.synth.scene import (
     turn_pose,
 )
 from plausibody.synth.stores import SynthAssets
+from plausibody.synth.target_maps import Cover, MapSettings, draw_maps, occluded_share
 from plausibody.synth.views import VIEWPOINTS
 
 SHAPE_COUNT = 10
@@ -120,9 +121,11 @@ class StrapsRecipe:
         assets: SynthAssets,
         backend: str = "auto",
         measured: MeasuredModel | None = None,
+        targets: MapSettings | None = None,
     ):
         """Args:
         measured: With measured errors, which; those of the embedded front end if None.
+        targets: Which maps of the true bodies to hand over; none if None.
         """
         if proxy.size != settings.size:
             raise ValueError(
@@ -130,7 +133,7 @@ class StrapsRecipe:
                 "set stream.straps.size and proxy.size to the same number"
             )
         self.settings, self.proxy, self.seed = settings, proxy, seed
-        self.assets, self.backend = assets, backend
+        self.assets, self.backend, self.targets = assets, backend, targets or MapSettings()
         self.measured = to_device(choose_measured(settings.errors, measured), assets.part24.device)
         self.part6 = coarser_parts(assets.part24, PART6_OF_24)
         self.maps = gender_maps(settings.gendered, assets.genders, assets.template, SHAPE_COUNT)
@@ -141,11 +144,34 @@ class StrapsRecipe:
         flat = figure.surface[..., :2]
         box = self.draw_box(chance, flat.amin(1), flat.amax(1))
         if self.measured is not None:
-            return self.look(chance, figure, self._draw_truth(chance, figure, box))
+            drawn = self._draw_truth(chance, figure, box)
+            maps = self._draw_maps(chance, figure, box, drawn.whole)
+            return self.look(chance, figure, drawn, maps=maps)
         labels = self.draw_parts(into_crop(figure.surface, box, size))
         truth = into_crop(figure.marks, box, size)[..., :2]
         keypoints = self.corrupt_keypoints(chance, truth)
-        return self.hand_over(figure, truth, keypoints, self.corrupt_mask(chance, labels))
+        mask, maps = self.corrupt_mask(chance, labels), self._draw_maps(chance, figure, box, labels)
+        return self.hand_over(figure, truth, keypoints, mask, maps=maps)
+
+    def _draw_maps(
+        self, chance: Chance, figure: Figure, box: Box, labels: UInt8[Tensor, "batch size size"]
+    ) -> TargetMaps | None:
+        """Draws what there would be to see of whole people, with the square before them."""
+        if not self.targets.size:
+            return None
+        hidden = self.draw_square(chance)
+        endless = box.side.new_tensor([-torch.inf, -torch.inf, torch.inf, torch.inf])
+        share = occluded_share(labels > 0, ~hidden)
+        return self.draw_maps(figure, box, Cover(hidden, endless.expand(len(share), -1), share))
+
+    def draw_maps(self, figure: Figure, box: Box, cover: Cover) -> TargetMaps | None:
+        """Draws maps of the true bodies, if any are wanted; what is before them is in the crop."""
+        size = self.settings.size
+        bare = into_crop(figure.camera.project(figure.vertices), box, size)[..., :2]
+        half = torch.full_like(box.centre, size / 2)
+        crop = Box(centre=half, side=2 * half[:, 0])
+        faces = self.assets.template.faces
+        return draw_maps(bare, faces, crop, self.targets, cover, self.backend)
 
     def _draw_truth(self, chance: Chance, figure: Figure, box: Box) -> Truth:
         """Draws what there is to see of people, with the square before them."""
@@ -170,13 +196,14 @@ class StrapsRecipe:
         figure: Figure,
         truth: Truth,
         channels: dict[str, Tensor] | None = None,
+        maps: TargetMaps | None = None,
     ) -> Batch:
         """Makes the batch of crops that the front end was measured to make of people."""
         assert self.measured is not None, "only with measured errors"
         seen = corrupt(chance, truth, self.measured)
         drawn = self._is_drawn(seen.keypoints[..., :2])
         keypoints = torch.cat([seen.keypoints[..., :2], seen.keypoints[..., 2:] * drawn], -1)
-        return self.hand_over(figure, truth.keypoints, keypoints, seen.mask, channels)
+        return self.hand_over(figure, truth.keypoints, keypoints, seen.mask, channels, maps)
 
     def draw_figure(self, chance: Chance) -> Figure:
         """Draws who stands how before which camera."""
@@ -266,12 +293,15 @@ class StrapsRecipe:
         keypoints: Float[Tensor, "batch 17 3"],
         mask: Float[Tensor, "batch size size"],
         channels: dict[str, Tensor] | None = None,
+        maps: TargetMaps | None = None,
     ) -> Batch:
         """Makes the batch of crops: the whole crop is the box of the proxy."""
         proxy = make_drawn_proxy(Observation(keypoints=keypoints, mask=mask), self.proxy)
         batch = Batch(
             proxy=proxy,
-            target=Target(parameters=figure.parameters, keypoints=proxy.box.to_square(truth)),
+            target=Target(
+                parameters=figure.parameters, keypoints=proxy.box.to_square(truth), maps=maps
+            ),
             channels=channels or {},
         )
         return with_genders(batch, figure.genders)

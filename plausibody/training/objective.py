@@ -12,15 +12,34 @@ from plausibody.models.likelihood import HierprobLoss, LikelihoodLoss
 from plausibody.models.losses import LiteLoss, StrapsLoss
 from plausibody.models.markers import Markers, area_shares, supervised_vertices
 from plausibody.synth.stores import SynthAssets
+from plausibody.synth.supervision import DrawnMesh, SilhouetteLoss, SupervisedLoss
 
 SUPERVISED = 700
 """Vertices that small networks learn."""
 
-Objective = LiteLoss | StrapsLoss | LikelihoodLoss | HierprobLoss
+Objective = LiteLoss | StrapsLoss | LikelihoodLoss | HierprobLoss | SupervisedLoss
 
 
 def build_objective(config: RunConfig, assets: SynthAssets) -> Objective:
     """Makes the objective of a run, on the device of the assets' body."""
+    objective, settings = _build_plain(config, assets), config.supervision
+    if not settings.weight:
+        return objective
+    pictures = SilhouetteLoss(
+        DrawnMesh.of(assets, settings.mesh), settings, config.renderer.backend
+    )
+    return SupervisedLoss(
+        objective,
+        pictures,
+        "silhouette",
+        settings.weight,
+        settings.first_step,
+        learned=config.objective == "straps",
+    )
+
+
+def _build_plain(config: RunConfig, assets: SynthAssets) -> Objective:
+    """Makes what is said of bodies by numbers."""
     template, regressors = assets.template, assets.regressors
     second = config.train.second_stage
     if config.objective != "lite":

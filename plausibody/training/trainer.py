@@ -99,6 +99,7 @@ class Trainer:
             template=assets.template.to(self.device),
             regressors=to_device(assets.regressors, self.device),
             supervised=assets.supervised.to(self.device),
+            coarse=to_device(assets.coarse, self.device),
         )
         self.objective = build_objective(config, placed).to(self.device)
         self.parents = list(assets.template.parents)
