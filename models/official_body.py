@@ -1,4 +1,4 @@
-"""What published weights need beside themselves: SMPL, and for STRAPS and LASOR a mean body."""
+"""What published weights need beside themselves: SMPL, and for some of them a mean body."""
 
 from __future__ import annotations
 
@@ -103,13 +103,21 @@ def _smpl_file(gender: str, places: Sequence[Path], whose: str) -> Path:
     )
 
 
-def find_mean_parameters(named: Path | str | None, places: Sequence[Path], whose: str) -> Path:
-    """Finds the mean body from which STRAPS and LASOR start.
+def find_mean_parameters(
+    named: Path | str | None,
+    places: Sequence[Path],
+    whose: str,
+    published: str = MEAN_PARAMETERS,
+    source: str = f"the additional files of STRAPS, {STRAPS_SOURCE}",
+) -> Path:
+    """Finds the mean body from which an estimate starts.
 
     Args:
         named: The file, or its name; None to look for the published one.
         places: Folders to look in.
         whose: For messages.
+        published: Its name as published.
+        source: Among what it is published, for messages.
 
     Raises:
         FileNotFoundError: If it is nowhere.
@@ -117,16 +125,16 @@ def find_mean_parameters(named: Path | str | None, places: Sequence[Path], whose
     if named is not None and Path(named).is_file():
         return Path(named)
     try:
-        return find_asset(str(named or MEAN_PARAMETERS), places)
+        return find_asset(str(named or published), places)
     except FileNotFoundError as missing:
         raise FileNotFoundError(
             f"{whose}, correct a mean body that is in a file of its own; {missing}. "
-            f"{MEAN_PARAMETERS} is among the additional files of STRAPS, {STRAPS_SOURCE}"
+            f"{published} is among {source}"
         ) from missing
 
 
 def read_mean_parameters(path: Path) -> Float[Tensor, " parameters"]:
-    """Reads where STRAPS starts: camera, rotations in the camera's frame, shape.
+    """Reads where STRAPS and SPIN start: camera, rotations in the camera's frame, shape.
 
     Args:
         path: Of an `.npz` with `pose`, 24 rotations as six numbers (first two columns, row by
@@ -151,6 +159,6 @@ def read_mean_parameters(path: Path) -> Float[Tensor, " parameters"]:
         raise ValueError(
             f"{path}: pose: wanted the first two columns of 24 rotations, row by row (R11, R12, "
             f"R21, ...), came columns whose products are {float(skewed):.2g} off those of unit "
-            "vectors at right angles; do: take STRAPS's file"
+            "vectors at right angles; do: take the file that STRAPS or SPIN publishes"
         )
     return torch.cat([torch.tensor(INITIAL_CAMERA), *parts])

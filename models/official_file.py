@@ -1,15 +1,17 @@
-"""Reads checkpoints as STRAPS, LASOR and HierProb3D publish them: dictionaries of `torch.save`.
+"""Reads checkpoints as their authors publish them: dictionaries of `torch.save`.
 
 Their suffix says `.tar`, but no archive of that kind is inside. torch's restricted reader is used:
-it makes tensors and plain values and calls nothing that a file names. The scores that the authors
-stored beside the weights are numpy's, which that reader refuses; they get inert stand-ins here.
+it makes tensors and plain values and calls nothing that a file names. What the authors stored
+beside the weights, such as numpy's scores and Lightning's settings, that reader refuses; inert
+objects and plain tables stand in for it here.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,25 @@ from plausibody.models.unpickle import DAMAGED, INERT, Inert
 
 WEIGHTS = "best_model_state_dict"
 """What the authors' prediction loads; `model_state_dict` beside it is of the last epoch."""
+ALONE = "alone"
+"""The form of a file that holds parameters and nothing else (EFT)."""
+FORMS = (WEIGHTS, "model", "state_dict")
+"""Keys under which parameters lie: of STRAPS, LASOR and HierProb3D; of SPIN; of DSR."""
 DUPLICATES = {
     f"ief_module.ief_layers.{place}.{entry}": f"ief_module.fc{layer}.{entry}"
     for layer, place in ((1, 0), (2, 2), (3, 4))
     for entry in ("weight", "bias")
 }
 """Parameters that the files of STRAPS and LASOR hold under two names."""
+TABLES = (
+    *("argparse.Namespace", "yacs.config.CfgNode", "omegaconf.dictconfig.DictConfig"),
+    *("pytorch_lightning.utilities.parsing.AttributeDict",),
+    *(
+        f"pytorch_lightning.callbacks.{name}"
+        for name in ("model_checkpoint.ModelCheckpoint", "early_stopping.EarlyStopping")
+    ),
+)
+"""What Lightning files beside the parameters; plain tables stand in for it."""
 SHOWN = 12
 """Names of what came instead of a checkpoint, at most, in a message."""
 
@@ -43,6 +58,8 @@ class PublishedCheckpoint:
     epoch: int | None
     """Of the best weights; None if the file does not say."""
     sha256: str
+    form: str = WEIGHTS
+    """Where in the file the weights lay: one of `FORMS`, or `ALONE`."""
 
 
 def read_published(path: Path) -> PublishedCheckpoint:
@@ -58,24 +75,40 @@ def read_published(path: Path) -> PublishedCheckpoint:
             "do: download it as its authors say, or name the file"
         )
     content = read_restricted(path)
-    state = content.get(WEIGHTS) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping):
-        raise CheckpointError(
-            f"{path}: wanted a checkpoint of STRAPS, LASOR or HierProb3D, which has "
-            f"{WEIGHTS!r}, came {_described(content)}"
-        )
+    form, state = _find_state(path, content)
     odd = [f"{key!r}: {type(value).__name__}" for key, value in state.items() if not _fits(value)]
     if odd or not all(isinstance(key, str) for key in state):
         raise CheckpointError(
-            f"{path}: {WEIGHTS}: wanted tensors of numbers by name, came {'; '.join(odd[:SHOWN])}"
+            f"{path}: {form}: wanted tensors of numbers by name, came {'; '.join(odd[:SHOWN])}"
         )
     weights = {key: value.float() for key, value in state.items()}
-    epoch = content.get("best_epoch")
+    epoch = content.get("best_epoch", content.get("epoch"))
     return PublishedCheckpoint(
         path=path,
         weights=_without_duplicates(path, weights),
         epoch=epoch if isinstance(epoch, int) else None,
         sha256=file_sha256(path),
+        form=form,
+    )
+
+
+def is_hmr(names: Iterable[str]) -> bool:
+    """Tells by its parameters' names whether a file holds SPIN's network."""
+    return any(name.endswith(("decpose.weight", "deccam.weight")) for name in names)
+
+
+def _find_state(path: Path, content: Any) -> tuple[str, Mapping[str, Any]]:
+    """Finds the parameters, and says under which of `FORMS`, or `ALONE`."""
+    if isinstance(content, Mapping):
+        for form in FORMS:
+            if isinstance(state := content.get(form), Mapping):
+                return form, state
+        if is_hmr(str(name) for name in content):
+            return ALONE, content
+    raise CheckpointError(
+        f"{path}: wanted a checkpoint of SPIN or DSR, which has 'model' or 'state_dict', the "
+        "parameters of EFT alone, or a checkpoint of STRAPS, LASOR or HierProb3D, which has "
+        f"{WEIGHTS!r}, came {_described(content)}"
     )
 
 
@@ -86,6 +119,7 @@ def read_restricted(path: Path) -> Any:
         CheckpointError: If it is damaged or calls for code.
     """
     harmless: list[Any] = [(Inert, name) for name in INERT if name.startswith("numpy.")]
+    harmless += [(OrderedDict, name) for name in TABLES]
     try:
         with torch.serialization.safe_globals(harmless), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Detected pickle protocol")  # of damaged files

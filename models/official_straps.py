@@ -23,7 +23,7 @@ from plausibody.models.camera import (
 )
 from plausibody.models.encoder import ResNet
 from plausibody.models.prediction import BodyParameters, PointPrediction
-from plausibody.models.regressor import HeatmapEncoder, StrapsRegressor
+from plausibody.models.regressor import HeatmapEncoder, PointRegressor, StrapsRegressor
 from plausibody.models.skeleton import SMPL24
 
 SHAPE_COUNT = 10
@@ -74,8 +74,8 @@ class LegacyHeatmapEncoder(HeatmapEncoder):
         return ResNet.forward(self, stack.contiguous(memory_format=torch.channels_last))
 
 
-class CameraFrameRegressor(StrapsRegressor):
-    """A STRAPS network whose answer is a body in the camera's frame; read as one in the world.
+class CameraFrame(PointRegressor):
+    """A network whose answer is a body in the camera's frame; it is read as one in the world.
 
     Its state dict also holds `initial`, where the estimate starts (camera, 24 rotations in the
     camera's frame, shape), and what `pelvis_of` gives of the body that it predicts.
@@ -84,12 +84,8 @@ class CameraFrameRegressor(StrapsRegressor):
     pelvis: Tensor
     pelvis_directions: Tensor
 
-    def __init__(self, depth: int):
-        """Args:
-        depth: Of the residual network, 18 (STRAPS) or 50 (LASOR).
-        """
-        still = torch.eye(3).expand(len(SMPL24), 3, 3)
-        super().__init__(LegacyHeatmapEncoder(depth, 4.0), still, SHAPE_COUNT, "silhouette")
+    def place_pelvis(self) -> None:
+        """Makes room for what `pelvis_of` gives."""
         self.register_buffer("pelvis", torch.zeros(3))
         self.register_buffer("pelvis_directions", torch.zeros(3, SHAPE_COUNT))
 
@@ -111,6 +107,18 @@ class CameraFrameRegressor(StrapsRegressor):
                 shape=shape, rotations=torch.cat([root, rotations[:, 1:]], 1)
             ),
         )
+
+
+class CameraFrameRegressor(CameraFrame, StrapsRegressor):
+    """A STRAPS network that answers in the camera's frame."""
+
+    def __init__(self, depth: int):
+        """Args:
+        depth: Of the residual network, 18 (STRAPS) or 50 (LASOR).
+        """
+        still = torch.eye(3).expand(len(SMPL24), 3, 3)
+        super().__init__(LegacyHeatmapEncoder(depth, 4.0), still, SHAPE_COUNT, "silhouette")
+        self.place_pelvis()
 
 
 def pelvis_of(template: BodyTemplate) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from plausibody.models.skeleton import SMPL24, SMPL24_PARENTS
 
 DEFAULT_WEIGHTS = "hierprob-lite"
 """Weights that ship and are used unless others are named: they give distributions."""
-PUBLISHED_SUFFIXES = (".tar", ".pt", ".pth")
+PUBLISHED_SUFFIXES = (".tar", ".pt", ".pth", ".ckpt")
 """Suffixes of published checkpoints; ours are `.safetensors`."""
 BACKBONE = "image_encoder"
 """Where every network has its encoder."""
@@ -88,7 +88,7 @@ def _shipped(name: str) -> Path | None:
 def load_regressor(path: Path, device: torch.device | str = "cpu") -> TrainedRegressor:
     """Builds a network from its card and fills in its weights.
 
-    Published checkpoints of STRAPS, LASOR and HierProb3D go to `models.official.load_official`.
+    Published checkpoints, such as SPIN's and HierProb3D's, go to `models.official.load_official`.
 
     Raises:
         FileNotFoundError: If the weights or the card are missing.

@@ -14,6 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from published_files import (
+    PARENTS,
+    State,
+    linear,
+    mean_pose,
+    random_number,
+    resnet_shapes,
+    small_smpl,
+    twin_encoder,
+    twin_rotation,
+)
 from torch import Tensor
 from torch.nn import functional
 
@@ -35,15 +46,12 @@ from plausibody.models.official_file import PublishedCheckpoint, read_published,
 from plausibody.models.official_straps import CameraFrameRegressor, legacy_heatmaps
 from plausibody.models.prediction import FisherPrediction, PointPrediction
 from plausibody.models.proxy import Box, Observation, Proxy, gaussian_heatmaps, make_proxy
-from plausibody.models.rotations import axis_rotation, rotmat_to_rot6d, rotvec_to_rotmat
+from plausibody.models.rotations import axis_rotation, rotmat_to_rot6d
 from plausibody.models.templates import load_template
 from plausibody.models.weights import TrainedRegressor, find_weights, load_regressor
 from plausibody.predict.parameters import Origin, person_arrays
 from plausibody.predict.predictor import Predictor
 
-State = dict[str, Tensor]
-
-PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 ANCESTORS = (0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3, 4, 4, 4, 5, 5, 6, 6, 7, 7)
 """How many each joint but the root has, without the root."""
 SYSTEMS = {"STRAPS": 11_909_789, "LASOR": 27_024_541, "HierProb3D": 12_616_684}
@@ -55,42 +63,14 @@ FILES = {
 }
 
 
-def linear(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
-    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
-
-
-def norm(name: str, channels: int) -> dict[str, tuple[int, ...]]:
-    entries = ("weight", "bias", "running_mean", "running_var")
-    shapes: dict[str, tuple[int, ...]] = {f"{name}.{entry}": (channels,) for entry in entries}
-    return {**shapes, f"{name}.num_batches_tracked": ()}
-
-
-def resnet_shapes(depth: int) -> dict[str, tuple[int, ...]]:
-    """torchvision's names and shapes of a network of 18 channels, without its classifier."""
-    shapes: dict[str, tuple[int, ...]] = {"conv1.weight": (64, 18, 7, 7), **norm("bn1", 64)}
-    at = 64
-    for stage, count in enumerate((2, 2, 2, 2) if depth == 18 else (3, 4, 6, 3)):
-        width = 64 * 2**stage
-        out = width if depth == 18 else 4 * width
-        for block in range(count):
-            name = f"layer{stage + 1}.{block}"
-            kernels = [(width, at, 3, 3), (width, width, 3, 3)]
-            if depth == 50:
-                kernels = [(width, at, 1, 1), (width, width, 3, 3), (out, width, 1, 1)]
-            for number, kernel in enumerate(kernels, start=1):
-                shapes[f"{name}.conv{number}.weight"] = kernel
-                shapes |= norm(f"{name}.bn{number}", kernel[0])
-            if at != out:
-                shapes[f"{name}.downsample.0.weight"] = (out, at, 1, 1)
-                shapes |= norm(f"{name}.downsample.1", out)
-            at = out
-    return {f"image_encoder.{name}": shape for name, shape in shapes.items()}
+def encoder_shapes(depth: int) -> dict[str, tuple[int, ...]]:
+    return {f"image_encoder.{name}": shape for name, shape in resnet_shapes(depth, 18).items()}
 
 
 def published_shapes(system: str) -> dict[str, tuple[int, ...]]:
     """The names and shapes that a published file holds, duplicates included."""
     if system == "HierProb3D":
-        shapes = resnet_shapes(18) | {"init_glob": (1, 6), "init_cam": (3,)}
+        shapes = encoder_shapes(18) | {"init_glob": (1, 6), "init_cam": (3,)}
         layers = {"fc1": (512, 512), "fc_shape": (512, 20), "fc_glob": (512, 6)}
         layers |= {"fc_cam": (512, 3), "fc_embed": (541, 256)}
         for joint, count in enumerate(ANCESTORS):
@@ -98,7 +78,7 @@ def published_shapes(system: str) -> dict[str, tuple[int, ...]]:
             layers[f"fc_pose.{joint}.2"] = (128, 9)
     else:
         depth, features, hidden = (18, 512, 512) if system == "STRAPS" else (50, 2048, 1024)
-        shapes = resnet_shapes(depth)
+        shapes = encoder_shapes(depth)
         sizes = ((features + 157, hidden), (hidden, hidden), (hidden, 157))
         layers = {f"ief_module.fc{n}": size for n, size in enumerate(sizes, start=1)}
         layers |= {f"ief_module.ief_layers.{2 * n}": size for n, size in enumerate(sizes)}
@@ -109,19 +89,10 @@ def published_shapes(system: str) -> dict[str, tuple[int, ...]]:
 
 @functools.cache
 def random_state(system: str) -> State:
-    """Numbers that keep signals of ordinary size, so that no output is a constant; do not change
-    them."""
+    """Do not change them."""
     generator = torch.Generator().manual_seed(0)
-    state: State = {}
-    for name, shape in published_shapes(system).items():
-        kind = name.rpartition(".")[2]
-        if kind == "num_batches_tracked":
-            state[name] = torch.tensor(7)
-        elif kind == "running_var" or (len(shape) == 1 and kind == "weight"):
-            state[name] = 0.8 + 0.4 * torch.rand(shape, generator=generator)
-        else:
-            fan = float(np.prod(shape[1:])) if len(shape) > 1 else 50.0
-            state[name] = torch.randn(shape, generator=generator) * (2 / fan) ** 0.5
+    shapes = published_shapes(system).items()
+    state = {name: random_number(name, shape, generator) for name, shape in shapes}
     if system == "HierProb3D":
         state["init_glob"] = torch.tensor([[1.0, 0.1, 0.0, 0.9, 0.2, 0.0]])
         state["init_cam"] = torch.tensor([0.8, 0.1, -0.1])
@@ -150,30 +121,6 @@ def save_published(path: Path, state: Mapping[str, Any], legacy: bool = False) -
     }
     torch.save(content, path, _use_new_zipfile_serialization=not legacy)
     return path
-
-
-def mean_pose() -> Tensor:
-    """24 rotations, the root upside down: the person is upright in a frame with y down."""
-    rotvec = 0.3 * torch.randn(24, 3, generator=torch.Generator().manual_seed(3))
-    pose = rotvec_to_rotmat(rotvec)
-    pose[0] = axis_rotation(0, torch.tensor(torch.pi)) @ axis_rotation(1, torch.tensor(0.3))
-    return pose
-
-
-def small_smpl(seed: int = 0) -> dict[str, np.ndarray]:
-    """A body of 40 vertices on SMPL's tree, whose pelvis is off the origin and moves with shape."""
-    generator = np.random.default_rng(seed)
-    vertices = generator.normal(size=(40, 3)) * [0.3, 0.8, 0.1] + [0.02, -0.3, 0.04]
-    tree = np.stack([np.array(PARENTS), np.arange(24)])
-    return {
-        "v_template": vertices,
-        "shapedirs": 0.03 * generator.normal(size=(40, 3, 12)),
-        "posedirs": 0.001 * generator.normal(size=(40, 3, 207)),
-        "J_regressor": generator.dirichlet(0.1 * np.ones(40), 24),
-        "weights": generator.dirichlet(0.1 * np.ones(24), 40),
-        "kintree_table": tree,
-        "f": np.arange(39).reshape(-1, 3),
-    }
 
 
 @pytest.fixture(scope="module")
@@ -240,37 +187,6 @@ def inputs(count: int = 2, size: int = 64) -> Proxy:
 # ------------------------------------------------------------------------------ twins
 
 
-def twin_encoder(state: State, image: Tensor) -> Tensor:
-    """A residual network straight from its parameters, block by block as torchvision's."""
-    state = {name.removeprefix("image_encoder."): value for name, value in state.items()}
-
-    def normed(x: Tensor, name: str) -> Tensor:
-        mean, var = state[f"{name}.running_mean"], state[f"{name}.running_var"]
-        weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
-        return functional.batch_norm(x, mean, var, weight, bias)
-
-    x = functional.conv2d(image, state["conv1.weight"], stride=2, padding=3)
-    x = functional.max_pool2d(normed(x, "bn1").relu(), 3, 2, 1)
-    blocks = sorted({name.rpartition(".conv")[0] for name in state if ".conv1." in name})
-    for block in blocks:
-        bottleneck = f"{block}.conv3.weight" in state
-        first = block.endswith(".0") and not block.startswith("layer1")
-        y = x
-        for number in (1, 2, 3)[: 3 if bottleneck else 2]:
-            strided = first and number == (2 if bottleneck else 1)
-            kernel = state[f"{block}.conv{number}.weight"]
-            y = functional.conv2d(y, kernel, None, 2 if strided else 1, kernel.shape[-1] // 2)
-            y = normed(y, f"{block}.bn{number}")
-            y = y.relu() if number < (3 if bottleneck else 2) else y
-        if f"{block}.downsample.0.weight" in state:
-            kernel = state[f"{block}.downsample.0.weight"]
-            x = normed(
-                functional.conv2d(x, kernel, None, 2 if first else 1), f"{block}.downsample.1"
-            )
-        x = (x + y).relu()
-    return x.mean((2, 3))
-
-
 def twin_heatmaps(keypoints: Tensor, size: int) -> Tensor:
     """STRAPS's heatmaps in loops, from its description."""
     maps = np.zeros((*keypoints.shape[:2], size, size))
@@ -304,15 +220,6 @@ def twin_straps(state: State, proxy: Proxy, initial: Tensor) -> Tensor:
             estimate = estimate + x
         answers.append(estimate)
     return torch.stack(answers)
-
-
-def twin_rotation(six: Tensor) -> Tensor:
-    """[R11, R12, R21, R22, R31, R32] to a rotation."""
-    first, second = six[0::2], six[1::2]
-    first = first / first.norm()
-    second = second - (first @ second) * first
-    second = second / second.norm()
-    return torch.stack([first, second, torch.linalg.cross(first, second)], 1)
 
 
 @dataclasses.dataclass
