@@ -65,6 +65,11 @@ class Target:
     """Which key points the proxy has."""
     maps: TargetMaps | None = None
     """What pictures would show, where a stream was asked for that (`stream.maps.size`)."""
+    labelled: Bool[Tensor, " batch"] | None = None
+    """Of whom the parameters are known; those of the others may be any finite numbers. None: of
+    everybody."""
+    annotated: Bool[Tensor, "batch 17"] | None = None
+    """Which places of `keypoints` are known. None: all of them."""
 
 
 @dataclass(frozen=True)
@@ -168,22 +173,47 @@ class LiteLoss(nn.Module):
         turn = (mode.rotations - truth.rotations).square().sum((-2, -1))[:, :-FINGERS]
         flat = prediction.camera.project(placed.coco)
         near = near_box(target.keypoints)
-        plain = self.shape_error.plain(mode.shape, truth.shape).mean()
-        scaled = self.shape_error.scale_corrected(mode.shape, truth.shape).mean()
+        if target.annotated is not None:
+            near = near * target.annotated[..., None]
+        mean = _Mean.of(target, moment)
+        plain = mean(self.shape_error.plain(mode.shape, truth.shape))
+        scaled = mean(self.shape_error.scale_corrected(mode.shape, truth.shape))
         gap_vertices = ((points.vertices - true.vertices).abs() * self.shares).sum((1, 2))
-        gap_joints = (points.h36m - true.h36m).abs().mean()
-        gap_joints = gap_joints + (points.joints - true.joints).abs().mean()
+        gap_joints = mean((points.h36m - true.h36m).abs())
+        gap_joints = gap_joints + mean((points.joints - true.joints).abs())
         parts = {
-            "root": weights.root * turn[:, 0].mean(),
-            "rotations": weights.rotations * turn[:, 1:].mean(),
+            "root": weights.root * mean(turn[:, 0]),
+            "rotations": weights.rotations * mean(turn[:, 1:]),
             "joints": weights.joints * gap_joints,
-            "vertices": weights.vertices * gap_vertices.mean(),
+            "vertices": weights.vertices * mean(gap_vertices),
             "keypoints": weights.keypoints * ((flat - target.keypoints).abs() * near).mean(),
             "shape": weights.shape * plain,
             "scaled_shape": weights.scaled_shape * scaled,
-            "coefficients": weights.coefficients * (mode.shape - truth.shape).square().mean(),
+            "coefficients": weights.coefficients * mean((mode.shape - truth.shape).square()),
         }
         return torch.stack(list(parts.values())).sum(), parts
+
+
+@dataclass(frozen=True)
+class _Mean:
+    """A mean over the people whose parameters are known."""
+
+    share: Float[Tensor, " batch"] | None
+    """1 for each of them over their number, 0 for the others; None where it is everybody."""
+
+    @classmethod
+    def of(cls, target: Target, moment: Moment | None) -> _Mean:
+        if target.labelled is None:
+            return cls(None)
+        known = target.labelled.to(target.keypoints.dtype)
+        count = known.sum() if moment is None else moment.mean(known.sum())
+        return cls(known / count.clamp(min=LEAST))
+
+    def __call__(self, errors: Float[Tensor, "batch ..."]) -> Float[Tensor, ""]:
+        """Averages errors of people."""
+        if self.share is None:
+            return errors.mean()
+        return (errors.flatten(1).mean(1) * self.share).sum()
 
 
 def near_box(keypoints: Float[Tensor, "batch 17 2"]) -> Float[Tensor, "batch 17 1"]:
@@ -253,15 +283,18 @@ class StrapsLoss(nn.Module):
         flat = prediction.camera.project(points.coco)
         joints = constant(self.joints, torch.long, flat.device)
         inside = (target.keypoints.abs() <= 1).all(-1)
+        if target.annotated is not None:
+            inside = inside & target.annotated
         missed = torch.where(inside[..., None], flat - target.keypoints, 0.0).square()
         count = inside.sum().to(flat.dtype)
         count = count if moment is None else moment.mean(count)
+        mean = _Mean.of(target, moment)
         errors = {
-            "vertices": (points.vertices - true.vertices).square().mean(),
-            "joints": (points.h36m - true.h36m)[:, joints].square().mean(),
+            "vertices": mean((points.vertices - true.vertices).square()),
+            "joints": mean((points.h36m - true.h36m)[:, joints].square()),
             "keypoints": missed.sum() / (2 * count).clamp(min=LEAST),
-            "rotations": (mode.rotations - truth.rotations).square().mean(),
-            "shape": (mode.shape - truth.shape).square().mean(),
+            "rotations": mean((mode.rotations - truth.rotations).square()),
+            "shape": mean((mode.shape - truth.shape).square()),
         }
         total = torch.stack(
             [error * torch.exp(-self.log_variances[k]) + self.log_variances[k]
