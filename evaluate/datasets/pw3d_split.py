@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from plausibody.evaluate.datasets.bodies import WHERE_SMPL_IS
 from plausibody.evaluate.datasets.labels import some
 from plausibody.evaluate.datasets.pw3d_labels import label_actor
 from plausibody.evaluate.datasets.pw3d_sequences import find_sequences, read_sequence
@@ -158,7 +159,13 @@ class _Bodies:
     def want(self, gender: str) -> None:
         if gender in self.skins:
             return
-        template = load_template(self._spec, gender)
+        try:
+            template = load_template(self._spec, gender)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"--labels-body {self._spec}: wanted the {gender} body that the labels are of; do: "
+                f"{WHERE_SMPL_IS}\n{error}"
+            ) from error
         if template.gender != gender:
             raise ValueError(
                 f"{self._spec}: wanted the {gender} body of these labels, came a {template.gender} "
