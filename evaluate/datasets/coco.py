@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,29 +23,29 @@ from jaxtyping import Float
 from torch import Tensor
 
 from plausibody.evaluate.datasets.coco_labels import HALF, CocoLabels, read_coco
-from plausibody.evaluate.datasets.labels import file_below, require_files, some
+from plausibody.evaluate.datasets.coco_people import (
+    FACTOR,
+    CocoCrops,
+    find_annotations,
+    find_people,
+)
+from plausibody.evaluate.datasets.coco_similarity import object_keypoint_similarity
+from plausibody.evaluate.datasets.labels import some
 from plausibody.evaluate.datasets.people import About, LabelledPeople
-from plausibody.evaluate.datasets.spin import read_spin
-from plausibody.evaluate.datasets.spin_joints import EXTRAS
 from plausibody.models.proxy import Box
 from plausibody.models.skeleton import COCO17, SMPL24, indices
 from plausibody.predict.coco import PERSON
 
-SPLITS = ("val2014", "val2017")
-"""Whose annotations are looked for, in this order."""
-PUBLISHED = "coco_2014_val.npz"
-"""People and boxes in SPIN's layout, which DaNet evaluates."""
-FACTOR = 1.2
-"""Side of the crop over the longer side of the annotated box."""
-NUMBER = re.compile(r"(\d{12})\.\w+$")
-"""Of a picture, at the end of its file's name."""
 KINEMATIC = [name for name in COCO17 if name in SMPL24]
 """Key points that DaNet takes from SMPL's own joints: shoulders, elbows, wrists, knees, ankles and
 hips, of which it takes the hips from SPIN's regressor."""
 
-STATISTICS = (
-    *("ap", "ap50", "ap75", "ap_medium", "ap_large"),
-    *("ar", "ar50", "ar75", "ar_medium", "ar_large"),
+STATISTICS = tuple(
+    f"oks/{name}"
+    for name in (
+        *("ap", "ap50", "ap75", "ap_medium", "ap_large"),
+        *("ar", "ar50", "ar75", "ar_medium", "ar_large"),
+    )
 )
 """What `pycocotools` sums up for key points, in its order: average precision over the thresholds
 0.50, 0.55 ... 0.95 of OKS, at 0.50, at 0.75, for people of medium and of large area; the same of
@@ -64,7 +63,7 @@ ABOUT = About(
         "over all pictures of the annotations.",
         "Everybody with a marked key point is predicted; crowds are not.",
     ),
-    headline=("ap", "ap50", "ap75", "ap_medium", "ap_large", "ar"),
+    headline=STATISTICS[:6],
     factor=FACTOR,
 )
 
@@ -76,27 +75,30 @@ class CocoKeypoints:
     about: About
     labels: CocoLabels
     """With everybody, also those who are not predicted."""
-    files: tuple[Path, ...]
-    """Of the picture, for each person who is predicted."""
-    images: tuple[int, ...]
-    """Its number."""
-    box: Box
-    true_keypoints: Float[Tensor, "people 17 3"]
-    """COCO-17 [px] and whether they are marked."""
+    crops: CocoCrops
+    """Who is predicted."""
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.crops.people)
 
     def batch(self, numbers: Sequence[int]) -> LabelledPeople:
         """Gives the people of these numbers, from 0 on, in this order."""
-        chosen = list(numbers)
+        chosen, crops = list(numbers), self.crops
         return LabelledPeople(
-            names=tuple(f"{self.files[n].name}, person {n}" for n in chosen),
-            pictures=tuple(self.files[n] for n in chosen),
+            names=tuple(f"{crops.files[n].name}, person {n}" for n in chosen),
+            pictures=tuple(crops.files[n] for n in chosen),
             genders=("neutral",) * len(chosen),
-            box=Box(centre=self.box.centre[chosen], side=self.box.side[chosen]),
-            true_keypoints=self.true_keypoints[chosen],
+            box=Box(centre=crops.box.centre[chosen], side=crops.box.side[chosen]),
+            true_keypoints=torch.stack([crops.people[n].marks for n in chosen]),
         )
+
+    def similarity(self, keypoints: Float[Tensor, "people 17 2"]) -> Float[Tensor, " people"]:
+        """Gives the OKS of each person with their own annotation. Arguments as of `results`."""
+        self._check(keypoints, "key points")
+        marks = torch.stack([person.marks for person in self.crops.people]).double()
+        area = torch.tensor([person.area for person in self.crops.people], dtype=torch.float64)
+        found = keypoints.double().cpu()
+        return object_keypoint_similarity(found, marks[..., :2], marks[..., 2] > 0, area)
 
     def results(
         self,
@@ -121,7 +123,10 @@ class CocoKeypoints:
         return [
             {"image_id": image, "category_id": PERSON, "keypoints": points, "score": score}
             for image, points, score in zip(
-                self.images, rounded.flatten(1).tolist(), scores.tolist(), strict=True
+                [person.image for person in self.crops.people],
+                rounded.flatten(1).tolist(),
+                scores.tolist(),
+                strict=True,
             )
         ]
 
@@ -160,20 +165,9 @@ def open_coco(folder: Path) -> CocoKeypoints:
         ImportError: If pycocotools is missing.
     """
     _evaluator()  # before anything long
-    path, home = _find(folder)
+    path, home = find_annotations(folder)
     labels = read_coco(path)
-    published = [home / PUBLISHED, home / EXTRAS / PUBLISHED]
-    listed = next((file for file in published if file.is_file()), None)
-    if listed is not None and labels.split == "val2014":
-        opened = _listed(labels, listed, home)
-    else:
-        opened = _annotated(labels, home)
-    require_files(
-        dict.fromkeys(opened.files),
-        f"the pictures of {path.name}, below {home}",
-        f"unpack {labels.split}.zip there",
-    )
-    return opened
+    return CocoKeypoints(ABOUT, labels, find_people(labels, home))
 
 
 def danet_keypoints(
@@ -238,71 +232,3 @@ def _evaluator() -> tuple[Any, Any]:
             "pip install 'plausibody[coco]'"
         ) from error
     return COCO, COCOeval
-
-
-def _find(folder: Path) -> tuple[Path, Path]:
-    """Finds the annotations, and the folder of the data set."""
-    if folder.is_file():
-        home = folder.parent
-        return folder, home.parent if home.name == "annotations" else home
-    for split in SPLITS:
-        path = folder / "annotations" / f"person_keypoints_{split}.json"
-        if path.is_file():
-            return path, folder
-    raise FileNotFoundError(
-        f"{folder}: wanted annotations/person_keypoints_val2014.json (or val2017), found neither; "
-        "do: unpack annotations_trainval2014.zip there, or name the file itself"
-    )
-
-
-def _annotated(labels: CocoLabels, home: Path) -> CocoKeypoints:
-    """Takes people and boxes from the annotations."""
-    people = [one for one in labels.people if one.marked and one.area > 0 and not one.crowd]
-    if not people:
-        raise ValueError(f"{labels.path}: wanted people with marked key points, found none")
-    boxes = torch.stack([one.box for one in people])
-    keypoints = torch.stack([one.keypoints for one in people])
-    marked = (keypoints[..., 2:] > 0).float()
-    folder = _picture_folder(labels, home)
-    return CocoKeypoints(
-        about=ABOUT,
-        labels=labels,
-        files=tuple(
-            file_below(folder, labels.pictures[one.image], f"{labels.path}, images")
-            for one in people
-        ),
-        images=tuple(one.image for one in people),
-        box=Box(centre=boxes[:, :2] + boxes[:, 2:] / 2, side=FACTOR * boxes[:, 2:].amax(1)),
-        true_keypoints=torch.cat([keypoints[..., :2] + HALF, marked], -1) * marked,
-    )
-
-
-def _listed(labels: CocoLabels, path: Path, home: Path) -> CocoKeypoints:
-    """Takes people and boxes from a file in SPIN's layout, as published."""
-    file = read_spin(path, ("part",))
-    found = [NUMBER.search(name) for name in file.names]
-    images = [int(match[1]) if match else -1 for match in found]
-    unknown = [
-        name for name, image in zip(file.names, images, strict=True) if image not in labels.pictures
-    ]
-    if unknown:
-        raise ValueError(
-            f"{path}: wanted pictures of {labels.path.name}, named like "
-            f"COCO_val2014_000000000042.jpg, got {some(unknown, '')}; do: take files that belong "
-            "together"
-        )
-    folder = _picture_folder(labels, home)
-    return CocoKeypoints(
-        about=ABOUT,
-        labels=labels,
-        files=tuple(folder / PurePosixPath(name).name for name in file.names),
-        images=tuple(images),
-        box=file.box,
-        true_keypoints=file.coco17(range(len(file))),
-    )
-
-
-def _picture_folder(labels: CocoLabels, home: Path) -> Path:
-    """Chooses where the pictures are: the first of the usual places that exists."""
-    places = (home / labels.split, home / "images" / labels.split, home / "images", home)
-    return next(place for place in places if place.is_dir())

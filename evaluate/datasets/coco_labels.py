@@ -44,8 +44,19 @@ class CocoPerson:
 
     @property
     def marked(self) -> int:
-        """How many key points are annotated; a person with none is left out of all figures."""
+        """How many key points are annotated."""
         return int((self.keypoints[:, 2] > 0).sum())
+
+    @property
+    def counted(self) -> bool:
+        """Whether COCO's figures count this person: whoever has key points, and is no crowd."""
+        return self.marked > 0 and self.area > 0 and not self.crowd
+
+    @property
+    def marks(self) -> Float[Tensor, "17 3"]:
+        """The key points [px, from the picture's outer corner], and 1 where one is annotated."""
+        marked = (self.keypoints[:, 2:] > 0).float()
+        return torch.cat([(self.keypoints[:, :2] + HALF) * marked, marked], -1)
 
 
 @dataclass(frozen=True)

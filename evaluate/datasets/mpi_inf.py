@@ -32,7 +32,7 @@ ABOUT = About(
         "True joints: the universal ones, from the pelvis in the file (checked), not moved again.",
         "J17: all of the H36M regressor; the pelvis counts with an error of 0 in MPJPE.",
     ),
-    headline=("mpjpe", "pa_mpjpe"),
+    headline=("mpjpe[h36m17]", "pa_mpjpe[h36m17]"),
 )
 
 

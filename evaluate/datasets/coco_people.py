@@ -1,0 +1,135 @@
+"""Who of COCO is predicted, and in which crop: as annotated, or as DaNet's list says."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from plausibody.evaluate.datasets.coco_labels import CocoLabels, CocoPerson
+from plausibody.evaluate.datasets.labels import file_below, require_files, some
+from plausibody.evaluate.datasets.spin import SPIN24, read_spin
+from plausibody.evaluate.datasets.spin_joints import EXTRAS
+from plausibody.models.proxy import Box
+from plausibody.models.skeleton import COCO17, indices
+
+SPLITS = ("val2014", "val2017")
+"""Whose annotations are looked for, in this order."""
+PUBLISHED = "coco_2014_val.npz"
+"""People and boxes in SPIN's layout, which DaNet evaluates."""
+FACTOR = 1.2
+"""Side of the crop over the longer side of the annotated box."""
+NUMBER = re.compile(r"(\d{12})\.\w+$")
+"""Of a picture, at the end of its file's name."""
+
+
+@dataclass(frozen=True)
+class CocoCrops:
+    """Who is predicted."""
+
+    people: tuple[CocoPerson, ...]
+    files: tuple[Path, ...]
+    """Of each one's picture."""
+    box: Box
+    """The square crop of each [px]."""
+
+
+def find_annotations(folder: Path) -> tuple[Path, Path]:
+    """Finds the annotations, and the folder of the data set."""
+    if folder.is_file():
+        home = folder.parent
+        return folder, home.parent if home.name == "annotations" else home
+    for split in SPLITS:
+        path = folder / "annotations" / f"person_keypoints_{split}.json"
+        if path.is_file():
+            return path, folder
+    raise FileNotFoundError(
+        f"{folder}: wanted annotations/person_keypoints_val2014.json (or val2017), found neither; "
+        "do: unpack annotations_trainval2014.zip there, or name the file itself"
+    )
+
+
+def find_people(labels: CocoLabels, home: Path) -> CocoCrops:
+    """Takes people from `coco_2014_val.npz` if it is there, else from the annotations.
+
+    Args:
+        home: Folder of the data set.
+
+    Raises:
+        FileNotFoundError: If pictures are missing; it names the first ten and counts them.
+        ValueError: If there is nobody, or the list and the annotations do not belong together.
+    """
+    places = [home / PUBLISHED, home / EXTRAS / PUBLISHED]
+    listed = next((file for file in places if file.is_file()), None)
+    folder = _picture_folder(labels, home)
+    if listed is not None and labels.split == "val2014":
+        crops = _listed(labels, listed, folder)
+    else:
+        crops = _annotated(labels, folder)
+    require_files(
+        dict.fromkeys(crops.files),
+        f"the pictures of {labels.path.name}, in {folder}",
+        f"unpack {labels.split}.zip there",
+    )
+    return crops
+
+
+def _annotated(labels: CocoLabels, folder: Path) -> CocoCrops:
+    """Takes people and boxes from the annotations."""
+    people = tuple(one for one in labels.people if one.counted and float(one.box[2:].max()) > 0)
+    if not people:
+        raise ValueError(f"{labels.path}: wanted people with marked key points, found none")
+    boxes = torch.stack([one.box for one in people])
+    told = f"{labels.path}, images"
+    return CocoCrops(
+        people=people,
+        files=tuple(file_below(folder, labels.pictures[one.image], told) for one in people),
+        box=Box(centre=boxes[:, :2] + boxes[:, 2:] / 2, side=FACTOR * boxes[:, 2:].amax(1)),
+    )
+
+
+def _listed(labels: CocoLabels, path: Path, folder: Path) -> CocoCrops:
+    """Takes people and boxes from a file in SPIN's layout, as published."""
+    file = read_spin(path, ("part",))
+    assert file.part is not None
+    annotated: dict[int, list[CocoPerson]] = {}
+    for person in labels.people:
+        annotated.setdefault(person.image, []).append(person)
+    people: list[CocoPerson] = []
+    unknown = []
+    parts = file.part[:, indices(COCO17, SPIN24)]
+    for row, name in enumerate(file.names):
+        match = NUMBER.search(name)
+        others = annotated.get(int(match[1]) if match else -1, [])
+        same = [other for other in others if _agree(other.keypoints, parts[row])]
+        people += same[:1]
+        unknown += [] if same else [f"{name} (row {row}, from 0)"]
+    if unknown:
+        raise ValueError(
+            f"{path}: wanted people of {labels.path.name}, in pictures named like "
+            "COCO_val2014_000000000042.jpg and with the key points that it tells, got others: "
+            f"{some(unknown, '')}; do: take files that belong together"
+        )
+    told = f"{labels.path}, images"
+    return CocoCrops(
+        people=tuple(people),
+        files=tuple(file_below(folder, labels.pictures[one.image], told) for one in people),
+        box=file.box,
+    )
+
+
+def _agree(annotated: Float[Tensor, "17 3"], listed: Float[Tensor, "17 3"]) -> bool:
+    """Whether the same key points are marked, at the same pixels."""
+    marked = annotated[:, 2] > 0
+    gap = (annotated - listed)[marked, :2]
+    return bool((marked == (listed[:, 2] > 0)).all()) and not bool((gap.abs() > 0.01).any())
+
+
+def _picture_folder(labels: CocoLabels, home: Path) -> Path:
+    """Chooses where the pictures are: the first of the usual places that exists."""
+    places = (home / labels.split, home / "images" / labels.split, home / "images", home)
+    return next(place for place in places if place.is_dir())
