@@ -16,13 +16,14 @@ Source: https://github.com/facebookresearch/DensePose, tools/infer_simple.py.
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
@@ -150,6 +151,13 @@ def read_pixels(path: Path, wanted: str) -> NDArray[np.generic]:
                 f"{path}: wanted {wanted}, came a picture that breaks off or is damaged "
                 f"({type(error).__name__}: {str(error)[:200]}); do: save it again"
             ) from error
+
+
+def encode_mask(mask: Bool[Tensor, "H W"], inside: int = 255) -> bytes:
+    """Gives the content of a PNG of one channel: 0 outside, `inside` (1..255) inside."""
+    file = io.BytesIO()
+    Image.fromarray(mask.cpu().numpy().astype(np.uint8) * np.uint8(inside)).save(file, "PNG")
+    return file.getvalue()
 
 
 def soft_mask(

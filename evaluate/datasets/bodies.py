@@ -71,6 +71,10 @@ class LabelBodies:
     def topology(self) -> str:
         return next(iter(self.templates.values())).topology
 
+    @property
+    def faces(self) -> Int[Tensor, "F 3"]:
+        return next(iter(self.templates.values())).faces
+
     def posed(self, body: BodyParameters, genders: Sequence[str]) -> Float[Tensor, "people V 3"]:
         """Poses people, each as their gender's body; vertices in the world [m]."""
 

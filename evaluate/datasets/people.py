@@ -157,3 +157,10 @@ def camera_over_world(
     """
     shift = pelvis - world_to_camera(pelvis)
     return PerspectiveCamera(camera.focal, camera.principal, camera.translation + shift)
+
+
+def published_translation(
+    camera: PerspectiveCamera, pelvis: Float[Tensor, "people 3"]
+) -> Float[Tensor, "people 3"]:
+    """Gives the translation of labels for a camera over the world: undoes `camera_over_world`."""
+    return camera.translation - (pelvis - world_to_camera(pelvis))

@@ -1,0 +1,67 @@
+"""Overlaps of predicted and labelled silhouettes in the published crop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from plausibody.evaluate.protocols import tagged
+from plausibody.models.proxy import Box
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """Areas of drawn and true silhouettes [px]."""
+
+    common: Float[Tensor, "guesses people"]
+    joint: Float[Tensor, "guesses people"]
+
+    @classmethod
+    def of(
+        cls, drawn: Bool[Tensor, "guesses people H W"], true: Bool[Tensor, "people H W"]
+    ) -> Overlaps:
+        return cls(
+            common=(drawn & true).sum((-2, -1)).double(),
+            joint=(drawn | true).sum((-2, -1)).double(),
+        )
+
+
+def with_overlaps(
+    values: dict[str, Tensor], overlaps: Overlaps | None, count: int
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Adds overlaps of silhouettes, each person the same and pooled by area."""
+    if overlaps is None:
+        return values, {}
+    found, weights = dict(values), {}
+    kinds = {"": slice(0, 1), **({f"samples{count}": slice(1, None)} if count else {})}
+    for tag, guesses in kinds.items():
+        tags = [tag] * bool(tag)
+        common, joint = overlaps.common[guesses], overlaps.joint[guesses]
+        each = torch.where(joint > 0, common / joint.clamp(min=1), 1.0)
+        found[tagged("silhouette_iou", *tags)] = each.mean(0)
+        pooled = tagged("silhouette_iou_pooled", *tags)
+        # Weighted by its joint area, a person's overlap is the sum of common areas in the mean.
+        weights[pooled] = joint.sum(0)
+        found[pooled] = torch.where(
+            weights[pooled] > 0, common.sum(0) / weights[pooled].clamp(min=1), 1.0
+        )
+    return found, weights
+
+
+def nearest_crop(mask: Bool[Tensor, "H W"], box: Box, size: int) -> Bool[Tensor, "{size} {size}"]:
+    """Cuts a square out of a mask, each pixel as the one nearest to it; nothing beyond the border.
+
+    As published evaluations do it: interpolation would make up shares of 0 and 1.
+    """
+    step = box.side / size
+    low = box.centre - box.side / 2
+    place = (torch.arange(size, device=low.device) + 0.5) * step
+    columns, rows = (low[0] + place).floor().long(), (low[1] + place).floor().long()
+    height, width = mask.shape
+    inside = ((rows >= 0) & (rows < height))[:, None] & (columns >= 0) & (columns < width)
+    mask = mask.to(low.device)
+    picked = mask[rows.clamp(0, height - 1)[:, None], columns.clamp(0, width - 1)]
+    return picked & inside

@@ -1,0 +1,316 @@
+"""Errors of predicted bodies against the labels of a data set, in every variant that papers print.
+
+Papers mix protocols: on whose template predicted coefficients are put, what is aligned at the root,
+whether the mode is among the samples, whether overlaps are pooled. Here all of them are computed;
+the tags of a metric's name tell them apart (see `protocols`).
+
+2D errors and silhouettes are compared in the published crop, at 256 px: a predicted body is seen by
+its own orthographic camera, which lies over the box that the regressor was shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from plausibody.evaluate import metrics
+from plausibody.evaluate.datasets.asking import read_mask
+from plausibody.evaluate.datasets.bodies import LabelBodies
+from plausibody.evaluate.datasets.overlaps import Overlaps, nearest_crop, with_overlaps
+from plausibody.evaluate.datasets.people import LabelledJoints, LabelledPeople, camera_over_world
+from plausibody.evaluate.datasets.variants import PELVIS, Errors, diversity, joint_errors, reduced
+from plausibody.evaluate.distributions import surprise
+from plausibody.evaluate.open import facing, stoutness
+from plausibody.evaluate.ruler import CROP
+from plausibody.models.body import BodyTemplate, pose_body, regress, rest_vertices
+from plausibody.models.genders import shape_map
+from plausibody.models.markers import JointRegressors
+from plausibody.models.prediction import BodyParameters, BodyPrediction, FisherPrediction
+from plausibody.models.proxy import Box, Proxy
+from plausibody.models.rotations import geodesic_angle
+from plausibody.synth.raster import rasterize_outlines
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The numbers of some people, on the CPU in double precision."""
+
+    values: Mapping[str, Float[Tensor, " people"]]
+    """By metric, tags included. NaN: this person has not this figure."""
+    weights: Mapping[str, Float[Tensor, " people"]]
+    """By how much people count, of pooled metrics."""
+    labels: Mapping[str, Float[Tensor, " people"]]
+    """How well the labelled bodies themselves fit the 2D labels, by the same metrics."""
+    label_weights: Mapping[str, Float[Tensor, " people"]]
+    joint_nll: Float[Tensor, "people joints"] | None
+    """Of the rotation of each joint but the root [nats]; None for single bodies."""
+    keypoints: Float[Tensor, "people 17 2"]
+    """Of the mode, in pixels of the picture."""
+    facing: Int[Tensor, " people"]
+    """From where the labelled body is seen, see `open.facing`; -1 if there is none."""
+    stoutness: Float[Tensor, " people"]
+    """Body mass index of the labelled body [kg/m2]; NaN if there is none."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What labels say of some people, as far as it is compared."""
+
+    vertices: Float[Tensor, "people V 3"] | None
+    """Posed [m]."""
+    rest: Float[Tensor, "people V 3"] | None
+    """Shaped only [m]."""
+    h36m: Float[Tensor, "people 17 3"] | None
+    root: Float[Tensor, "people 3 3"] | None
+    joints: LabelledJoints | None
+    keypoints: Float[Tensor, "people 17 2"] | None
+    """In half-squares of the published crop."""
+    counted: Bool[Tensor, "people 17"] | None
+    mask: Bool[Tensor, "people size size"] | None
+    """In the published crop."""
+    keypoint_metric: str
+    """keypoint_error, tagged where only some key points count."""
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """Predicted bodies: the mode first, then the samples."""
+
+    vertices: Float[Tensor, "guesses people V 3"]
+    rest: Float[Tensor, "guesses people V 3"]
+    """On the template that the network predicts."""
+    gendered: Float[Tensor, "guesses people V 3"] | None
+    """The same coefficients on the template of the true gender."""
+    h36m: Float[Tensor, "guesses people 17 3"]
+    coco: Float[Tensor, "guesses people 17 3"]
+    root: Float[Tensor, "guesses people 3 3"]
+    flat: Float[Tensor, "guesses people V 2"]
+    """In half-squares of the published crop."""
+    keypoints: Float[Tensor, "guesses people 17 2"]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Measures predictions of one network against labels."""
+
+    template: BodyTemplate
+    """That the network predicts."""
+    regressors: JointRegressors
+    """Of its mesh."""
+    labels: LabelBodies | None
+    """Of data sets that label bodies."""
+    samples: int = 0
+    """How many are drawn from each prediction, if it is a distribution."""
+    size: int = CROP
+    """Side of the crop in whose pixels pictures are compared."""
+
+    @property
+    def same_mesh(self) -> bool:
+        """Whether vertices can be compared."""
+        return self.labels is not None and self.labels.topology == self.template.topology
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        people: LabelledPeople,
+        proxy: Proxy,
+        prediction: BodyPrediction,
+        generator: torch.Generator,
+    ) -> Scores:
+        """Takes every error of some people.
+
+        Args:
+            people: On the device of the prediction.
+            proxy: That the regressor was shown; its box is the camera's.
+        """
+        truth = self.truth(people)
+        distribution = prediction if isinstance(prediction, FisherPrediction) else None
+        count = self.samples if distribution is not None else 0
+        bodies = _stacked(prediction, count, generator)
+        guesses = self._guesses(bodies, prediction, proxy.box, people)
+        errors = self._errors(guesses, truth)
+        values = reduced(errors, count)
+        if count:
+            seen = (proxy.keypoints[..., 2] > 0) & (proxy.keypoints[..., :2].abs() <= 1).all(-1)
+            values |= diversity(guesses.coco[1:], seen, count)
+        values, weights = with_overlaps(values, self._overlaps(guesses, truth), count)
+        joint_nll = None
+        if distribution is not None and people.body is not None and self.same_mesh:
+            unlikely = surprise(distribution, self._in_their_space(people, people.body))
+            joint_nll = unlikely.pose.double().cpu()
+            values["nll_shape"] = unlikely.shape
+        labels, label_weights = self._labels_themselves(people, truth)
+        seen_from, stout = torch.full((len(people),), -1), torch.full((len(people),), math.nan)
+        if people.body is not None and truth.rest is not None and self.labels is not None:
+            seen_from = facing(people.body.rotations)
+            stout = stoutness(truth.rest, self.labels.faces)
+        return Scores(
+            values=_on_cpu(values),
+            weights=_on_cpu(weights),
+            labels=_on_cpu(labels),
+            label_weights=_on_cpu(label_weights),
+            joint_nll=joint_nll,
+            keypoints=people.box.to_picture(guesses.keypoints[0]).cpu(),
+            facing=seen_from.cpu(),
+            stoutness=stout.double().cpu(),
+        )
+
+    def truth(self, people: LabelledPeople) -> Truth:
+        """Poses labelled bodies, and brings 2D labels into the published crop."""
+        vertices = rest = h36m = root = keypoints = counted = mask = None
+        if people.body is not None:
+            assert self.labels is not None
+            vertices = self.labels.posed(people.body, people.genders)
+            rest = self.labels.rest(people.body.shape, people.genders)
+            h36m, root = self.labels.joints(vertices), people.body.rotations[:, 0]
+        marks = people.keypoints if people.true_keypoints is None else people.true_keypoints
+        if marks is not None:
+            keypoints = people.box.to_square(marks[..., :2])
+            counted = torch.ones_like(marks[..., 2], dtype=torch.bool)
+            if people.true_keypoints is not None:
+                counted = marks[..., 2] > 0
+        if people.masks is not None:
+            crops = [
+                nearest_crop(
+                    read_mask(path), Box(people.box.centre[n], people.box.side[n]), self.size
+                )
+                for n, path in enumerate(people.masks)
+            ]
+            mask = torch.stack(crops)
+        name = "keypoint_error" if people.true_keypoints is None else "keypoint_error[visible]"
+        return Truth(vertices, rest, h36m, root, people.joints, keypoints, counted, mask, name)
+
+    def _guesses(
+        self, bodies: BodyParameters, prediction: BodyPrediction, box: Box, people: LabelledPeople
+    ) -> Guesses:
+        vertices = pose_body(self.template.skin, bodies.shape, bodies.rotations).vertices
+        coco = regress(self.regressors.coco17, vertices)
+        gendered = None
+        if self.same_mesh and people.body is not None:
+            assert self.labels is not None
+            gendered = self.labels.rest(bodies.shape, people.genders)
+
+        def seen(points: Tensor) -> Tensor:
+            return people.box.to_square(box.to_picture(prediction.camera.project(points)))
+
+        return Guesses(
+            vertices=vertices,
+            rest=rest_vertices(self.template, bodies.shape),
+            gendered=gendered,
+            h36m=regress(self.regressors.h36m17, vertices),
+            coco=coco,
+            root=bodies.rotations[:, :, 0],
+            flat=seen(vertices),
+            keypoints=seen(coco),
+        )
+
+    def _errors(self, guesses: Guesses, truth: Truth) -> Errors:
+        """Takes all errors that are numbers of one guess and one person."""
+        found: Errors = {}
+
+        def compare(name: str, metric: metrics.Metric, guess: Tensor, true: Tensor) -> None:
+            found[name] = metric(guess, true.expand_as(guess))
+
+        if truth.h36m is not None:
+            for name, metric in (
+                *(("mpjpe", metrics.mpjpe), ("mpjpe_sc", metrics.mpjpe_sc)),
+                ("pa_mpjpe", metrics.pa_mpjpe),
+            ):
+                compare(name, metric, guesses.h36m, truth.h36m)
+        if truth.joints is not None:
+            found |= joint_errors(guesses.h36m, truth.joints)
+        if self.same_mesh and truth.vertices is not None:
+            found |= self._vertex_errors(guesses, truth)
+        if truth.keypoints is not None and truth.counted is not None:
+            counted = truth.counted.expand(guesses.keypoints.shape[:-1])
+            true = truth.keypoints.expand_as(guesses.keypoints)
+            gap = metrics.keypoint_error(guesses.keypoints, true, counted)
+            found[truth.keypoint_metric] = gap * (self.size / 2)
+        return found
+
+    def _vertex_errors(self, guesses: Guesses, truth: Truth) -> Errors:
+        """Takes the errors for which both bodies must have the same mesh and origin."""
+        assert truth.vertices is not None and truth.rest is not None
+        assert truth.h36m is not None and truth.root is not None and guesses.gendered is not None
+        posed = guesses.vertices, truth.vertices.expand_as(guesses.vertices)
+        joints = guesses.h36m, truth.h36m.expand_as(guesses.h36m)
+        rest = truth.rest.expand_as(guesses.rest)
+        turn = geodesic_angle(guesses.root, truth.root.expand_as(guesses.root))
+        pelvis = [joint[..., PELVIS : PELVIS + 1, :] for joint in joints]
+        return {
+            "mpjpe_smplorigin": metrics.mpjpe_smplorigin(*joints),
+            "pve": metrics.pve(*posed),
+            "pve_pelvis": metrics.point_error(posed[0] - pelvis[0], posed[1] - pelvis[1]),
+            "pve_sc": metrics.pve_sc(*posed),
+            "pve_pa": metrics.pve_pa(*posed),
+            "pve_t[neutral]": metrics.point_error(guesses.rest, rest),
+            "pve_t[gendered]": metrics.point_error(guesses.gendered, rest),
+            "pve_t_sc[neutral]": metrics.pve_t_sc(guesses.rest, rest),
+            "pve_t_sc[gendered]": metrics.pve_t_sc(guesses.gendered, rest),
+            "root_angle": turn * (180 / math.pi),
+        }
+
+    def _overlaps(self, guesses: Guesses, truth: Truth) -> Overlaps | None:
+        if truth.mask is None:
+            return None
+        flat = (guesses.flat.flatten(0, 1) + 1) * (self.size / 2)
+        drawn = rasterize_outlines(flat, self.template.faces, (self.size, self.size))
+        drawn = drawn.unflatten(0, guesses.flat.shape[:2])
+        return Overlaps.of(drawn, truth.mask)
+
+    def _in_their_space(self, people: LabelledPeople, body: BodyParameters) -> BodyParameters:
+        """Gives true bodies by those coefficients of the network's template that come nearest."""
+        assert self.labels is not None
+        count, shape = body.shape.shape[-1], body.shape.clone()
+        for gender, template in self.labels.templates.items():
+            some = torch.tensor([own == gender for own in people.genders], device=shape.device)
+            if gender != self.template.gender and bool(some.any()):
+                shape[some] = shape_map(template, self.template, count, count)(body.shape[some])
+        return replace(body, shape=shape)
+
+    def _labels_themselves(
+        self, people: LabelledPeople, truth: Truth
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Measures how labelled bodies under the published camera fit the 2D labels.
+
+        Large errors say that data and templates do not belong together.
+        """
+        if people.camera is None or truth.vertices is None or people.body is None:
+            return {}, {}
+        assert self.labels is not None
+        pelvis = self.labels.pelvis(people.body.shape, people.genders)
+        camera = camera_over_world(people.camera, pelvis)
+
+        def seen(points: Tensor) -> Tensor:
+            return people.box.to_square(camera.project(points)[..., :2])
+
+        values: dict[str, Tensor] = {}
+        weights: dict[str, Tensor] = {}
+        if truth.keypoints is not None and truth.counted is not None:
+            coco = seen(regress(self.labels.regressors.coco17, truth.vertices))
+            gap = metrics.keypoint_error(coco, truth.keypoints, truth.counted)
+            values[truth.keypoint_metric] = gap * (self.size / 2)
+        if truth.mask is not None:
+            flat = (seen(truth.vertices) + 1) * (self.size / 2)
+            drawn = rasterize_outlines(flat, self.labels.faces, (self.size, self.size))
+            values, weights = with_overlaps(values, Overlaps.of(drawn[None], truth.mask), 0)
+        return values, weights
+
+
+def _stacked(prediction: BodyPrediction, count: int, generator: torch.Generator) -> BodyParameters:
+    """Puts the mode before samples along a first axis."""
+    mode = prediction.mode()
+    shape, rotations = mode.shape[None], mode.rotations[None]
+    if count:
+        drawn = prediction.sample(count, generator)
+        shape, rotations = torch.cat([shape, drawn.shape]), torch.cat([rotations, drawn.rotations])
+    return BodyParameters(shape=shape, rotations=rotations)
+
+
+def _on_cpu(columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: column.double().cpu() for name, column in columns.items()}

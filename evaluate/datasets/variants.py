@@ -1,0 +1,81 @@
+"""The variants of an error: over which joints, and of which guess of a prediction."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from plausibody.evaluate import metrics, sample_metrics
+from plausibody.evaluate.datasets.people import LabelledJoints
+from plausibody.evaluate.protocols import tagged
+from plausibody.models.skeleton import H36M17, LSP14, indices
+
+Errors: TypeAlias = dict[str, Tensor]
+"""By metric, (guesses, people): of the mode first, then of each sample."""
+PELVIS = H36M17.index("pelvis")
+
+
+def joint_errors(guess: Float[Tensor, "guesses people 17 3"], truth: LabelledJoints) -> Errors:
+    """Compares joints with labels that have nothing but joints.
+
+    Args:
+        guess: Of the H36M regressor, in the world [m].
+        truth: From the root.
+
+    Returns:
+        Errors of the 14 joints of LSP, and of all of H36M's where they are labelled. Who has not
+        all of them counted has NaN: alignments of fewer points are not comparable.
+    """
+    found: Errors = {}
+    for tags, names in (((), LSP14), (("h36m17",), H36M17)):
+        if any(name not in truth.names for name in names):
+            continue
+        theirs, ours = indices(names, list(truth.names)), indices(names, H36M17)
+        true = truth.places[:, theirs].expand(*guess.shape[:2], -1, -1)
+        mine = guess[..., ours, :]
+        whole = truth.counted[:, theirs].all(-1)
+        for name, error in (
+            ("mpjpe", metrics.point_error(mine - guess[..., PELVIS : PELVIS + 1, :], true)),
+            (
+                "mpjpe_sc",
+                metrics.point_error(metrics.align_scale_translation(mine, true), true),
+            ),
+            ("pa_mpjpe", metrics.point_error(metrics.align_similarity(mine, true), true)),
+        ):
+            found[tagged(name, *tags)] = torch.where(whole, error, math.nan)
+    return found
+
+
+def reduced(errors: Errors, count: int) -> dict[str, Tensor]:
+    """Takes the mode's errors, and those of samples: the mean of 2D ones, the best of all others.
+
+    Each metric takes the sample that is best by it. Papers let the mode take the place of the first
+    sample; without it the samples stand alone.
+    """
+    found: dict[str, Tensor] = {}
+    for name, error in errors.items():
+        found[name] = error[0]
+        if not count or name == "root_angle":  # samples share one root
+            continue
+        if name.startswith("keypoint_error"):
+            found[tagged(name, f"samples{count}")] = error[1:].mean(0)
+            continue
+        with_mode = torch.cat([error[:1], error[2:]])
+        found[tagged(name, f"min{count}+mode")] = with_mode.amin(0)
+        found[tagged(name, f"min{count}")] = error[1:].amin(0)
+    return found
+
+
+def diversity(
+    coco: Float[Tensor, "N people 17 3"], seen: Bool[Tensor, "people 17"], count: int
+) -> dict[str, Tensor]:
+    """Tells how far samples spread, of key points shown to the regressor and of others [mm]."""
+    tag = f"samples{count}"
+    return {
+        tagged("diversity", "visible", tag): sample_metrics.sample_diversity(coco, seen),
+        tagged("diversity", "hidden", tag): sample_metrics.sample_diversity(coco, ~seen),
+    }
