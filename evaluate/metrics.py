@@ -4,6 +4,9 @@ Points go in as metres and errors come out as millimetres; every function takes 
 leading batch axes. The names are those of the papers, which use some of them for different things:
 each docstring says which points are compared, how they are aligned, and whose definition it is.
 
+What is predicted must be finite: a NaN that dropped out of a mean would flatter. Where the truth is
+unknown, NaN, the sample's error is NaN. `sample_metrics` has what is taken of many guesses.
+
 Sources: [H] Sengupta et al., "Hierarchical Kinematic Probability Distributions for 3D Human Shape
 and Pose Estimation from Images in the Wild", 2021, and its released evaluation; [S] Sengupta et
 al., "Synthetic Training for Accurate 3D Human Pose and Shape Estimation in the Wild", 2020, which
@@ -13,7 +16,7 @@ Pose and Shape via Model-fitting in the Loop", 2019, whose evaluation set the jo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -26,18 +29,39 @@ Metric = Callable[[Tensor, Tensor], Tensor]
 """(prediction, target) -> error of each sample."""
 
 MILLIMETRES = 1000.0
-_LSP14_OF_H36M17 = indices(LSP14, H36M17)
 _PELVIS = H36M17.index("pelvis")
 
 
 def point_error(
     prediction: Float[Tensor, "*batch N 3"], target: Float[Tensor, "*batch N 3"]
 ) -> Float[Tensor, "*batch"]:
-    """Averages the distances of corresponding points as they are [mm]."""
-    return _length(prediction - target).mean(-1) * MILLIMETRES
+    """Averages the distances of corresponding points as they are [mm].
+
+    Args:
+        prediction: Points [m].
+        target: Corresponding by index [m]. A sample with NaN among them has the error NaN.
+
+    Raises:
+        ValueError: If a prediction is not finite although its target is.
+    """
+    error = length(prediction - target).mean(-1) * MILLIMETRES
+    if not bool(error.isfinite().all()):
+        finite(prediction[target.isfinite().all(-1).all(-1)])
+    return error
 
 
-def _length(vector: Float[Tensor, "*batch C"]) -> Float[Tensor, "*batch"]:
+def finite(prediction: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Gives numbers back if all are finite.
+
+    Raises:
+        ValueError: If some are not.
+    """
+    if not bool(prediction.isfinite().all()):
+        raise ValueError("wanted finite predictions, got NaN or infinite ones among them")
+    return prediction
+
+
+def length(vector: Float[Tensor, "*batch C"]) -> Float[Tensor, "*batch"]:
     """The norm; by coordinates, as vertices lie in memory: ten times as fast as `norm` on a CPU."""
     return torch.stack([part.square() for part in vector.unbind(-1)]).sum(0).sqrt()
 
@@ -54,13 +78,14 @@ def align_scale_translation(
         target: Corresponding by index [m].
 
     Raises:
-        ValueError: If all of `points` coincide, when no scale exists.
+        ValueError: If all of `points` coincide, when no scale exists, or some are not finite.
 
     Source: [S] and [H], as released. The scale is the ratio of the root mean square distances
     from the centre. That is not the scale of least squares, which is smaller unless the two are
     similar; we follow the release, so that figures compare.
     """
-    centred, target_centre = points - points.mean(-2, keepdim=True), target.mean(-2, keepdim=True)
+    centred = finite(points) - points.mean(-2, keepdim=True)
+    target_centre = target.mean(-2, keepdim=True)
     scale = _spread(target - target_centre) / _positive(_spread(centred))
     return centred * scale[..., None, None] + target_centre
 
@@ -70,20 +95,23 @@ def align_similarity(
 ) -> Float[Tensor, "*batch N 3"]:
     """Turns, scales and shifts `points` onto `target` by least squares, without reflection.
 
-    The "PA" (Procrustes alignment) of PA-MPJPE and PVE-PA.
+    The "PA" (Procrustes alignment) of PA-MPJPE and PVE-PA. Points on a line leave the turn about
+    it open, and which one is taken changes no distance to `target`.
 
     Args:
         points: Predicted [m].
-        target: Corresponding by index [m].
+        target: Corresponding by index [m]. Where some are NaN, all that is given is.
 
     Raises:
-        ValueError: If all of `points` coincide, when no scale exists.
+        ValueError: If all of `points` coincide, when no scale exists, or some are not finite.
 
     Source: Umeyama, "Least-Squares Estimation of Transformation Parameters Between Two Point
     Patterns", 1991, equations 40-42.
     """
-    centred, target_centre = points - points.mean(-2, keepdim=True), target.mean(-2, keepdim=True)
-    covariance = (target - target_centre).mT @ centred
+    centred = finite(points) - points.mean(-2, keepdim=True)
+    target_centre = target.mean(-2, keepdim=True)
+    # Decompositions stop at NaN; the centre keeps that of unknown targets.
+    covariance = ((target - target_centre).mT @ centred).nan_to_num()
     # The rotation that maximises trace(R' C) is the one nearest to C: the "mean" of C alone.
     rotation = mean_rotation(covariance[None])
     spread = _positive(centred.square().sum((-2, -1)))
@@ -101,16 +129,19 @@ def _positive(spread: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     return spread
 
 
-def _lsp14(joints: Float[Tensor, "*batch J 3"]) -> Float[Tensor, "*batch 14 3"]:
-    """Takes the joints that are counted: from all rows of the H36M regressor, or those alone."""
-    if joints.shape[-2] == len(H36M17):
-        return joints[..., _LSP14_OF_H36M17, :]
-    if joints.shape[-2] == len(LSP14):
-        return joints
-    raise ValueError(
-        f"joints: wanted the 17 rows of the H36M joint regressor or the 14 of LSP, got "
-        f"{joints.shape[-2]}; for other joints take point_error after an alignment"
-    )
+def _counted(
+    joints: Float[Tensor, "*batch J 3"], names: Sequence[str]
+) -> Float[Tensor, "*batch N 3"]:
+    """Takes the joints that are counted: from all rows of the H36M regressor, or LSP's alone."""
+    given = {len(H36M17): H36M17, len(LSP14): LSP14}.get(joints.shape[-2])
+    if given is None:
+        raise ValueError(
+            f"joints: wanted the 17 rows of the H36M joint regressor or the 14 of LSP, got "
+            f"{joints.shape[-2]}; for other joints take point_error after an alignment"
+        )
+    if missing := [name for name in names if name not in given]:
+        raise ValueError(f"joints: wanted {', '.join(missing)} too, got the {len(given)} of LSP")
+    return joints if list(names) == given else joints[..., indices(list(names), given), :]
 
 
 def _root(joints: Float[Tensor, "*batch J 3"]) -> Float[Tensor, "*batch 1 3"]:
@@ -122,7 +153,9 @@ def _root(joints: Float[Tensor, "*batch J 3"]) -> Float[Tensor, "*batch 1 3"]:
 
 
 def mpjpe(
-    prediction: Float[Tensor, "*batch J 3"], target: Float[Tensor, "*batch J 3"]
+    prediction: Float[Tensor, "*batch J 3"],
+    target: Float[Tensor, "*batch J 3"],
+    names: Sequence[str] = LSP14,
 ) -> Float[Tensor, "*batch"]:
     """Averages the errors of the 14 LSP joints after moving the pelvis onto the pelvis [mm].
 
@@ -132,15 +165,19 @@ def mpjpe(
         prediction: The 17 joints that the H36M regressor gives of the predicted mesh [m]. With
             the 14 of LSP instead, the middle of the hips stands for the pelvis.
         target: The same of the true mesh [m].
+        names: Which joints count: the 14 of LSP, often called J14, or all of `H36M17`. SPIN's J17,
+            with which MPI-INF-3DHP is measured, are those same 17 in another order.
 
     Source: [K].
     """
-    gap = _lsp14(prediction) - _root(prediction)
-    return point_error(gap, _lsp14(target) - _root(target))
+    moved = _counted(prediction, names) - _root(prediction)
+    return point_error(moved, _counted(target, names) - _root(target))
 
 
 def mpjpe_smplorigin(
-    prediction: Float[Tensor, "*batch J 3"], target: Float[Tensor, "*batch J 3"]
+    prediction: Float[Tensor, "*batch J 3"],
+    target: Float[Tensor, "*batch J 3"],
+    names: Sequence[str] = LSP14,
 ) -> Float[Tensor, "*batch"]:
     """Averages the errors of the 14 LSP joints in the body model's own frame [mm].
 
@@ -148,25 +185,32 @@ def mpjpe_smplorigin(
     differs from it by a few millimetres to centimetres with the shape. What [S] and [H] print as
     MPJPE. Arguments as in `mpjpe`.
     """
-    return point_error(_lsp14(prediction), _lsp14(target))
+    return point_error(_counted(prediction, names), _counted(target, names))
 
 
 def mpjpe_sc(
-    prediction: Float[Tensor, "*batch J 3"], target: Float[Tensor, "*batch J 3"]
+    prediction: Float[Tensor, "*batch J 3"],
+    target: Float[Tensor, "*batch J 3"],
+    names: Sequence[str] = LSP14,
 ) -> Float[Tensor, "*batch"]:
-    """Averages the errors of the 14 LSP joints after scale and shift ([H]) [mm]."""
-    prediction, target = _lsp14(prediction), _lsp14(target)
+    """Averages the errors of the 14 LSP joints after scale and shift ([H]) [mm].
+
+    Arguments as in `mpjpe`.
+    """
+    prediction, target = _counted(prediction, names), _counted(target, names)
     return point_error(align_scale_translation(prediction, target), target)
 
 
 def pa_mpjpe(
-    prediction: Float[Tensor, "*batch J 3"], target: Float[Tensor, "*batch J 3"]
+    prediction: Float[Tensor, "*batch J 3"],
+    target: Float[Tensor, "*batch J 3"],
+    names: Sequence[str] = LSP14,
 ) -> Float[Tensor, "*batch"]:
     """Averages the errors of the 14 LSP joints after rotation, scale and shift ([K], [H]) [mm].
 
     Also known as reconstruction error. Arguments as in `mpjpe`.
     """
-    prediction, target = _lsp14(prediction), _lsp14(target)
+    prediction, target = _counted(prediction, names), _counted(target, names)
     return point_error(align_similarity(prediction, target), target)
 
 
@@ -175,14 +219,33 @@ def pve(
 ) -> Float[Tensor, "*batch"]:
     """Averages the errors of the posed vertices in the body model's own frame [mm].
 
-    Neither root nor pelvis is aligned ([H]). Other authors align the pelvis (and write PVE or MPVE
-    too): subtract it from both for theirs.
+    Neither root nor pelvis is aligned ([H]; the evaluation of DSR). Other authors align the pelvis
+    and write PVE too: `pve_pelvis`.
 
     Args:
         prediction: All vertices of the posed body, without translation [m].
         target: The same of the true body [m].
     """
     return point_error(prediction, target)
+
+
+def pve_pelvis(
+    prediction: Float[Tensor, "*batch V 3"],
+    target: Float[Tensor, "*batch V 3"],
+    pelvis: Float[Tensor, "*batch 3"],
+    target_pelvis: Float[Tensor, "*batch 3"],
+) -> Float[Tensor, "*batch"]:
+    """Averages the errors of the posed vertices after moving the pelvis onto the pelvis [mm].
+
+    Most papers' PVE, also MPVE, MPVPE and V2V.
+
+    Args:
+        prediction: As in `pve`.
+        target: As in `pve`.
+        pelvis: What the H36M regressor gives of the predicted mesh [m].
+        target_pelvis: The same of the true mesh [m].
+    """
+    return point_error(prediction - pelvis[..., None, :], target - target_pelvis[..., None, :])
 
 
 def pve_sc(
@@ -197,6 +260,16 @@ def pve_pa(
 ) -> Float[Tensor, "*batch"]:
     """Averages the errors of the posed vertices after rotation, scale and shift ([H]) [mm]."""
     return point_error(align_similarity(prediction, target), target)
+
+
+def pve_t(
+    prediction: Float[Tensor, "*batch V 3"], target: Float[Tensor, "*batch V 3"]
+) -> Float[Tensor, "*batch"]:
+    """Averages the errors of the vertices of bodies at rest as they are ([H]) [mm].
+
+    Arguments, and whose mesh it is: as in `pve_t_sc`.
+    """
+    return point_error(prediction, target)
 
 
 def pve_t_sc(
@@ -260,72 +333,7 @@ def keypoint_error(
         target: True ones.
         visible: Which of them count; without it all do, as in [H]. A sample with none gives NaN.
     """
-    distance = _length(prediction - target)
+    distance = length(finite(prediction) - target)
     if visible is None:
         return distance.mean(-1)
-    return (distance * visible).sum(-1) / visible.sum(-1)
-
-
-def sample_diversity(
-    samples: Float[Tensor, " N *batch J 3"], counted: Bool[Tensor, "*batch J"] | None = None
-) -> Float[Tensor, "*batch"]:
-    """Averages the distances of joints from their means over several guesses [mm].
-
-    What is seen should leave little choice and what is hidden much: small for joints in sight,
-    large for the others. A figure that says nothing of errors; it falls to 0 for a single guess.
-
-    Args:
-        samples: Joints of each guess [m], stacked along the first axis: COCO's 17 in the source,
-            in the body model's own frame. Vertices will do.
-        counted: Which joints count, the visible or the invisible ones; all without it. A person
-            with none gives NaN. The source pools the joints of all frames instead.
-
-    Source: Sengupta et al., "HuManiFlow", 2023, and its released evaluation
-    (`joints3D_vis_sample_diversity`, `joints3D_invis_sample_diversity`).
-    """
-    distance = _length(samples - samples.mean(0)).mean(0) * MILLIMETRES
-    if counted is None:
-        return distance.mean(-1)
-    return (distance * counted).sum(-1) / counted.sum(-1)
-
-
-def minimum_of_samples(
-    metric: Metric,
-    samples: Float[Tensor, " N *batch"],
-    target: Float[Tensor, "*batch"],
-    mode: Float[Tensor, "*batch"] | None = None,
-) -> Tensor:
-    """Takes the smallest error among several guesses of each sample [the metric's unit].
-
-    It falls with the number of guesses whatever they are worth: name that number beside it.
-
-    Args:
-        metric: Of one guess, such as `pve`.
-        samples: Guesses, as the metric takes them, stacked along the first axis.
-        target: The truth, without that axis.
-        mode: Takes the place of the first guess if given, as in the released evaluation of [H].
-    """
-    guesses = list(samples) if mode is None else [mode, *samples[1:]]
-    if not guesses:
-        raise ValueError("samples: wanted at least one guess, got none")
-    return torch.stack([metric(guess, target) for guess in guesses]).amin(0)
-
-
-def coverage(
-    prediction: Float[Tensor, " N *batch"], target: Float[Tensor, "*batch"], level: float = 0.9
-) -> Float[Tensor, "*batch"]:
-    """Tells whether the truth lies in the central interval of predictive samples: 1 or 0.
-
-    Its mean over people should be the level; above it, the intervals are too wide. N samples can
-    at best resolve steps of 1 / (N + 1).
-
-    Args:
-        prediction: Samples of a number (a length, a coefficient) along the first axis.
-        target: The true number.
-        level: Probability that the interval should hold, between 0 and 1.
-    """
-    if not 0 < level < 1:
-        raise ValueError(f"level: wanted a probability between 0 and 1, got {level}")
-    tails = prediction.new_tensor([(1 - level) / 2, (1 + level) / 2])
-    low, high = prediction.quantile(tails, dim=0)
-    return ((low <= target) & (target <= high)).to(prediction.dtype)
+    return distance.where(visible, 0.0).sum(-1) / visible.sum(-1)

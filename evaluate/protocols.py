@@ -9,7 +9,9 @@ h36m17: all 17 joints of the H36M regressor instead of the 14 of LSP. visible, h
 in sight, or only those out of sight. pooled: people count by how many points they have. samples10:
 the mean error of 10 samples of the prediction. min10: the best of 10 samples of each person, each
 metric choosing its own; min10+mode: the mode takes the place of the first sample, as in the
-evaluation that HierProb3D released.
+evaluation that HierProb3D released. level90: of intervals that should hold the truth in 90 %.
+
+A part of what is compared stands behind a slash: `measured/waist`, `oks/ap`.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ class Protocol:
     @property
     def digits(self) -> int:
         """Worth printing after the point."""
-        return {"0..1": 3, "nats": 2, "cm": 2, "kg": 2}.get(self.unit, 1)
+        return {"0..1": 3, "nats": 2, "kg": 2}.get(self.unit, 1)
 
 
 _VERTICES, _REST = "vertices, posed", "vertices, at rest"
@@ -76,16 +78,16 @@ METRICS: Mapping[str, Protocol] = MappingProxyType(
         "nll_pose": Protocol("rotations of joints but the root, mean", unit="nats"),
         "nll_shape": Protocol("coefficients of shape, all together", unit="nats"),
         "coverage": Protocol("measurements in their intervals", unit="0..1", best="neither"),
-        "sharpness": Protocol("width of the intervals of measurements", unit="cm"),
-        "measured": Protocol("measurements, absolute error", unit="cm"),
-        "measured_bias": Protocol("measurements, predicted less true", unit="cm", best="zero"),
+        "sharpness": Protocol("width of the intervals of measurements", best="neither"),
+        "measured": Protocol("measurements, absolute error"),
+        "measured_bias": Protocol("measurements, predicted less true", best="zero"),
         "oks": Protocol("COCO17, object key-point similarity", unit="0..1", best="more"),
     }
 )
 """By name without tags; what data sets compare instead is said with `dataclasses.replace`."""
 
 _NAME = re.compile(r"(?P<base>\w+)(?:/(?P<part>\w+))?(?:\[(?P<tags>[^\[\]]+)\])?")
-_COUNTED = re.compile(r"(?P<kind>samples|min)(?P<count>[1-9]\d*)(?P<mode>\+mode)?")
+_COUNTED = re.compile(r"(?P<kind>samples|min|level)(?P<count>[1-9]\d*)(?P<mode>\+mode)?")
 
 
 def tagged(metric: str, *tags: str) -> str:
@@ -121,8 +123,12 @@ def protocol_of(metric: str) -> Protocol:
 
 
 def _part(protocol: Protocol, part: str) -> Protocol:
-    unit = "kg" if part == "mass" and protocol.unit == "cm" else protocol.unit
-    points = protocol.points.replace("measurements", part.replace("_", " "))
+    measured = "measurements" in protocol.points
+    unit = "kg" if measured and part == "mass" else protocol.unit
+    part = part.replace("_", " ")
+    points = (
+        protocol.points.replace("measurements", part) if measured else f"{protocol.points}, {part}"
+    )
     return dataclasses.replace(protocol, points=points, unit=unit)
 
 
@@ -141,12 +147,14 @@ def _with_tag(protocol: Protocol, tag: str, metric: str) -> Protocol:
     if tag == "pooled":
         return dataclasses.replace(protocol, pooled="points")
     counted = _COUNTED.fullmatch(tag)
-    if counted is None or (counted["kind"] == "samples" and counted["mode"]):
+    if counted is None or (counted["kind"] != "min" and counted["mode"]):
         raise ValueError(
             f"{metric}: wanted tags such as gendered, neutral, h36m17, visible, hidden, pooled, "
-            f"samples10, min10 or min10+mode, got {tag!r}"
+            f"samples10, min10, min10+mode or level90, got {tag!r}"
         )
     count, mode = int(counted["count"]), bool(counted["mode"])
+    if counted["kind"] == "level":
+        return dataclasses.replace(protocol, points=f"{protocol.points} of {count} %")
     kind = "best" if counted["kind"] == "min" else "mean error"
     among = ", the mode for the first" if mode else ""
     return dataclasses.replace(

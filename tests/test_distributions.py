@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import metric_twins as twins
 import pytest
 import torch
 
@@ -16,7 +17,8 @@ from plausibody.evaluate.distributions import (
     sample_errors,
     surprise,
 )
-from plausibody.evaluate.metrics import minimum_of_samples, pa_mpjpe, pve_t_sc
+from plausibody.evaluate.metrics import pa_mpjpe, pve_t_sc
+from plausibody.evaluate.sample_metrics import minimum_of_samples
 from plausibody.models.body import BodyTemplate, regress
 from plausibody.models.camera import WeakPerspectiveCamera
 from plausibody.models.fisher import MatrixFisher
@@ -52,6 +54,27 @@ def test_surprise_is_what_the_prediction_says_of_the_truth() -> None:
     truth = bodies(5, seed=7)
     found = surprise(prediction, truth)
     torch.testing.assert_close(found.pose.sum(-1) + found.shape, -prediction.log_prob(truth))
+
+
+def test_surprise_is_its_twin() -> None:
+    random = chance(1)
+    parameter = 4 * torch.randn(3, 23, 3, 3, generator=random).double()
+    factor = torch.randn(3, 10, 10, generator=random).double().tril(-1) + 2 * torch.eye(10)
+    mean, truth = torch.randn(3, 10, generator=random).double(), bodies(3, seed=7)
+    truth = BodyParameters(shape=truth.shape.double(), rotations=truth.rotations.double())
+    prediction = FisherPrediction(
+        camera=camera(3),
+        root=truth.rotations[:, 0],
+        joints=MatrixFisher(parameter),
+        shape=ShapeGaussian(mean=mean, factor=factor),
+    )
+    found = surprise(prediction, truth)
+    for n in range(3):
+        for joint in range(23):
+            arrays = parameter[n, joint].numpy(), truth.rotations[n, joint + 1].numpy()
+            assert abs(found.pose[n, joint].item() - twins.fisher_nll(*arrays)) < 1e-6
+        twin = twins.gaussian_nll(mean[n].numpy(), factor[n].numpy(), truth.shape[n].numpy())
+        assert abs(found.shape[n].item() - twin) < 1e-6
 
 
 def test_a_uniform_pose_surprises_by_nothing() -> None:
