@@ -102,8 +102,7 @@ class Seal:
     """SHA-256 of the settings and of the files."""
     witnesses: tuple[float, ...]
     """Numbers that the code makes of them, see `witnesses`."""
-
-    TOLERANCES = (1e-4, 1e-4, 1e-2, 1e-2, 1e-2)
+    tolerances: tuple[float, ...] = (1e-4, 1e-4, 1e-2, 1e-2, 1e-2)
     """Of each witness. Bodies agree between machines to the last bits; a pixel at an outline may
     flip, and moves the box of its person."""
 
@@ -117,7 +116,7 @@ class Seal:
         near = [
             abs(mine - theirs) <= tolerance
             for mine, theirs, tolerance in zip(
-                self.witnesses, other.witnesses, self.TOLERANCES, strict=True
+                self.witnesses, other.witnesses, self.tolerances, strict=True
             )
         ]
         return self.content == other.content and all(near)
@@ -273,15 +272,15 @@ def witnesses(batch: Batch) -> tuple[float, ...]:
         *(target.parameters.shape, target.parameters.rotations),
         *(target.keypoints.clamp(-3, 3), proxy.keypoints),
     )
-    sums = [float(kind.double().flatten() @ _signs(kind.numel())) for kind in kinds]
-    roots = [math.sqrt(kind.numel()) for kind in kinds]
     area = float(proxy.silhouette.double().mean())
-    return (*(total / root for total, root in zip(sums, roots, strict=True)), area)
+    return (*(signed_sum(kind) for kind in kinds), area)
 
 
-def _signs(count: int) -> Float[Tensor, " count"]:
+def signed_sum(numbers: Float[Tensor, "*shape"]) -> float:
+    """Condenses numbers to one: their sum under fixed signs, over the root of their count."""
+    count = numbers.numel()
     bit = Chance(0, torch.zeros(1, dtype=torch.int64)).bits("signs", count)[0] & 1
-    return 2.0 * bit.double() - 1
+    return float(numbers.double().flatten() @ (2.0 * bit.double() - 1)) / math.sqrt(count)
 
 
 def facing(rotations: Float[Tensor, "batch J 3 3"]) -> Int[Tensor, " batch"]:

@@ -3,8 +3,10 @@
 `renders-v0` has the poses, views and shapes of `open-v0` (subjects that no training saw, shapes
 from another distribution than the training's) in pictures: textured bodies with clothes and hair as
 geometry, in clothes that no training painted, lit, before the panoramas that ship. The whole person
-is in the picture and nothing stands before them. Each person follows from the seed and their number
-alone, whoever else is drawn with them.
+is in the picture and nothing stands before them. Other settings put things and other people before
+the person, let the border of the picture cut them, and take bodies from outside the linear shape
+space: so `open-v1` is drawn. Each person follows from the seed and their number alone, whoever else
+is drawn with them.
 """
 
 from __future__ import annotations
@@ -23,13 +25,22 @@ from torch import Tensor
 
 from plausibody.assets.catalog import find_asset
 from plausibody.evaluate.open import RECIPE
-from plausibody.models.body import BodyTemplate, pose_body
+from plausibody.models.body import BodyTemplate, pose_body, rest_vertices
 from plausibody.models.camera import PerspectiveCamera
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.records import take
+from plausibody.synth import full_bodies
 from plausibody.synth.backgrounds import load_backgrounds
+from plausibody.synth.bystanders import (
+    Bystanders,
+    covered_pixels,
+    draw_bystanders,
+    photograph_all,
+)
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import load_chart
+from plausibody.synth.full_bodies import fit_shapes, load_full_bodies, stand_in
+from plausibody.synth.garments import GarmentSettings
 from plausibody.synth.looks import Looks
 from plausibody.synth.measured_stage import (
     Scene,
@@ -37,9 +48,9 @@ from plausibody.synth.measured_stage import (
     StageSettings,
     build_stage,
     draw_scene,
-    photograph,
 )
 from plausibody.synth.occluder_objects import ObjectSettings
+from plausibody.synth.occluder_people import PeopleSettings
 from plausibody.synth.raster import rasterize_outlines
 from plausibody.synth.scene import PoseSettings, ShapeSettings, ViewSettings, draw_body
 from plausibody.synth.stores import SynthAssets, load_assets
@@ -49,6 +60,9 @@ from plausibody.synth.textures import TextureBank
 
 FILES = ("body/open_neutral.npz", "body/regressors.npz", "poses/cmu.h5")
 """What the people are made of, besides textures and backgrounds."""
+BODIES = ("linear", "full", "fitted")
+COEFFICIENTS = 10
+"""Of fitted bodies."""
 
 
 @dataclass(frozen=True)
@@ -71,18 +85,32 @@ class RendersSettings:
     lower: tuple[str, ...] = ("shorts", "knee", "trousers", "leggings", "skirt")
     backgrounds: str | None = None
     """As of `load_backgrounds`; None: the panoramas that ship."""
+    bodies: str = "linear"
+    """linear: drawn from the open body's shape space. full: the whole bodies that ship, each in its
+    turn. fitted: the linear bodies that come nearest to these, by ten coefficients."""
+    truncated: float = 0.0
+    """Probability that the picture's border cuts the person."""
+    things: ObjectSettings = field(default_factory=lambda: ObjectSettings(present=0.0))
+    """What stands before the person."""
+    people: PeopleSettings = field(default_factory=lambda: PeopleSettings(present=0.0))
+    """Who else is in the picture."""
+    garments: GarmentSettings = field(default_factory=GarmentSettings)
+    """How clothes stand off; by default, as geometry on everybody."""
 
     def __post_init__(self) -> None:
         if self.count < 1:
             raise ValueError(f"renders: wanted at least 1 person, got {self.count}")
+        if self.bodies not in BODIES:
+            raise ValueError(f"bodies: wanted {', '.join(BODIES)}, got {self.bodies!r}")
 
     def stage(self) -> StageSettings:
-        """Poses, views and shapes as of `open-v0`; garments as geometry on everybody."""
+        """Poses, views and shapes as of `open-v0`."""
         return StageSettings(
             picture=self.picture,
             room=self.room,
-            truncated=0.0,
-            things=ObjectSettings(present=0.0),
+            truncated=self.truncated,
+            things=self.things,
+            garments=self.garments,
             pose=PoseSettings(**RECIPE["pose"]),
             view=ViewSettings(**RECIPE["view"]),
             shape=ShapeSettings(**RECIPE["shape"]),
@@ -110,11 +138,18 @@ class RenderedPeople:
     """The silhouette with clothes and hair, in the picture."""
     naked: Bool[Tensor, "batch size size"]
     """The silhouette of the body itself."""
+    covered: Bool[Tensor, "batch size size"]
+    """Where something or somebody else stands before the person, or would."""
     keypoints: Float[Tensor, "batch 17 2"]
     """COCO-17 in the picture [px]."""
 
     def __len__(self) -> int:
         return len(self.keypoints)
+
+    @property
+    def visible(self) -> Bool[Tensor, "batch size size"]:
+        """What the picture shows of the person, clothes and hair included."""
+        return self.clothed & ~self.covered
 
 
 class Renders:
@@ -136,8 +171,19 @@ class Renders:
             assets = load_assets(settings.split, directories=directories)
             looks = load_clothed_looks(settings, assets.template, directories)
             stage = build_stage(assets, looks)
+        self._linear = stage.assets.template.skin
+        self._shapes: Float[Tensor, "N S"] | None = None
+        files: tuple[str, ...] = FILES
+        if settings.bodies != "linear":
+            bodies = load_full_bodies(stage.assets.template, directories)
+            files, self._shapes = (*FILES, full_bodies.FILE), bodies.shapes
+            if settings.bodies == "full":
+                stage = stage.of(stand_in(stage.assets, bodies, directories))
+            else:
+                at_rest = rest_vertices(bodies.template, bodies.shapes)
+                self._shapes = fit_shapes(stage.assets.template, at_rest, COEFFICIENTS)
         self._stage, self._scenery = stage, settings.stage()
-        self._files = [find_asset(name, directories) for name in FILES]
+        self._files = [find_asset(name, directories) for name in files]
 
     @property
     def assets(self) -> SynthAssets:
@@ -156,37 +202,57 @@ class Renders:
     @torch.no_grad()
     def people(self, numbers: Int[Tensor, " batch"]) -> RenderedPeople:
         """Gives what is true of the people of these numbers."""
-        chance, scene = self._scene(numbers)
-        wanted, body = self._scenery, self._stage.body
-        # The scene keeps the dressed surface; the same draws by the same names give the body back.
-        parameters = draw_body(
-            chance, self.assets.bank, self.assets.limits, wanted.pose, wanted.view, wanted.shape
-        )
-        size = self.settings.picture
+        drawn, size = self._draw(numbers), self.settings.picture
+        scene, body = drawn.scene, self._stage.body
         zoom = size / scene.picture.side
         corner = scene.picture.centre - scene.picture.side[:, None] / 2
         camera = PerspectiveCamera(
             focal=zoom, principal=-corner * zoom[:, None], translation=scene.place
         )
-        bare = pose_body(body.skin, parameters.shape, parameters.rotations)
-        outlines = (
+        bare = pose_body(body.skin, drawn.parameters.shape, drawn.parameters.rotations)
+        clothed, naked = (
             rasterize_outlines(camera.project(surface)[..., :2], body.faces, (size, size))
             for surface in (scene.clothed, bare.vertices[:, : body.drawn])
         )
-        clothed, naked = outlines
-        keypoints = (scene.marks[..., :2] - corner[:, None]) * zoom[:, None, None]
-        return RenderedPeople(parameters, camera, clothed, naked, keypoints)
+        return RenderedPeople(
+            body=drawn.parameters,
+            camera=camera,
+            clothed=clothed,
+            naked=naked,
+            covered=covered_pixels(scene, self._stage, drawn.bystanders, size),
+            keypoints=(scene.marks[..., :2] - corner[:, None]) * zoom[:, None, None],
+        )
 
     def pictures(self, numbers: Int[Tensor, " batch"]) -> UInt8[Tensor, "batch size size 3"]:
         """Paints the people of these numbers."""
-        chance, scene = self._scene(numbers)
-        painted = photograph(chance, scene, self._stage, self.settings.picture)
+        drawn, size = self._draw(numbers), self.settings.picture
+        painted = photograph_all(drawn.chance, drawn.scene, self._stage, drawn.bystanders, size)
         return (painted * 255).round().byte().permute(0, 2, 3, 1).contiguous()
 
-    def _scene(self, numbers: Int[Tensor, " batch"]) -> tuple[Chance, Scene]:
-        chance = Chance(self.settings.seed, numbers)
-        dresser = self._stage.dresser(self._scenery.garments)
-        return chance, draw_scene(chance, self.assets, self._stage.body, self._scenery, dresser)
+    def _draw(self, numbers: Int[Tensor, " batch"]) -> _Drawn:
+        chance, wanted = Chance(self.settings.seed, numbers), self._scenery
+        bank, limits = self.assets.bank, self.assets.limits
+        parameters = draw_body(chance, bank, limits, wanted.pose, wanted.view, wanted.shape)
+        if self._shapes is not None:
+            own = self._shapes[numbers % len(self._shapes)]
+            parameters = dataclasses.replace(parameters, shape=own)
+        dresser = self._stage.dresser(wanted.garments)
+        scene = draw_scene(chance, self.assets, self._stage.body, wanted, dresser, parameters)
+        bystanders = draw_bystanders(
+            chance, self.settings.seed + 1, scene, self._stage, self._linear, wanted,
+            self.settings.people,
+        )  # fmt: skip
+        return _Drawn(chance, parameters, scene, bystanders)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Some people, and all that is in the pictures with them."""
+
+    chance: Chance
+    parameters: BodyParameters
+    scene: Scene
+    bystanders: list[Bystanders]
 
 
 def load_clothed_looks(

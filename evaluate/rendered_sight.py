@@ -31,6 +31,8 @@ BLOCK = 16
 """People who are painted and looked at together, and kept in one file."""
 SUREST = 16.0
 """Logit of a pixel that a mask is sure of."""
+PICTURED = ("clothed", "naked", "covered", "keypoints")
+"""What is true of people in the picture, by its names in `RenderedPeople`."""
 
 Watch = Callable[[int, int], None]
 """Is told how many people are done, and of how many."""
@@ -39,7 +41,7 @@ Watch = Callable[[int, int], None]
 @dataclass(frozen=True)
 class Evidence:
     """What a front end says of people, one in each picture: of several found, of the one whose mask
-    overlaps most with the true, clothed silhouette."""
+    overlaps most with what is truly seen of the person, clothes and all."""
 
     found: Bool[Tensor, " batch"]
     """Whether anybody was found whose mask has an overlap of more than 0.1; else the rest is 0."""
@@ -123,7 +125,7 @@ def look(renders: Renders, front_end: FrontEnd, numbers: Sequence[int]) -> Sight
     mask = torch.zeros(count, size, size, dtype=torch.uint8)
     for n, result in enumerate(front_end(list(pictures))):
         masks = [person.mask() for person in result.people]
-        overlaps = [float(silhouette_iou(seen, people.clothed[n])) for seen in masks]
+        overlaps = [float(silhouette_iou(seen, people.visible[n])) for seen in masks]
         if not overlaps or max(overlaps) <= LEAST_OVERLAP:
             continue
         best = overlaps.index(max(overlaps))
@@ -139,7 +141,7 @@ def _write(path: Path, sight: Sight) -> None:
     arrays = {
         **vars(people.body),
         **vars(people.camera),
-        **{name: getattr(people, name) for name in ("clothed", "naked", "keypoints")},
+        **{name: getattr(people, name) for name in PICTURED},
         **{f"seen_{name}": value for name, value in vars(evidence).items()},
     }
     content = encode_arrays({name: value.numpy() for name, value in arrays.items()})
@@ -152,7 +154,7 @@ def _read(path: Path) -> Sight:
         people = RenderedPeople(
             body=BodyParameters(arrays["shape"], arrays["rotations"]),
             camera=PerspectiveCamera(arrays["focal"], arrays["principal"], arrays["translation"]),
-            **{name: arrays[name] for name in ("clothed", "naked", "keypoints")},
+            **{name: arrays[name] for name in PICTURED},
         )
         names = ("found", "score", "box", "keypoints", "mask")
         return Sight(people, Evidence(**{name: arrays[f"seen_{name}"] for name in names}))

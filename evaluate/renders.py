@@ -13,25 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from plausibody import __version__
+from plausibody.evaluate.asked import Asked, Unlearnt, pictures_for
 from plausibody.evaluate.baselines import MeanBody
 from plausibody.evaluate.rendered_people import Renders
-from plausibody.evaluate.rendered_sight import Evidence, Sight, Watch, see
+from plausibody.evaluate.rendered_sight import Sight, Watch, see
 from plausibody.evaluate.renders_result import Case, RenderFigure, RendersResult
 from plausibody.evaluate.renders_ruler import PROTOCOLS, Errors, RendersRuler, camera_of
-from plausibody.evaluate.run import Estimator, summary, training_bank
+from plausibody.evaluate.run import summary, training_bank
 from plausibody.models.body import BodyTemplate
-from plausibody.models.prediction import BodyParameters, BodyPrediction
-from plausibody.models.proxy import Proxy
-from plausibody.models.records import concatenate, map_tensors, take, to_device
+from plausibody.models.prediction import BodyParameters
+from plausibody.models.records import concatenate, map_tensors, take
 from plausibody.models.weights import TrainedRegressor
-from plausibody.predict.front_end import FrontEnd, ImageResult, Person, Picture
+from plausibody.predict.front_end import FrontEnd
 from plausibody.predict.placement import PictureCamera
-from plausibody.predict.predictor import Predictor
-from plausibody.predict.result import PersonPrediction
 from plausibody.predict.witness import embedded_digest
 
 THIRDS = ("thinnest third", "middle third", "stoutest third")
@@ -99,7 +97,7 @@ def evaluate_renders(
     renders, name = renders or Renders(), front_end_name or embedded_digest()
     count = renders.settings.count
     whole = concatenate(see(renders, front_end, name, lambda n, _: watch(n, 2 * count), cache))
-    ours, found = _Asked.of(regressor, device), whole.evidence.found
+    ours, found = Asked.of(regressor, device), whole.evidence.found
     measured, bodies = _measure(regressor, ours, renders, whole, watch)
     stout = RendersRuler(renders.assets).stoutness(whole.people.body)
     result = RendersResult(
@@ -121,16 +119,16 @@ def evaluate_renders(
 
 
 def _measure(
-    regressor: TrainedRegressor, ours: _Asked, renders: Renders, whole: Sight, watch: Watch
+    regressor: TrainedRegressor, ours: Asked, renders: Renders, whole: Sight, watch: Watch
 ) -> tuple[dict[str, Errors], Bodies]:
     """Predicts those who were found, and measures what is said of them, by estimator."""
     count, found, ruler = len(whole.people), whole.evidence.found, RendersRuler(renders.assets)
-    mean = _Unlearnt.beside(regressor, MeanBody.of(training_bank("cpu"), renders.assets))
-    theirs = _Asked.of(mean, "cpu")
+    mean = Unlearnt.beside(regressor, MeanBody.of(training_bank("cpu"), renders.assets))
+    theirs = Asked.of(mean, "cpu")
     taken: dict[str, list[Errors]] = {name: [] for name in (REGRESSOR, MEAN, TRUTH, WEAK)}
     bodies, done = [], 0
     for some in found.nonzero()[:, 0].split(CHUNK):
-        pictures = _pictures(renders, some, regressor)
+        pictures = pictures_for(renders, some, regressor)
         seen = take(whole, some).evidence
         pairs = enumerate(zip(ours(seen, pictures), theirs(seen, pictures), strict=True))
         rows = [(n, mine, his) for n, (mine, his) in pairs if mine and his]
@@ -193,81 +191,6 @@ def figures(
         if bool(members.any())
         for metric, protocol in PROTOCOLS.items()
     )
-
-
-class _Recall:
-    """A front end that says again what it said of some pictures."""
-
-    def __init__(self) -> None:
-        self.said: dict[int, Person] = {}
-        """By the identity of the picture."""
-
-    def __call__(
-        self, pictures: Sequence[Picture], max_people: int | None = None
-    ) -> list[ImageResult]:
-        return [self._result(picture) for picture in pictures]
-
-    def _result(self, picture: Picture) -> ImageResult:
-        if not isinstance(picture, Tensor):
-            raise TypeError(f"picture: wanted one that was shown, got the file {picture}")
-        height, width = picture.shape[:2]
-        return ImageResult(None, width, height, "ok", people=(self.said[id(picture)],))
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """Somebody who predicts people as `predict` does, once the front end has spoken."""
-
-    predictor: Predictor
-    recall: _Recall
-
-    @classmethod
-    def of(cls, regressor: TrainedRegressor, device: torch.device | str) -> _Asked:
-        recall = _Recall()
-        return cls(Predictor(regressor, recall, device), recall)
-
-    @property
-    def template(self) -> BodyTemplate:
-        """Of the bodies, on the CPU."""
-        return to_device(self.predictor.template, "cpu")
-
-    def __call__(
-        self, evidence: Evidence, pictures: Sequence[UInt8[Tensor, "size size 3"]]
-    ) -> list[PersonPrediction | None]:
-        """Gives a body for each person, or None where there is none."""
-        self.recall.said = {id(one): evidence.person(n) for n, one in enumerate(pictures)}
-        answers = self.predictor(pictures)
-        return [answer.people[0] if answer.people else None for answer in answers]
-
-
-@dataclass(frozen=True)
-class _Unlearnt(TrainedRegressor):
-    """A baseline in place of a network, reading the same proxies."""
-
-    estimator: Estimator
-
-    @classmethod
-    def beside(cls, regressor: TrainedRegressor, estimator: Estimator) -> _Unlearnt:
-        return cls(
-            network=regressor.network,  # not asked
-            proxy=regressor.proxy,
-            gender="neutral",
-            card={},
-            estimator=estimator,
-        )
-
-    def predict(self, proxy: Proxy) -> BodyPrediction:
-        return self.estimator.predict(proxy)
-
-
-def _pictures(
-    renders: Renders, numbers: Int[Tensor, " people"], regressor: TrainedRegressor
-) -> list[UInt8[Tensor, "size size 3"]]:
-    """Paints the pictures again for those who read them or their edges; nobody else opens them."""
-    if regressor.proxy.reads_pictures:
-        return list(renders.pictures(numbers))
-    size = renders.settings.picture
-    return list(torch.zeros(len(numbers), size, size, 3, dtype=torch.uint8))
 
 
 def _join(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

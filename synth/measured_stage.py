@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from plausibody.models.body import PosedBody, pose_body, regress, vertex_normals
 from plausibody.models.camera import PerspectiveCamera, world_to_camera
+from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import Box
 from plausibody.synth.chance import Chance
 from plausibody.synth.coarse import CoarseBody, coarse_body
@@ -72,6 +73,10 @@ class Stage:
     wardrobe: Wardrobe
     """Of the looks' textures."""
 
+    def of(self, assets: SynthAssets) -> Stage:
+        """The same looks on other bodies of the same mesh."""
+        return replace(self, assets=assets, body=_whole_body(assets))
+
     def texture(self, chance: Chance) -> Int[Tensor, " batch"]:
         """Draws what people wear."""
         return draw_texture(chance, self.looks.textures)
@@ -107,11 +112,14 @@ def build_stage(assets: SynthAssets, looks: Looks) -> Stage:
     Args:
         looks: Textures and backgrounds, as `load_looks` gives them.
     """
+    wardrobe = build_wardrobe(looks.textures, assets.template, looks.chart)
+    return Stage(assets=assets, body=_whole_body(assets), looks=looks, wardrobe=wardrobe)
+
+
+def _whole_body(assets: SynthAssets) -> CoarseBody:
     template = assets.template
     every = torch.arange(len(template.vertices))
-    body = coarse_body(template, every, template.faces, assets.part24, assets.regressors)
-    wardrobe = build_wardrobe(looks.textures, template, looks.chart)
-    return Stage(assets=assets, body=body, looks=looks, wardrobe=wardrobe)
+    return coarse_body(template, every, template.faces, assets.part24, assets.regressors)
 
 
 @dataclass(frozen=True)
@@ -132,6 +140,51 @@ class Scene:
     things: Objects
 
 
+@dataclass(frozen=True)
+class Shot:
+    """What decides how a body looks in pictures, besides the body."""
+
+    place: Float[Tensor, "batch 3"]
+    """As of `Scene`."""
+    picture: Box
+    lights: Lights
+
+    @classmethod
+    def of(cls, chance: Chance, scene: Scene) -> Shot:
+        return cls(scene.place, scene.picture, draw_lights(chance))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Bodies to be painted, one for each picture."""
+
+    clothed: Float[Tensor, "batch V 3"]
+    """Vertices in the world [m]."""
+    surface: Float[Tensor, "batch V 3"]
+    """The same projected, as of `Scene`."""
+    texture: Int[Tensor, " batch"]
+
+    def paint(
+        self, shot: Shot, stage: Stage, size: int
+    ) -> tuple[Float[Tensor, "batch 3 {size} {size}"], Float[Tensor, "batch {size} {size}"]]:
+        """Paints them alone: colours on black, 0..1, and their share of each pixel."""
+        drawn = render(
+            in_square(self.surface, shot.picture, size),
+            self.clothed,
+            stage.body.faces,
+            stage.looks.chart,
+            (size, size),
+            outputs=("rgb", "silhouette"),
+            textures=stage.looks.mipmaps,
+            texture=self.texture,
+            lights=shot.lights,
+            eye=world_to_camera(-shot.place),
+            supersample=2,
+        )
+        assert drawn.rgb is not None and drawn.silhouette is not None
+        return drawn.rgb, drawn.silhouette
+
+
 @torch.no_grad()
 def draw_scene(
     chance: Chance,
@@ -139,11 +192,17 @@ def draw_scene(
     body: CoarseBody,
     settings: StageSettings,
     dresser: Dresser,
+    parameters: BodyParameters | None = None,
 ) -> Scene:
-    """Draws people, dresses them, puts things before them and chooses what the picture shows."""
-    parameters = draw_body(
-        chance, assets.bank, assets.limits, settings.pose, settings.view, settings.shape
-    )
+    """Draws people, dresses them, puts things before them and chooses what the picture shows.
+
+    Args:
+        parameters: Of bodies that were drawn before; None to draw them.
+    """
+    if parameters is None:
+        parameters = draw_body(
+            chance, assets.bank, assets.limits, settings.pose, settings.view, settings.shape
+        )
     posed = pose_body(body.skin, parameters.shape, parameters.rotations)
     clothed = dresser(chance, posed)
     place = draw_place(chance, settings.view)
@@ -186,24 +245,21 @@ def photograph(
     chance: Chance, scene: Scene, stage: Stage, size: int
 ) -> Float[Tensor, "batch 3 {size} {size}"]:
     """Paints what the camera sees: a background, the person, things before the person."""
-    drawn = render(
-        _in_square(scene.surface, scene.picture, size),
-        scene.clothed,
-        stage.body.faces,
-        stage.looks.chart,
-        (size, size),
-        outputs=("rgb", "silhouette"),
-        textures=stage.looks.mipmaps,
-        texture=stage.texture(chance),
-        lights=draw_lights(chance),
-        eye=world_to_camera(-scene.place),
-        supersample=2,
-    )
-    assert drawn.rgb is not None and drawn.silhouette is not None
+    figure = Figure(scene.clothed, scene.surface, stage.texture(chance))
+    painted = figure.paint(Shot.of(chance, scene), stage, size)
     background = stage.looks.backgrounds.draw(chance, (size, size))
-    pictures = composite(drawn.rgb, drawn.silhouette, background)
-    # Things look like other places of the world: mirrored pieces of the background, tinted.
-    things = scene.things.draw(scene.picture, size)
+    return lay_things(chance, composite(*painted, background), background, scene)
+
+
+def lay_things(
+    chance: Chance,
+    pictures: Float[Tensor, "batch 3 size size"],
+    background: UInt8[Tensor, "batch 3 size size"],
+    scene: Scene,
+) -> Float[Tensor, "batch 3 size size"]:
+    """Paints the things that stand before everybody."""
+    # They look like other places of the world: mirrored pieces of the background, tinted.
+    things = scene.things.draw(scene.picture, pictures.shape[-1])
     layer = paint(chance, things, background.flip(-1).float() / 255)
     return lay_over(pictures, layer).clamp(0, 1)
 
@@ -215,12 +271,12 @@ def truth_of(scene: Scene, body: CoarseBody, size: int) -> Truth:
     ends = torch.stack([picture.centre, picture.centre], 1)
     ends = ends + picture.side[:, None, None] * ends.new_tensor([[-0.5], [0.5]])
     low, high = ((frame.to_square(ends) + 1) * (size / 2)).unbind(1)
-    surface = _in_square(scene.surface, frame, size)
+    surface = in_square(scene.surface, frame, size)
     whole = rasterize_labels(surface, body.faces, body.part24, (size, size))
     whole = whole * rectangles((low + high) / 2, (high - low) / 2, (size, size))
     labels = whole * (scene.things.draw(frame, size) == 0)
     return Truth.of(
-        _in_square(scene.marks, frame, size),
+        in_square(scene.marks, frame, size),
         labels=labels,
         whole=whole,
         borders=torch.cat([low, high], 1),
@@ -228,7 +284,7 @@ def truth_of(scene: Scene, body: CoarseBody, size: int) -> Truth:
     )
 
 
-def _in_square(
+def in_square(
     points: Float[Tensor, "batch N 3"], square: Box, size: int
 ) -> Float[Tensor, "batch N 3"]:
     """Moves x and y into the pixels of a square; keeps the depth."""

@@ -93,7 +93,7 @@ def build(out: Path, poses: Path) -> None:
 
     rng = np.random.default_rng(0)
     people = {
-        name: _stand(source, draw_population(source, mesh.faces, target, POOL, POPULATION, rng))
+        name: stand(source, draw_population(source, mesh.faces, target, POOL, POPULATION, rng))
         for name, target in (("male", MALE), ("female", FEMALE))
     }
     joint_regressor = _fit_joint_regressor(people, mesh)
@@ -138,7 +138,8 @@ def build(out: Path, poses: Path) -> None:
     np.savez_compressed(out / "regressors.npz", topology=topology, **arrays)
 
 
-def _stand(source: SourceBody, pick: Pick) -> RestBodies:
+def stand(source: SourceBody, pick: Pick) -> RestBodies:
+    """Brings a population into the rest pose."""
     log.info(
         "population: pool worth %.0f bodies, %.0f of them obese; BMI 1/50/99 %%: %s",
         pick.effective_pool,

