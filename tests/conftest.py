@@ -284,6 +284,6 @@ def staged_3dpw(
     """Two small sequences of 3DPW as published, below `raw`, and imported into `test`, 7 people;
     and what they were made of. Do not change them."""
     folder = tmp_path_factory.mktemp("3dpw")
-    sequences = stage_3dpw(folder / "raw", Staged3DPW(frames=3, size=(256, 192)))
+    sequences = stage_3dpw(folder / "raw", Staged3DPW(frames=3, size=(256, 192), smoothing=1))
     import_3dpw(read_split(folder / "raw", labels_body="open"), folder / "test")
     return folder, sequences

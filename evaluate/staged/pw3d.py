@@ -9,30 +9,31 @@ Source: the data set's readme, and the arrays that public readers take from it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from plausibody.assets.catalog import find_asset
 from plausibody.evaluate.datasets.pw3d_sequences import SHAPES, Actor, Sequence3DPW
 from plausibody.evaluate.datasets.pw3d_split import LETTERS
 from plausibody.evaluate.staged.python2 import python2_pickle
-from plausibody.models.body import BodyTemplate, pose_body, regress
+from plausibody.evaluate.staged.scenes import paint_over
+from plausibody.models.body import pose_body, regress
 from plausibody.models.camera import world_to_camera
 from plausibody.models.files import write_file
 from plausibody.models.rotations import axis_rotation, rotmat_to_rotvec, rotvec_to_rotmat
 from plausibody.models.skeleton import COCO17, indices
 from plausibody.models.templates import load_template
-from plausibody.predict.drawing import encode_picture
+from plausibody.predict.drawing import encode_picture, to_bytes
 from plausibody.synth.background_procedural import Procedural
 from plausibody.synth.chance import Chance
 from plausibody.synth.looks import Looks
 from plausibody.synth.poses import load_poses
-from plausibody.synth.render import composite, render, shade
 from plausibody.synth.stores import load_regressors
 
 OPENPOSE18 = (
@@ -55,6 +56,8 @@ class Staged3DPW:
     """Of each sequence. The camera is not valid in the second, for the first person."""
     size: tuple[int, int] = (1920, 1080)
     """Width and height of the frames [px]."""
+    smoothing: int = 2
+    """Samples per pixel and axis; 1 is quick, and has jags."""
     split: str = "test"
     seed: int = 0
 
@@ -65,7 +68,8 @@ def stage_3dpw(
     """Writes sequences and their frames below a folder.
 
     Args:
-        looks: What people wear; None paints each in one colour.
+        looks: What people wear and what is behind them; one matt colour each, before colours and
+            shapes, if None.
 
     Returns:
         What was written, in the order of the sequences' names.
@@ -198,49 +202,28 @@ class _Stage:
         sure = torch.cat([points, torch.ones_like(points[..., :1])], -1)
         return sure.mT.double().numpy()
 
-    def pictures(self, looks: Looks | None) -> list[Float[Tensor, "3 H W"]]:
+    def pictures(self, looks: Looks | None) -> Iterator[UInt8[Tensor, "3 H W"]]:
         """Paints the frames: a background, then the people, the farthest first."""
-        size = self.settings.size[::-1]
-        background = Procedural().draw(self.chance, size)
+        background = (Procedural() if looks is None else looks.backgrounds).draw(
+            self.chance, self.settings.size[::-1]
+        )
         bodies = [self._seen(self._posed(n)[0]) for n in range(len(self.templates))]
-        painted = []
         for frame in range(len(self.sequence)):
-            picture = background.float() / 255
+            picture = background
             order = sorted(range(len(bodies)), key=lambda n: -float(bodies[n][frame, :, 2].mean()))
             for person in order:
                 seen = bodies[person][frame : frame + 1]
-                # Pixel centres lie at whole numbers in 3DPW, and at +0.5 in our renderer.
-                pixels = self._projected(seen) + seen.new_tensor([0.5, 0.5, 0.0])
-                template = self.templates[person]
-                picture = self._paint(picture, pixels, seen, template, person, looks)
-            painted.append(picture[0].clamp(0, 1))
-        return painted
-
-    def _paint(
-        self,
-        picture: Float[Tensor, "1 3 H W"],
-        pixels: Float[Tensor, "1 V 3"],
-        seen: Float[Tensor, "1 V 3"],
-        template: BodyTemplate,
-        person: int,
-        looks: Looks | None,
-    ) -> Float[Tensor, "1 3 H W"]:
-        size = (picture.shape[2], picture.shape[3])
-        turned = world_to_camera(seen)
-        if looks is None:
-            colour = self.chance.uniform(f"person{person}/colour", 1, 3, low=0.2)
-            return shade(pixels, turned, template.faces, size, colour=colour, background=picture)
-        texture = self.chance.integer(f"person{person}/texture", len(looks.mipmaps))
-        drawn = render(
-            pixels,
-            turned,
-            template.faces,
-            looks.chart,
-            size,
-            outputs=("rgb", "silhouette"),
-            textures=looks.mipmaps,
-            texture=texture,
-            supersample=2,
-        )
-        assert drawn.rgb is not None and drawn.silhouette is not None
-        return composite(drawn.rgb, drawn.silhouette, (picture * 255).round().byte())
+                painted = paint_over(
+                    picture,
+                    # Pixel centres lie at whole numbers in 3DPW, and at +0.5 in our renderer.
+                    self._projected(seen) + seen.new_tensor([0.5, 0.5, 0.0]),
+                    world_to_camera(seen),
+                    self.templates[person].faces,
+                    self.chance,
+                    looks,
+                    eye=seen.new_zeros(1, 3),
+                    name=f"person{person}/",
+                    smoothing=self.settings.smoothing,
+                )
+                picture = to_bytes(painted[0]).permute(2, 0, 1)[None]
+            yield picture[0]

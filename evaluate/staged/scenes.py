@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from plausibody.assets.catalog import find_asset
@@ -170,31 +170,64 @@ def paint_people(
             shapes, if None.
     """
     chance, size = Chance(settings.seed, numbers), (settings.size, settings.size)
-    pixels = people.camera.project(people.vertices)
     behind = (Procedural() if looks is None else looks.backgrounds).draw(chance, size)
+    return paint_over(
+        behind,
+        people.camera.project(people.vertices),
+        people.vertices,
+        bodies.faces,
+        chance,
+        looks,
+        eye=world_to_camera(-people.camera.translation),
+        smoothing=settings.smoothing,
+    )
+
+
+def paint_over(
+    behind: UInt8[Tensor, "people 3 H W"],
+    pixels: Float[Tensor, "people V 3"],
+    vertices: Float[Tensor, "people V 3"],
+    faces: Int[Tensor, "F 3"],
+    chance: Chance,
+    looks: Looks | None = None,
+    *,
+    eye: Float[Tensor, "people 3"] | None = None,
+    name: str = "",
+    smoothing: int = 2,
+) -> Float[Tensor, "people 3 H W"]:
+    """Paints bodies over pictures, 0..1.
+
+    Args:
+        behind: 0..255.
+        pixels: Projected vertices: x, y [px] and depth [m].
+        vertices: The same in the world [m], y up.
+        looks: What people wear; one matt colour each if None.
+        eye: Place of each camera in the world [m].
+        name: Tells what is drawn for a person from what is drawn for others of the same picture.
+    """
+    size = (behind.shape[2], behind.shape[3])
     if looks is None:
-        colour = chance.uniform("colour", 1, 3, low=0.2, high=0.9)
         shaded = shade(
             pixels,
-            people.vertices,
-            bodies.faces,
+            vertices,
+            faces,
             size,
-            colour=colour,
+            colour=chance.uniform(f"{name}colour", 1, 3, low=0.2, high=0.9),
             background=behind.float() / 255,
-            smoothing=settings.smoothing,
+            smoothing=smoothing,
         )
         return shaded.clamp(0, 1)
     drawn = render(
         pixels,
-        people.vertices,
-        bodies.faces,
+        vertices,
+        faces,
         looks.chart,
         size,
         outputs=("rgb", "silhouette"),
         textures=looks.mipmaps,
-        texture=chance.integer("texture", len(looks.mipmaps)),
-        eye=world_to_camera(-people.camera.translation),
-        supersample=settings.smoothing,
+        texture=chance.integer(f"{name}texture", len(looks.mipmaps)),
+        eye=eye,
+        supersample=smoothing,
     )
     assert drawn.rgb is not None and drawn.silhouette is not None
     return composite(drawn.rgb, drawn.silhouette, behind).clamp(0, 1)
