@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,8 @@ from torch import Tensor
 from plausibody import __version__
 from plausibody.assets.catalog import find_asset
 from plausibody.evaluate.baselines import MeanBody, NearestPose
+from plausibody.evaluate.datasets.options import Options
+from plausibody.evaluate.datasets.registry import READERS, open_dataset
 from plausibody.evaluate.figures import MEAN_BODY, NEAREST_POSE, Figure
 from plausibody.evaluate.open import (
     OPEN_V0,
@@ -26,18 +29,24 @@ from plausibody.evaluate.open import (
     facing,
     stoutness,
 )
+from plausibody.evaluate.open_samples import CHUNK as SAMPLED
+from plausibody.evaluate.open_samples import best_of_samples
+from plausibody.evaluate.protocols import protocol_of
 from plausibody.evaluate.result import Result
 from plausibody.evaluate.ruler import PROTOCOLS, Measured, Ruler, errors, joint_area
 from plausibody.evaluate.saving import save_result
 from plausibody.evaluate.values import Attribute, Values, summarise
-from plausibody.models.prediction import BodyPrediction
+from plausibody.models.prediction import BodyPrediction, FisherPrediction
 from plausibody.models.proxy import Proxy, ProxySettings
 from plausibody.models.records import to_device
 from plausibody.models.weights import TrainedRegressor, find_weights, load_regressor
 from plausibody.synth.poses import PoseBank, load_poses
 from plausibody.synth.stores import SynthAssets, load_assets
 
-PLANNED = ("ssp3d", "3dpw", "h36m-p1", "h36m-p2", "mpi-inf-3dhp", "coco")
+OPEN = "open"
+"""The benchmark that needs no data."""
+REGRESSOR = "regressor"
+"""Name of the estimator that is evaluated, beside the baselines."""
 SUBSETS_BY_CUT = ("untruncated", "truncated")
 SUBSETS_BY_FACING = ("seen from the front", "seen from a side", "seen from the back")
 SUBSETS_BY_BUILD = ("thinnest third", "middle third", "stoutest third")
@@ -89,6 +98,7 @@ def measure(
     estimators: Mapping[str, tuple[Estimator, Ruler]],
     truth: Ruler,
     watch: Callable[[int], None] = lambda done: None,
+    samples: int = 0,
 ) -> Measurements:
     """Measures estimators on the same people.
 
@@ -97,6 +107,8 @@ def measure(
         estimators: By name; each with the body that it predicts, on the same device.
         truth: The body of the benchmark.
         watch: Is told how many people are done.
+        samples: How many are drawn from each prediction of the regressor, if it is a distribution.
+            The numbers of people in a batch must then be a multiple of `open_samples.CHUNK`.
     """
     device = truth.assets.template.vertices.device
     taken: dict[str, dict[str, list[Tensor]]] = {name: {} for name in estimators}
@@ -109,7 +121,10 @@ def measure(
         for name, (estimator, ruler) in estimators.items():
             prediction = estimator.predict(people.batch.proxy)
             found = ruler(prediction.mode(), prediction.camera)
-            for metric, value in _row(found, true).items():
+            row = _row(found, true)
+            if samples and name == REGRESSOR and isinstance(prediction, FisherPrediction):
+                row |= best_of_samples(prediction, ruler, true, row, samples, done)
+            for metric, value in row.items():
                 taken[name].setdefault(metric, []).append(value.double().cpu())
         attributes["truncated"].append(people.truncated.cpu())
         attributes["facing"].append(facing(body.rotations).cpu())
@@ -138,7 +153,9 @@ def figures(measured: Measurements, name: str) -> tuple[Figure, ...]:
         name: Of the estimator; the mean body and the nearest pose are set beside it.
     """
     baselines = {other: measured.values(other) for other in (MEAN_BODY, NEAREST_POSE)}
-    return summarise(measured.values(name), PROTOCOLS, baselines)
+    of_samples = [metric for metric in measured.errors[name] if metric not in PROTOCOLS]
+    protocols = {**PROTOCOLS, **{metric: protocol_of(metric) for metric in of_samples}}
+    return summarise(measured.values(name), protocols, baselines)
 
 
 def evaluate_open(
@@ -147,6 +164,7 @@ def evaluate_open(
     batch_size: int = 256,
     watch: Watch = lambda done, total: None,
     settings: OpenSettings = OPEN_V0,
+    samples: int = 0,
 ) -> Result:
     """Evaluates a regressor on the open benchmark, beside the baselines.
 
@@ -156,6 +174,8 @@ def evaluate_open(
         batch_size: People at a time; does not change the figures.
         watch: Is told the progress.
         settings: Which version of the benchmark.
+        samples: How many are drawn from each prediction, for the errors of the best of them. The
+            people of a batch are then rounded to a multiple of 32.
 
     Raises:
         ValueError: If the regressor reads what the benchmark has not, or predicts another body.
@@ -168,12 +188,19 @@ def evaluate_open(
     predicted = truth if regressor.gender == "neutral" else Ruler(_assets_of(regressor, device))
     bank = training_bank(device)
     estimators: dict[str, tuple[Estimator, Ruler]] = {
-        "regressor": (regressor, predicted),
+        REGRESSOR: (regressor, predicted),
         MEAN_BODY: (MeanBody.of(bank, ours), truth),
         NEAREST_POSE: (NearestPose.of(bank, ours), truth),
     }
-    batches = benchmark.people(batch_size)
-    measured = measure(batches, estimators, truth, lambda done: watch(done, len(benchmark)))
+    if samples:
+        batch_size = max(batch_size - batch_size % SAMPLED, SAMPLED)
+    measured = measure(
+        benchmark.people(batch_size),
+        estimators,
+        truth,
+        lambda done: watch(done, len(benchmark)),
+        samples,
+    )
     sealed, digest, note = check_seal(benchmark)
     return Result(
         benchmark=settings.name if sealed else f"not {settings.name}",
@@ -185,8 +212,8 @@ def evaluate_open(
         settings=settings.described(),
         regressor=summary(regressor.card),
         plausibody=__version__,
-        figures=figures(measured, "regressor"),
-        values=measured.values("regressor"),
+        figures=figures(measured, REGRESSOR),
+        values=measured.values(REGRESSOR),
     )
 
 
@@ -242,12 +269,11 @@ def summary(card: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_dataset(dataset: str) -> None:
-    """Refuses a data set that this version cannot evaluate, and says which it can."""
-    if dataset != "open":
-        what = "is planned, but not in this version" if dataset in PLANNED else "is no data set"
+    """Refuses a name that is neither the benchmark's nor a data set's, and says which there are."""
+    if dataset != OPEN and dataset not in READERS:
         raise ValueError(
-            f"{dataset} {what}; do: plausibody evaluate open, renders or calibration, which need "
-            "no data, or the metrics of plausibody.evaluate.metrics on your own predictions"
+            f"{dataset} is no data set; do: plausibody evaluate open, renders or calibration, "
+            f"which need no data, or one of {', '.join(READERS)} with --data"
         )
 
 
@@ -258,20 +284,40 @@ def run_evaluation(
     device: torch.device | str = "cpu",
     batch_size: int = 256,
     watch: Watch = lambda done, total: None,
+    samples: int | None = None,
+    data: Path | None = None,
+    options: Options | None = None,
 ) -> Result:
     """Does what `plausibody evaluate` says, without printing.
 
     Args:
-        dataset: open; other names are refused.
+        dataset: open, or a data set of `datasets.registry`.
         weights: A file, or the name of weights that ship, such as "lite".
         out: Folder for results.json, results.md and people.npz; none to write nothing.
         device: Where networks and bodies are computed.
-        batch_size: People at a time.
+        batch_size: People at a time (open).
         watch: Is told the progress.
+        samples: How many are drawn from each prediction; None: none (open), or as published.
+        data: Folder of the data set.
+        options: How a data set is evaluated; its own samples do not count.
+
+    Raises:
+        FileNotFoundError: If weights, data or bodies are missing.
+        ValueError: If the network cannot be measured on this.
     """
     check_dataset(dataset)
-    regressor = load_regressor(find_weights(weights), device)
-    result = evaluate_open(regressor, device, batch_size, watch)
+    if samples is not None and samples < 0:
+        raise ValueError(f"--samples: wanted 0 or more, got {samples}")
+    if dataset == OPEN:
+        regressor = load_regressor(find_weights(weights), device)
+        result = evaluate_open(regressor, device, batch_size, watch, samples=samples or 0)
+    else:
+        from plausibody.evaluate.datasets.measuring import evaluate_dataset  # needs this module
+
+        opened = open_dataset(dataset, data)
+        regressor = load_regressor(find_weights(weights), device)
+        chosen = dataclasses.replace(options or Options(), samples=samples)
+        result = evaluate_dataset(opened, regressor, chosen, device, watch)
     if out is not None:
         save_result(result, out)
     return result

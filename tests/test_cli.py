@@ -88,9 +88,24 @@ def test_a_method_that_contradicts_its_preset_is_refused(tmp_path: Path) -> None
 
 
 def test_other_datasets_are_refused_with_what_there_is() -> None:
-    result = run("evaluate", "ssp3d")
+    result = run("evaluate", "lsp")
     assert result.exit_code == 2
-    assert "open" in result.output
+    assert "open" in result.output and "3dpw" in result.output
+
+
+def test_a_data_set_that_is_not_there_says_where_it_comes_from() -> None:
+    result = run("evaluate", "ssp3d")
+    assert result.exit_code == 1
+    assert "--data" in result.output and "github.com/akashsengupta1997/SSP-3D" in result.output
+    assert "labels.npz" in result.output
+
+
+def test_options_of_data_sets_are_refused_where_they_mean_nothing(tmp_path: Path) -> None:
+    for option in (["--data", str(tmp_path)], ["--proxies", "labels"], ["--people", "3"]):
+        result = run("evaluate", "open", *option)
+        assert result.exit_code == 2 and "open: wanted only" in result.output
+    result = run("evaluate", "ssp3d", "--proxies", "labels", "--front-end", "hq")
+    assert result.exit_code == 2 and "without a front end" in result.output
 
 
 def test_preview_draws_a_contact_sheet(tmp_path: Path) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ import torch
 from plausibody import __version__
 from plausibody.evaluate.datasets.asking import FromLabels, Showing, open_showing
 from plausibody.evaluate.datasets.bodies import LabelBodies
+from plausibody.evaluate.datasets.options import Options
 from plausibody.evaluate.datasets.people import Dataset, WholeSet
 from plausibody.evaluate.datasets.scoring import Scorer, Scores
 from plausibody.evaluate.datasets.survey import Survey, join, survey
@@ -32,37 +32,6 @@ CHUNK = 16
 """People at a time. Samples depend on it, so it is no option."""
 NAMED = 10
 """How many of the worst a result names."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a data set is evaluated; the defaults are the published way."""
-
-    samples: int | None = None
-    """Drawn from each prediction, if it is a distribution; None: as many as published."""
-    seed: int = 0
-    """Of the samples."""
-    mirrored: bool = True
-    """Whether to average with the prediction of the mirror image, as `predict` does. Published
-    evaluations do not."""
-    shown: str | None = None
-    """labels, or a front end; see `open_showing`."""
-    files: Path | None = None
-    """For the front end `files`."""
-    front_end_weights: str | None = None
-    """For hrnet and hq."""
-    labels_body: str = "smpl"
-    """Of which the labels are: smpl, open, or the path of a file or folder."""
-    across_bodies: bool = False
-    """Whether a network of another body's mesh is compared by joints and pictures alone."""
-    people: int | None = None
-    """How many are measured, from the first on; all if None."""
-
-    def __post_init__(self) -> None:
-        if self.samples is not None and self.samples < 0:
-            raise ValueError(f"--samples: wanted 0 or more, got {self.samples}")
-        if self.people is not None and self.people < 1:
-            raise ValueError(f"--people: wanted at least 1, got {self.people}")
 
 
 @torch.no_grad()

@@ -241,11 +241,11 @@ class Scorer:
         joints = guesses.h36m, truth.h36m.expand_as(guesses.h36m)
         rest = truth.rest.expand_as(guesses.rest)
         turn = geodesic_angle(guesses.root, truth.root.expand_as(guesses.root))
-        pelvis = [joint[..., PELVIS : PELVIS + 1, :] for joint in joints]
+        pelvis = [joint[..., PELVIS, :] for joint in joints]
         return {
             "mpjpe_smplorigin": metrics.mpjpe_smplorigin(*joints),
             "pve": metrics.pve(*posed),
-            "pve_pelvis": metrics.point_error(posed[0] - pelvis[0], posed[1] - pelvis[1]),
+            "pve_pelvis": metrics.pve_pelvis(*posed, *pelvis),
             "pve_sc": metrics.pve_sc(*posed),
             "pve_pa": metrics.pve_pa(*posed),
             "pve_t[neutral]": metrics.point_error(guesses.rest, rest),

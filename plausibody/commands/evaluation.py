@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from plausibody.commands.predict import FRONT_ENDS, MOST_SAMPLES
 from plausibody.commands.terminal import (
     counting,
     helpful_errors,
@@ -18,9 +19,11 @@ from plausibody.commands.terminal import (
     usage_errors,
 )
 
+FILE = click.Path(path_type=Path)
+
 
 @click.command("demo")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
+@click.option("--out", type=FILE, default=Path("demo"), show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 def demo_command(out: Path, device: str) -> None:
     """Train small, predict the bundled photos, evaluate, write one page; offline, minutes."""
@@ -36,61 +39,156 @@ def demo_command(out: Path, device: str) -> None:
 
 @click.command("evaluate")
 @click.argument("dataset", default="open")
+@click.option("--data", type=FILE, help="Folder of a published data set.")
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="A file, or the name of weights.  [default: hierprob-lite]",
 )
+@click.option("--out", type=FILE, help="Folder for what is found (.json, .md).")
+@click.option("--compare", nargs=2, type=FILE, help="Two results.json of the same people.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for what is found (.json, .md)."
+    "--samples",
+    type=int,
+    help="Drawn from each prediction, for the best of N.  [default: as published; open: none]",
+)
+@click.option("--seed", type=int, default=0, help="Of samples of data sets.")
+@click.option(
+    "--proxies",
+    type=click.Choice(["labels", "front-end"]),
+    help="Show people by the data's own key points and masks, or as a front end sees them in "
+    "the published boxes.  [default: labels where the data has what the network reads]",
 )
 @click.option(
-    "--compare", nargs=2, type=click.Path(path_type=Path), help="Two results.json of open."
+    "--front-end",
+    type=click.Choice(FRONT_ENDS),
+    help="Which; means --proxies front-end.  [default: embedded]",
 )
+@click.option(
+    "--front-end-weights", metavar="FILE|DIR", help="Of hrnet or hq; see plausibody predict."
+)
+@click.option(
+    "--files", type=FILE, help="Folder with key points and masks of the pictures (files)."
+)
+@click.option(
+    "--labels-body",
+    default="smpl",
+    metavar="smpl|open|PATH",
+    help="Of which the data's bodies are: SMPL's files in train_files/smpl, the body that ships, "
+    "or a file or folder.  [default: smpl]",
+)
+@click.option(
+    "--across-bodies",
+    is_flag=True,
+    help="Compare a network of another body by joints and pictures alone.",
+)
+@click.option("--no-flip", is_flag=True, help="Leave mirror images out, as published (data sets).")
+@click.option("--people", type=int, help="Measure only so many, for a look (data sets).")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--batch-size", type=int, default=256, help="People at a time (open).")
 @click.option("--quiet", is_flag=True)
 def evaluate_command(
     dataset: str,
+    data: Path | None,
     weights: Path | None,
     out: Path | None,
     compare: tuple[Path, Path] | None,
+    samples: int | None,
+    seed: int,
+    proxies: str | None,
+    front_end: str | None,
+    front_end_weights: str | None,
+    files: Path | None,
+    labels_body: str,
+    across_bodies: bool,
+    no_flip: bool,
+    people: int | None,
     device: str,
     batch_size: int,
     quiet: bool,
 ) -> None:
-    """Measure a regressor on DATASET: open (proxies), renders (painted people through the front
-    end) or calibration (of intervals); none of them needs data."""
+    """Measure a regressor on DATASET.
+
+    open (proxies), renders (painted people through the front end) and calibration (of intervals)
+    need no data. ssp3d, 3dpw, h36m-p1, h36m-p2, mpi-inf-3dhp and coco want --data: without it, they
+    say where the data comes from and which files are read.
+    """
     with helpful_errors():
-        from plausibody.evaluate.result import read_result
-        from plausibody.evaluate.run import check_dataset, run_evaluation
+        from plausibody.evaluate.comparing import compare_results, save_comparison
+        from plausibody.evaluate.datasets.options import Options
+        from plausibody.evaluate.run import OPEN, check_dataset, run_evaluation
         from plausibody.evaluate.table import comparison_table, result_table
         from plausibody.models.weights import DEFAULT_WEIGHTS
 
         if compare is not None:
-            first, second = (read_result(path) for path in compare)
-            Console().print(comparison_table(first, second))
+            comparison = compare_results(*compare)
+            if out is not None:
+                save_comparison(comparison, out)
+            Console().print(comparison_table(comparison))
             return
         chosen = weights or Path(DEFAULT_WEIGHTS)
         if dataset == "calibration":
-            from plausibody.calibrate import measure_calibration
-            from plausibody.evaluate.table import calibration_table
-
-            prepare_cpu(0)
-            with counting("people", quiet) as watch:
-                found = measure_calibration(chosen, out, pick_device(device), watch=watch)
-            if not quiet:
-                Console().print(calibration_table(found))
+            _calibration(chosen, out, pick_device(device), quiet)
             return
         if dataset == "renders":
             _renders(chosen, out, pick_device(device), quiet)
             return
         with usage_errors():
             check_dataset(dataset)
+            if samples is not None and samples > MOST_SAMPLES:
+                raise ValueError(f"--samples: wanted at most {MOST_SAMPLES}, got {samples}")
+            options = Options(
+                samples=samples,
+                seed=seed,
+                mirrored=not no_flip,
+                shown=_shown(proxies, front_end, front_end_weights, files),
+                files=files,
+                front_end_weights=front_end_weights,
+                labels_body=labels_body,
+                across_bodies=across_bodies,
+                people=people,
+            )
+            if dataset == OPEN and (data is not None or options != Options(samples=samples)):
+                raise ValueError(
+                    "open: wanted only --weights, --samples, --out, --device and --batch-size, "
+                    "came options of published data sets; do: leave them out, or name a data set"
+                )
+        prepare_cpu(0)
+        place = pick_device(device)
         with counting("people", quiet) as watch:
-            result = run_evaluation(dataset, chosen, out, pick_device(device), batch_size, watch)
+            result = run_evaluation(
+                dataset, chosen, out, place, batch_size, watch, samples, data, options
+            )
         if not quiet:
             Console().print(result_table(result))
+
+
+def _shown(
+    proxies: str | None, front_end: str | None, weights: str | None, files: Path | None
+) -> str | None:
+    """Joins the options that say how people are shown; None leaves it to the data."""
+    if proxies == "labels":
+        if front_end or weights or files:
+            raise ValueError(
+                "--proxies labels: wanted it without a front end, came options of one; do: leave "
+                "one out"
+            )
+        return proxies
+    if proxies is None and front_end is None and weights is None and files is None:
+        return None
+    return front_end or ("files" if files else "embedded")
+
+
+def _calibration(weights: Path, out: Path | None, device: str, quiet: bool) -> None:
+    """Measures how often intervals hold the truth."""
+    from plausibody.calibrate import measure_calibration
+    from plausibody.evaluate.table import calibration_table
+
+    prepare_cpu(0)
+    with counting("people", quiet) as watch:
+        found = measure_calibration(weights, out, device, watch=watch)
+    if not quiet:
+        Console().print(calibration_table(found))
 
 
 def _renders(weights: Path, out: Path | None, device: str, quiet: bool) -> None:
