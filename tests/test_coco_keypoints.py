@@ -270,7 +270,7 @@ def test_a_list_of_other_annotations_is_refused(
 def test_the_annotation_file_itself_and_val2017_will_do(stage: Stage) -> None:
     folder = stage(split="val2017")
     assert len(opened(folder)) == 3
-    dataset = opened(folder / "annotations" / "person_keypoints_val2017.json")
+    dataset = open_coco(folder / "annotations" / "person_keypoints_val2017.json")
     assert dataset.labels.split == "val2017"
 
 

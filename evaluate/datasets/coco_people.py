@@ -39,7 +39,14 @@ class CocoCrops:
 
 
 def find_annotations(folder: Path) -> tuple[Path, Path]:
-    """Finds the annotations, and the folder of the data set."""
+    """Finds the annotations, and the folder of the data set.
+
+    Args:
+        folder: Of the data set; or the file itself, which may lie in it or in `annotations`.
+
+    Raises:
+        FileNotFoundError: If there are none.
+    """
     if folder.is_file():
         home = folder.parent
         return folder, home.parent if home.name == "annotations" else home
@@ -49,7 +56,7 @@ def find_annotations(folder: Path) -> tuple[Path, Path]:
             return path, folder
     raise FileNotFoundError(
         f"{folder}: wanted annotations/person_keypoints_val2014.json (or val2017), found neither; "
-        "do: unpack annotations_trainval2014.zip there, or name the file itself"
+        "do: unpack annotations_trainval2014.zip there"
     )
 
 

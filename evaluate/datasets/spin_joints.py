@@ -7,13 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from plausibody.evaluate.datasets.labels import require_files, some
 from plausibody.evaluate.datasets.people import About, LabelledJoints, LabelledPeople
 from plausibody.evaluate.datasets.spin import SPIN24, SpinFile
 from plausibody.models.proxy import Box
-from plausibody.models.skeleton import indices
+from plausibody.models.skeleton import H36M17, indices
 
 CENTRED = 1e-3
 """How far the pelvis may lie from the origin [m]: rounding, and no more."""
@@ -31,8 +29,6 @@ class SpinJoints:
     folder: Path
     """Below which the pictures are."""
     file: SpinFile
-    compared: tuple[str, ...]
-    """Names of the joints that are compared, of `H36M17` and `SPIN24` alike, in their order."""
     sequences: tuple[str, ...] | None
     attributes: Mapping[str, tuple[str, ...]]
 
@@ -42,7 +38,7 @@ class SpinJoints:
         about: About,
         file: SpinFile,
         folder: Path,
-        compared: Sequence[str],
+        needed: Sequence[str],
         sequences: tuple[str, ...] | None = None,
         attributes: Mapping[str, tuple[str, ...]] | None = None,
     ) -> SpinJoints:
@@ -51,7 +47,7 @@ class SpinJoints:
         Args:
             file: Of the labels, with `S`.
             folder: Below which the pictures are.
-            compared: Names of the joints that are compared.
+            needed: Names of the joints that the protocol compares.
             sequences: Of each person; none if None.
             attributes: What else is known of each.
 
@@ -60,7 +56,7 @@ class SpinJoints:
             ValueError: If joints are missing, not from the pelvis, or not in metres, or a picture
                 is there twice.
         """
-        check_joints(file, compared)
+        check_joints(file, needed)
         twice = [name for name, count in Counter(file.names).items() if count > 1]
         if twice:
             raise ValueError(
@@ -72,7 +68,7 @@ class SpinJoints:
             f"the pictures that {file.path.name} names, below {folder}",
             "unpack them there as they are published",
         )
-        return cls(about, folder, file, tuple(compared), sequences, attributes or {})
+        return cls(about, folder, file, sequences, attributes or {})
 
     def __len__(self) -> int:
         return len(self.file)
@@ -80,16 +76,14 @@ class SpinJoints:
     def batch(self, numbers: Sequence[int]) -> LabelledPeople:
         """Gives the people of these numbers, from 0 on, in this order."""
         chosen = list(numbers)
-        joints = self.file.world_joints(chosen)[:, indices(list(self.compared), SPIN24)]
+        joints = self.file.world_joints(chosen)[:, indices(H36M17, SPIN24)]
         return LabelledPeople(
             names=tuple(self.file.names[n] for n in chosen),
             pictures=self.file.pictures(self.folder, chosen),
             genders=("neutral",) * len(chosen),
             box=Box(centre=self.file.box.centre[chosen], side=self.file.box.side[chosen]),
             joints=LabelledJoints(
-                names=self.compared,
-                places=joints[..., :3],
-                counted=torch.ones(len(chosen), len(self.compared), dtype=torch.bool),
+                names=tuple(H36M17), places=joints[..., :3], counted=joints[..., 3] > 0
             ),
             true_keypoints=None if self.file.part is None else self.file.coco17(chosen),
             sequences=None if self.sequences is None else tuple(self.sequences[n] for n in chosen),
@@ -123,11 +117,11 @@ def find_labels(folder: Path, names: Sequence[str], about: str) -> tuple[Path, P
     raise FileNotFoundError(
         f"{folder}: wanted the labels of {about} in SPIN's layout, {' or '.join(names)}, here or "
         f"in {EXTRAS}/, found none; do: make them with SPIN's preprocessing from your copy of the "
-        "data, or name the file itself"
+        "data"
     )
 
 
-def check_joints(file: SpinFile, compared: Sequence[str]) -> None:
+def check_joints(file: SpinFile, needed: Sequence[str]) -> None:
     """Checks that joints are known, in metres, and from the pelvis.
 
     The published evaluators move the pelvis of the prediction to the origin and leave the labels as
@@ -138,9 +132,9 @@ def check_joints(file: SpinFile, compared: Sequence[str]) -> None:
     """
     joints = file.world_joints(range(len(file)))
     places = joints[..., :3].norm(dim=-1)
-    known = joints[:, indices(list(compared), SPIN24), 3] > 0
+    known = joints[:, indices(list(needed), SPIN24), 3] > 0
     faults = (
-        (~known.all(1), f"the joints {', '.join(compared)} of everybody", "some without"),
+        (~known.all(1), f"the joints {', '.join(needed)} of everybody", "some without"),
         (
             places[:, SPIN24.index("pelvis")] > CENTRED,
             "joints from the pelvis, as evaluators take them",
