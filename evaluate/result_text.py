@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from plausibody.evaluate.figures import EVERYONE, Figure, subset_table
 from plausibody.evaluate.markdown import markdown_table
@@ -23,11 +24,15 @@ def title(result: Result) -> str:
     return f"{result.benchmark} ({result.digest[:12]}), {result.people:,} people"
 
 
-def main_metrics(result: Result) -> list[str]:
-    """Names the metrics that tables of subsets show."""
-    everyone = [figure.metric for figure in result.figures if figure.subset == EVERYONE]
-    chosen = (next((m for m in everyone if untagged(m) == main), None) for main in MAIN)
-    return [metric for metric in chosen if metric is not None] or everyone[: len(MAIN)]
+def main_metrics(metrics: Sequence[str]) -> list[str]:
+    """Chooses the metrics that tables of subsets show."""
+    chosen = (next((m for m in metrics if untagged(m) == main), None) for main in MAIN)
+    return [metric for metric in chosen if metric is not None] or list(metrics[: len(MAIN)])
+
+
+def metrics_of(result: Result) -> list[str]:
+    """Names the metrics of everyone."""
+    return [figure.metric for figure in result.figures if figure.subset == EVERYONE]
 
 
 def all_rows(result: Result) -> Rows:
@@ -72,7 +77,7 @@ def subset_rows(result: Result, group: str) -> Rows:
 
     Below sequences stands their mean, in which each counts the same, as some papers count.
     """
-    shown, subsets = main_metrics(result), groups(result)[group]
+    shown, subsets = main_metrics(metrics_of(result)), groups(result)[group]
 
     def beside(figure: Figure) -> float | None:
         return None if math.isnan(figure.mean_body) else figure.mean_body

@@ -6,8 +6,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from plausibody.evaluate import calibration_result, renders_result
+from plausibody.evaluate import calibration_result, comparing, renders_result
 from plausibody.evaluate.calibration_result import CalibrationResult
+from plausibody.evaluate.comparing import Comparison
 from plausibody.evaluate.renders_result import RendersResult
 from plausibody.evaluate.result import Result
 from plausibody.evaluate.result_text import all_rows, groups, protocol_lines, subset_rows, title
@@ -51,25 +52,13 @@ def renders_table(result: RendersResult) -> RenderableType:
     return Group(everyone, subsets, *lines)
 
 
-def comparison_table(first: Result, second: Result) -> RenderableType:
-    """Sets two results of one benchmark side by side.
-
-    Raises:
-        ValueError: If they were measured on different people.
-    """
-    if first.digest != second.digest:
-        raise ValueError(
-            f"--compare: wanted two results of one benchmark, got {title(first)} and "
-            f"{title(second)}; do: evaluate both regressors with the same version of plausibody"
-        )
-    heads, rows = ["metric", "people", "alignment", "unit", "first", "second", "change"], []
-    for figure in first.figures:
-        other = second.of(figure.metric, figure.subset)
-        values = [f"{v:.{figure.digits}f}" for v in (figure.value, other.value)]
-        change = f"{100 * (other.value / figure.value - 1):+.1f} %" if figure.value else "-"
-        named = [figure.metric, figure.subset, figure.protocol.alignment, figure.protocol.unit]
-        rows.append([*named, *values, change])
-    return _table(title(first), heads, rows)
+def comparison_table(comparison: Comparison) -> RenderableType:
+    """Lays out two results side by side: everyone, then differences by subset, then what holds."""
+    everyone = _table(comparison.title, *comparing.all_rows(comparison))
+    heads, rows = comparing.subset_rows(comparison, comparing.shown_metrics(comparison))
+    subsets = [_table("differences", heads, rows)] if rows else []
+    lines = [Text(line, style="dim") for line in comparing.lines(comparison)]
+    return Group(everyone, *subsets, *lines)
 
 
 def _table(name: str, heads: list[str], rows: list[list[str]]) -> Table:
