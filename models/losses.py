@@ -213,7 +213,7 @@ class _Mean:
         """Averages errors of people."""
         if self.share is None:
             return errors.mean()
-        return (errors.flatten(1).mean(1) * self.share).sum()
+        return (errors.reshape(len(self.share), -1).mean(1) * self.share).sum()
 
 
 def near_box(keypoints: Float[Tensor, "batch 17 2"]) -> Float[Tensor, "batch 17 1"]:

@@ -249,7 +249,7 @@ def lasor_lite() -> RunConfig:
         "stream.lite.occlusion.people.present": 0.3,
         "stream.lite.occlusion.objects.present": 0.5,
         "stream.lite.view.elevation_uniform": math.radians(30),
-        "stream.maps.size": 64,
+        "stream.maps.size": 80,
         "stream.maps.reach": 1.5,
         "supervision.weight": 1.0,
         "supervision.first_step": 500,

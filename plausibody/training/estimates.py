@@ -25,6 +25,7 @@ from plausibody.models.records import map_tensors, take
 from plausibody.synth.batch import Batch
 from plausibody.synth.generator import BatchGenerator, prefetch
 from plausibody.training.memory import SPARE, free_memory, held_memory, is_memory_short
+from plausibody.training.objective import loss_changes
 from plausibody.training.optimiser import build_optimiser
 from plausibody.training.quantities import duration, size
 from plausibody.training.trainer import NonFiniteLossError, Trainer
@@ -282,8 +283,9 @@ def _activations(trainer: Trainer, batch: Batch) -> int:
 def _stages(trainer: Trainer) -> Iterable[tuple[int, int, int]]:
     """Gives the number of each stage that is left, its first step and the step after its last."""
     now, last = trainer.step, trainer.config.train.steps
-    second = trainer.config.train.second_stage if trainer.config.method == "hierprob" else 0
-    for stage, first, end in ((1, now, min(second, last)), (2, max(now, second), last)):
+    starts = [0, *loss_changes(trainer.config)]
+    for stage, (first, end) in enumerate(zip(starts, [*starts[1:], last], strict=True), 1):
+        first, end = max(first, now), min(end, last)
         if end > first:
             yield stage, first, end
 

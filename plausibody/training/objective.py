@@ -38,6 +38,16 @@ def build_objective(config: RunConfig, assets: SynthAssets) -> Objective:
     )
 
 
+def loss_changes(config: RunConfig) -> list[int]:
+    """Lists the steps at which more begins to count, in order: a step then takes longer."""
+    found = []
+    if config.method == "hierprob":
+        found.append(config.train.second_stage)
+    if config.supervision.weight:
+        found.append(config.supervision.first_step)
+    return sorted(found)
+
+
 def _build_plain(config: RunConfig, assets: SynthAssets) -> Objective:
     """Makes what is said of bodies by numbers."""
     template, regressors = assets.template, assets.regressors
