@@ -178,12 +178,12 @@ def test_scores_decide_the_order_and_with_it_the_precision(stage: Stage) -> None
     dataset = opened(stage())
     found = truth(dataset)
     found[0] += 500
-    published = dataset.whole_set(found)
-    sure_of_the_right = dataset.whole_set(found, torch.tensor([0.1, 0.9, 0.8]))
-    sure_of_the_wrong = dataset.whole_set(found, torch.tensor([0.9, 0.1, 0.2]))
-    assert sure_of_the_wrong["oks/ap"] < published["oks/ap"] < sure_of_the_right["oks/ap"]
-    for figures in (published, sure_of_the_right, sure_of_the_wrong):
-        assert figures["oks/ar"] == pytest.approx(2 / 3)
+    right = dataset.whole_set(found, sure=torch.tensor([0.1, 0.9, 0.8]))
+    wrong = dataset.whole_set(found, sure=torch.tensor([0.9, 0.1, 0.2]))
+    published = right["oks/ap"]
+    assert wrong["oks/ap"] == published == dataset.whole_set(found)["oks/ap"]
+    assert wrong["oks/scored_ap"] < published < right["oks/scored_ap"]
+    assert right["oks/scored_ar"] == wrong["oks/scored_ar"] == pytest.approx(2 / 3)
 
 
 def test_results_are_as_coco_takes_them(stage: Stage) -> None:
@@ -215,6 +215,26 @@ def test_limbs_are_kinematic_joints_as_danet_takes_them() -> None:
         limb = name in SMPL24 and "hip" not in name
         wanted = joints[0, SMPL24.index(name)] if limb else coco[0, place]
         assert torch.equal(found[0, place], wanted)
+
+
+def test_danets_key_points_have_figures_of_their_own(stage: Stage) -> None:
+    dataset = opened(stage())
+    true = truth(dataset)
+    joints = torch.zeros(3, 24, 2)
+    shared = [name for name in COCO17 if name in SMPL24]
+    joints[:, indices(shared, SMPL24)] = true[:, indices(shared, COCO17)]
+    same = dataset.whole_set(true, joints)
+    assert {same[name] for name in STATISTICS} == {same[f"oks/danet_{n[4:]}"] for n in STATISTICS}
+    moved = dataset.whole_set(true, joints + 500)
+    assert moved["oks/ap"] == same["oks/ap"]
+    assert moved["oks/danet_ap"] == 0  # ten of the sixteen marked key points are limbs'
+
+
+def test_results_may_be_saved_under_the_name_that_coco_asks_for(stage: Stage) -> None:
+    dataset = opened(stage())
+    ((name, content),) = dataset.saved(truth(dataset)).items()
+    assert name == "person_keypoints_val2014_plausibody_results.json"
+    assert json.loads(content) == dataset.results(truth(dataset))
 
 
 def listed(folder: Path, rows: Sequence[int], **changes: Any) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,17 +134,43 @@ class CocoKeypoints:
     def whole_set(
         self,
         keypoints: Float[Tensor, "people 17 2"],
-        scores: Float[Tensor, " people"] | None = None,
+        joints: Float[Tensor, "people 24 2"] | None = None,
+        sure: Float[Tensor, " people"] | None = None,
     ) -> dict[str, float]:
-        """Gives average precision and recall by name (`STATISTICS`).
+        """Gives average precision and recall by name (`STATISTICS`), as published: all scores 1.
 
         Those of which nobody is, such as of medium people where all are large, are left out.
-        Arguments and errors as of `results`.
+
+        Args:
+            keypoints: As of `results`.
+            joints: Kinematic joints of the same bodies [px]; with them, the same figures of
+                `danet_keypoints` come too, as `oks/danet_ap` and so on.
+            sure: How sure each prediction is. With it, the same figures come of scores that say so,
+                as `oks/scored_ap` and so on: precision looks at the surest first, and with scores
+                that are all the same at no one before others.
 
         Raises:
             ImportError: If pycocotools is missing.
+            ValueError: As of `results`.
         """
-        return average_precision(self.labels, self.results(keypoints, scores))
+        found = average_precision(self.labels, self.results(keypoints))
+        variants = {}
+        if joints is not None:
+            variants["danet"] = self.results(danet_keypoints(keypoints, joints))
+        if sure is not None:
+            variants["scored"] = self.results(keypoints, sure)
+        for variant, results in variants.items():
+            for name, value in average_precision(self.labels, results).items():
+                found[name.replace("/", f"/{variant}_")] = value
+        return found
+
+    def saved(self, keypoints: Float[Tensor, "people 17 2"]) -> dict[str, str]:
+        """Gives the results as the file that COCO's servers and tools take, by its name.
+
+        Arguments and errors as of `results`.
+        """
+        content = json.dumps(self.results(keypoints), indent=0)
+        return {f"person_keypoints_{self.labels.split}_plausibody_results.json": content + "\n"}
 
     def _check(self, values: Tensor, what: str) -> None:
         if len(values) != len(self):
