@@ -232,17 +232,14 @@ def _build_recipe(
         return StrapsRecipe(stream.straps, proxy, stream.seed, assets, backend, targets=stream.maps)
     if stream.recipe == "lasor":
         return LasorRecipe(stream.lasor, proxy, stream.seed, assets, backend, stream.maps)
-    if stream.maps.size:
-        raise ValueError(
-            f"stream.maps.size: the recipe {stream.recipe} draws no maps, wanted 0, "
-            f"got {stream.maps.size}; do: stream.recipe=lite, straps or lasor"
-        )
     if assets.looks is None:
         raise ValueError(
             f"recipe {stream.recipe}: wanted assets with textures and backgrounds, got none; "
             "do: load_assets(..., coloured=True)"
         )
-    return HierprobRecipe(stream.hierprob, proxy, stream.seed, assets, assets.looks, backend)
+    return HierprobRecipe(
+        stream.hierprob, proxy, stream.seed, assets, assets.looks, backend, targets=stream.maps
+    )
 
 
 _Made = tuple[int, Batch, torch.cuda.Event | None]

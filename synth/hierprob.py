@@ -22,13 +22,13 @@ beyond it both are 0. Everything else is drawn in the whole crop, before parts g
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 from torch.profiler import record_function
 
 from plausibody.models.crop import inside_borders
-from plausibody.models.losses import Target
+from plausibody.models.losses import Target, TargetMaps
 from plausibody.models.proxy import Observation, ProxySettings, make_drawn_proxy
 from plausibody.models.records import concatenate, take, to_device
 from plausibody.synth.batch import Batch
@@ -42,8 +42,10 @@ from plausibody.synth.measured import MeasuredModel, Truth, corrupt_keypoints
 from plausibody.synth.measured_file import choose_measured
 from plausibody.synth.removal import count_parts, keep_labels, too_little_seen
 from plausibody.synth.render import Rendering, render
+from plausibody.synth.semantic_maps import draw_label_maps
 from plausibody.synth.shading import OUTPUTS
 from plausibody.synth.stores import SynthAssets
+from plausibody.synth.target_maps import MapSettings
 
 __all__ = ["CHANNELS", "HierprobRecipe", "HierprobSettings"]
 
@@ -63,10 +65,18 @@ class HierprobRecipe:
         looks: Looks,
         backend: str = "auto",
         measured: MeasuredModel | None = None,
+        targets: MapSettings | None = None,
     ):
         """Args:
         measured: With measured errors, which; those of the embedded front end if None.
+        targets: Which label maps and silhouettes of the dressed people are handed over; none if
+            None.
         """
+        if targets is not None and targets.size and targets.reach != 1:
+            raise ValueError(
+                f"stream.maps.reach: the hierprob recipe draws maps of the box, wanted 1, "
+                f"got {targets.reach}"
+            )
         if proxy.size != settings.size:
             raise ValueError(
                 f"the hierprob recipe renders {settings.size} px, the proxy wants {proxy.size}: "
@@ -75,6 +85,7 @@ class HierprobRecipe:
         self.settings, self.proxy, self.seed = settings, proxy, seed
         self.looks, self.backend, self.faces = looks, backend, assets.template.faces
         self.scenes = Scenes(settings, assets, looks)
+        self.targets = targets or MapSettings()
         self.measured = to_device(choose_measured(settings.errors, measured), self.faces.device)
 
     def __call__(self, numbers: Int[Tensor, " batch"]) -> Batch:
@@ -93,7 +104,7 @@ class HierprobRecipe:
         inside = inside_borders(crop.borders, settings.size)
         counts = count_parts(drawn.part24, inside)
         seen = scene.damage.seen & ~too_little_seen(counts, settings.least_part)
-        picture, silhouette = self._compose(numbers, drawn, scene)
+        picture, silhouette, kept = self._compose(numbers, drawn, scene)
         keypoints = torch.cat([scene.damage.places, seen[..., None].float()], -1)
         if self.measured is not None:
             whole = drawn.part24 * inside
@@ -121,13 +132,34 @@ class HierprobRecipe:
             made["rgb"] = picture * inside[:, None]
         batch = Batch(
             proxy=proxy,
-            target=Target(parameters=crop.parameters, keypoints=proxy.box.to_square(crop.truth)),
+            target=Target(
+                parameters=crop.parameters,
+                keypoints=proxy.box.to_square(crop.truth),
+                maps=self._draw_maps(numbers, scene, kept & inside),
+            ),
             channels={
                 name: made[name] if name in made else getattr(drawn, name)
                 for name in settings.channels
             },
         )
         return with_genders(batch, crop.genders)
+
+    def _draw_maps(
+        self, numbers: Int[Tensor, " batch"], scene: Scene, kept: Bool[Tensor, "batch size size"]
+    ) -> TargetMaps | None:
+        if not self.targets.size:
+            return None
+        return draw_label_maps(
+            Chance(self.seed, numbers),
+            scene.crop.pixels,
+            scene.crop.vertices,
+            scene.texture,
+            self.looks,
+            kept,
+            self.targets.size,
+            self.settings.labels,
+            self.backend,
+        )
 
     def _render(self, scene: Scene) -> Rendering:
         settings, looks = self.settings, self.looks
@@ -149,8 +181,13 @@ class HierprobRecipe:
 
     def _compose(
         self, numbers: Int[Tensor, " batch"], drawn: Rendering, scene: Scene
-    ) -> tuple[Float[Tensor, "batch 3 size size"], Float[Tensor, "batch size size"]]:
-        """Puts what is left of the person before a background; gives that and the silhouette."""
+    ) -> tuple[
+        Float[Tensor, "batch 3 size size"],
+        Float[Tensor, "batch size size"],
+        Bool[Tensor, "batch size size"],
+    ]:
+        """Puts what is left of the person before a background; gives that, the silhouette, and
+        which pixels show what is there."""
         assert drawn.part24 is not None and drawn.rgb is not None and drawn.silhouette is not None
         wrong, size = scene.damage, self.settings.size
         half = torch.full_like(wrong.square, self.settings.occluder / 2)
@@ -168,4 +205,4 @@ class HierprobRecipe:
         picture = drawn.rgb * kept[:, None]
         picture.addcmul_(background.to(picture.dtype), (1 - cover[:, None]) / 255)
         picture.mul_(scene.gain).clamp_(max=1).mul_(lit[:, None])
-        return picture, cover * lit
+        return picture, cover * lit, kept & lit

@@ -41,6 +41,7 @@ from plausibody.synth.scene import (
     stand_back,
     turn_pose,
 )
+from plausibody.synth.semantic_maps import LabelNoise
 from plausibody.synth.shading import OUTPUTS, Lights
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import into_crop
@@ -130,6 +131,8 @@ class HierprobSettings:
     key points have those of the fitted model of the front end."""
     channels: tuple[str, ...] = ()
     """What to keep in the batch of what was drawn: some of `CHANNELS`."""
+    labels: LabelNoise = field(default_factory=LabelNoise)
+    """What is wrong with the label maps, where a stream hands such maps over."""
 
     def __post_init__(self) -> None:
         check_errors("hierprob.errors", self.errors)
