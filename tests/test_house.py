@@ -44,7 +44,7 @@ DOORS = {
     "filelock": {"models/locks.py"},
     "lightning_fabric": {"plausibody/training/launch.py"},
     "lmdb": {"synth/background_lsun.py"},
-    "matplotlib": {"plausibody/plots.py", "plausibody/training/svg_charts.py"},
+    "matplotlib": {"plausibody/plots.py", "evaluate/svg_charts.py"},
     "numba": by_name("numba"),
     "pickle": {"models/unpickle.py", "evaluate/staged/python2.py"},
     "pycocotools": {"evaluate/datasets/coco.py"},

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from plausibody.config import RunConfig, override, parse_settings, preset, to_json
+from plausibody.evaluate.svg_charts import Chart, Line, draw_chart
 from plausibody.models.body import regress
 from plausibody.models.camera import fit_weak_perspective
 from plausibody.models.checkpoint import save_checkpoint
@@ -37,7 +38,6 @@ from plausibody.training.record import RunRecord, make_card
 from plausibody.training.repeating import nearest_preset, repeat_command
 from plausibody.training.run import train_run
 from plausibody.training.spared import Spared
-from plausibody.training.svg_charts import Chart, Line, draw_chart
 from plausibody.training.trainer import build_model
 from plausibody.training.validation import HELD_OUT_SEED, HeldOut
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
+from plausibody.evaluate.markup import metric_name
+from plausibody.evaluate.svg_charts import Chart, Line
 from plausibody.training.history import LEADING, History, Moment
-from plausibody.training.markup import metric_name
-from plausibody.training.svg_charts import Chart, Line
 
 MOST_POINTS = 300
 """Of a line; of longer ones, means of neighbours are drawn."""

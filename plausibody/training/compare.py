@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plausibody.config import known_keys
+from plausibody.evaluate import markup
 from plausibody.models.files import write_file
-from plausibody.training import markup
 from plausibody.training.charting import chart_of_runs, ordered
 from plausibody.training.history import History, read_history
 from plausibody.training.page import draw_charts

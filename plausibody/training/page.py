@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from plausibody.config import to_json
+from plausibody.evaluate import markup
+from plausibody.evaluate.svg_charts import Chart, draw_chart
 from plausibody.models.files import write_file
-from plausibody.training import markup
 from plausibody.training.charting import charts_of_run
 from plausibody.training.history import History, read_history
 from plausibody.training.quantities import duration
 from plausibody.training.record import now, stamp
 from plausibody.training.repeating import nearest_preset, repeat_command, written
 from plausibody.training.spared import Spared
-from plausibody.training.svg_charts import Chart, draw_chart
 
 MOMENTS = 8
 """Moments of training whose pictures are on the page."""

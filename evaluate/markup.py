@@ -1,4 +1,4 @@
-"""Pieces of the pages about runs: HTML that stands alone, for light and dark screens."""
+"""Pieces of pages about runs and evaluations: HTML that stands alone, in light and dark."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import html
 from collections.abc import Iterable, Mapping, Sequence
 
-from plausibody.evaluate.ruler import PROTOCOLS
+from plausibody.evaluate.protocols import METRICS
 from plausibody.predict.report import STYLE as HOUSE
 
 STYLE = (
@@ -114,7 +114,7 @@ def metric_name(curve: str) -> str:
     words = name.replace("_", " ").replace("iou", "IoU")
     if "mpjpe" in name or name.startswith("pve"):
         words = name.replace("_", "-").upper()
-    protocol = PROTOCOLS.get(name)
+    protocol = METRICS.get(name)
     return f"{words} [{protocol.unit}]" if protocol and protocol.unit != "0..1" else words
 
 
