@@ -15,11 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from plausibody.doctor import asymmetric_pose
-from plausibody.evaluate.datasets.pw3d_import import import_3dpw
-from plausibody.evaluate.datasets.pw3d_sequences import Sequence3DPW
-from plausibody.evaluate.datasets.pw3d_split import read_split
 from plausibody.evaluate.staged import python2
-from plausibody.evaluate.staged.pw3d import Staged3DPW, stage_3dpw
 from plausibody.models.body import BodyTemplate
 from plausibody.models.camera import WeakPerspectiveCamera
 from plausibody.models.fisher import MatrixFisher
@@ -280,9 +276,13 @@ def known_person(assets: SynthAssets) -> KnownPerson:
 @pytest.fixture(scope="session")
 def staged_3dpw(
     tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[Path, list[Sequence3DPW]]:
+) -> tuple[Path, list[Any]]:
     """Two small sequences of 3DPW as published, below `raw`, and imported into `test`, 7 people;
     and what they were made of. Do not change them."""
+    from plausibody.evaluate.datasets.pw3d_import import import_3dpw
+    from plausibody.evaluate.datasets.pw3d_split import read_split
+    from plausibody.evaluate.staged.pw3d import Staged3DPW, stage_3dpw
+
     folder = tmp_path_factory.mktemp("3dpw")
     sequences = stage_3dpw(folder / "raw", Staged3DPW(frames=3, size=(256, 192), smoothing=1))
     import_3dpw(read_split(folder / "raw", labels_body="open"), folder / "test")
