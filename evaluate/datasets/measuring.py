@@ -99,9 +99,7 @@ def evaluate_dataset(
         figures=every,
         note=_note(count, len(dataset), scorer),
         remarks=(*about.protocol, *_remarks(options, showing, samples, parts)),
-        front_end=""
-        if isinstance(showing, FromLabels)
-        else str(showing.describe().get("name", "")),
+        front_end="" if isinstance(showing, FromLabels) else _named(showing),
         missed=tuple(missed),
         worst=worst,
         worst_by=worst_by,
@@ -121,9 +119,7 @@ def make_scorer(
     Raises:
         ValueError: If they are of different meshes, and that is not wanted.
     """
-    template = load_template(regressor.body, regressor.gender)
-    regressors = to_device(load_regressors(template), device)
-    labels = None
+    template, labels = load_template(regressor.body, regressor.gender), None
     if found.bodies:
         labels = LabelBodies.load(options.labels_body, found.genders, device)
         if labels.topology != template.topology and not options.across_bodies:
@@ -134,6 +130,7 @@ def make_scorer(
                 "things; do: choose weights of that body, or --across-bodies, which compares "
                 "joints and pictures alone"
             )
+    regressors = to_device(load_regressors(template), device)
     return Scorer(template.to(device), regressors, labels, samples)
 
 

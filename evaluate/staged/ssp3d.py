@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +36,9 @@ def stage_ssp3d(
     people: int,
     settings: SceneSettings | None = None,
     looks: Looks | None = None,
+    genders: Sequence[str] | None = None,
 ) -> StagedPeople:
-    """Writes labels.npz, images/ and silhouettes/ of women and men by turns.
+    """Writes labels.npz, images/ and silhouettes/.
 
     Key points are exact, boxes tight round silhouettes. Confidences are of any size, also below
     what regressors usually ask for: the published protocol takes no notice.
@@ -46,6 +48,7 @@ def stage_ssp3d(
         settings: The picture's side and the focal length are the published ones by default, and
             readers expect them.
         looks: As of `paint_people`.
+        genders: Of the people; women and men by turns if None.
 
     Returns:
         Who was written, in the order of labels.npz.
@@ -58,7 +61,8 @@ def stage_ssp3d(
     staged = []
     for numbers in in_batches(range(people), CHUNK):
         these = torch.tensor(numbers)
-        some = stage_people(these, bodies, settings)
+        theirs = None if genders is None else [genders[n] for n in numbers]
+        some = stage_people(these, bodies, settings, theirs)
         pictures = paint_people(these, some, bodies, settings, looks)
         for n, picture, mask in zip(numbers, pictures, some.masks, strict=True):
             save_picture(picture, folder / "images" / names[n])
