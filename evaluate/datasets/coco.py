@@ -34,6 +34,7 @@ from plausibody.evaluate.datasets.coco_similarity import object_keypoint_similar
 from plausibody.evaluate.datasets.labels import some
 from plausibody.evaluate.datasets.people import About, LabelledPeople
 from plausibody.models.proxy import Box
+from plausibody.models.records import take
 from plausibody.models.skeleton import COCO17, SMPL24, indices
 from plausibody.predict.coco import PERSON
 
@@ -90,14 +91,13 @@ class CocoKeypoints:
             pictures=tuple(crops.files[n] for n in chosen),
             genders=("neutral",) * len(chosen),
             box=Box(centre=crops.box.centre[chosen], side=crops.box.side[chosen]),
-            true_keypoints=torch.stack([crops.people[n].marks for n in chosen]),
+            true_keypoints=take(crops.people, torch.tensor(chosen)).marks.float(),
         )
 
     def similarity(self, keypoints: Float[Tensor, "people 17 2"]) -> Float[Tensor, " people"]:
         """Gives the OKS of each person with their own annotation. Arguments as of `results`."""
         self._check(keypoints, "key points")
-        marks = torch.stack([person.marks for person in self.crops.people]).double()
-        area = torch.tensor([person.area for person in self.crops.people], dtype=torch.float64)
+        marks, area = self.crops.people.marks, self.crops.people.area
         found = keypoints.double().cpu()
         return object_keypoint_similarity(found, marks[..., :2], marks[..., 2] > 0, area)
 
@@ -124,7 +124,7 @@ class CocoKeypoints:
         return [
             {"image_id": image, "category_id": PERSON, "keypoints": points, "score": score}
             for image, points, score in zip(
-                [person.image for person in self.crops.people],
+                self.crops.people.image.tolist(),
                 rounded.flatten(1).tolist(),
                 scores.tolist(),
                 strict=True,

@@ -9,19 +9,19 @@ Source: https://cocodataset.org/#format-data, and `pycocotools.cocoeval`, whose 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from plausibody.evaluate.datasets.labels import some
 from plausibody.models.skeleton import COCO17
 from plausibody.predict.coco import PERSON, Told, objects
-from plausibody.predict.json_file import numbers, read_json, shown
+from plausibody.predict.json_file import LARGEST, numbers, read_json, shown
 
 WHAT = "COCO's annotations of key points"
 HALF = 0.5
@@ -29,34 +29,37 @@ HALF = 0.5
 
 
 @dataclass(frozen=True)
-class CocoPerson:
-    """One annotated person, or a crowd."""
+class CocoPeople:
+    """Annotated people, and crowds; the first axis of every tensor runs over them."""
 
-    image: int
+    image: Int[Tensor, " people"]
     """The number of the picture."""
-    box: Float[Tensor, " 4"]
+    box: Float[Tensor, "people 4"]
     """x and y of the left upper corner, width, height [px]."""
-    keypoints: Float[Tensor, "17 3"]
+    keypoints: Float[Tensor, "people 17 3"]
     """x, y [px, of the pixel's number] and 0 (not annotated), 1 (hidden) or 2 (visible)."""
-    area: float
+    area: Float[Tensor, " people"]
     """Of the silhouette [px]."""
-    crowd: bool
+    crowd: Bool[Tensor, " people"]
+
+    def __len__(self) -> int:
+        return len(self.image)
 
     @property
-    def marked(self) -> int:
+    def marked(self) -> Int[Tensor, " people"]:
         """How many key points are annotated."""
-        return int((self.keypoints[:, 2] > 0).sum())
+        return (self.keypoints[..., 2] > 0).sum(1)
 
     @property
-    def counted(self) -> bool:
-        """Whether COCO's figures count this person: whoever has key points, and is no crowd."""
-        return self.marked > 0 and self.area > 0 and not self.crowd
+    def counted(self) -> Bool[Tensor, " people"]:
+        """Whom COCO's figures count: whoever has key points, and is no crowd."""
+        return (self.marked > 0) & (self.area > 0) & ~self.crowd
 
     @property
-    def marks(self) -> Float[Tensor, "17 3"]:
+    def marks(self) -> Float[Tensor, "people 17 3"]:
         """The key points [px, from the picture's outer corner], and 1 where one is annotated."""
-        marked = (self.keypoints[:, 2:] > 0).float()
-        return torch.cat([(self.keypoints[:, :2] + HALF) * marked, marked], -1)
+        marked = (self.keypoints[..., 2:] > 0).double()
+        return torch.cat([(self.keypoints[..., :2] + HALF) * marked, marked], -1)
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class CocoLabels:
     path: Path
     pictures: dict[int, str]
     """Names of the files by number, all pictures, also those without people."""
-    people: tuple[CocoPerson, ...]
+    people: CocoPeople
     """In the order of the file, with crowds."""
 
     @property
@@ -79,21 +82,21 @@ class CocoLabels:
 
         People are numbered anew from 1: it takes a person of number 0 for one who was not found.
         """
+        people = self.people
+        columns = {
+            "image_id": people.image.tolist(),
+            "bbox": people.box.tolist(),
+            "area": people.area.tolist(),
+            "iscrowd": people.crowd.int().tolist(),
+            "keypoints": people.keypoints.flatten(1).tolist(),
+            "num_keypoints": people.marked.tolist(),
+        }
         return {
             "images": [{"id": number} for number in self.pictures],
             "categories": [{"id": PERSON, "name": "person"}],
             "annotations": [
-                {
-                    "id": n,
-                    "image_id": person.image,
-                    "category_id": PERSON,
-                    "bbox": person.box.tolist(),
-                    "area": person.area,
-                    "iscrowd": int(person.crowd),
-                    "keypoints": person.keypoints.flatten().tolist(),
-                    "num_keypoints": person.marked,
-                }
-                for n, person in enumerate(self.people, start=1)
+                {"id": n, "category_id": PERSON, **dict(zip(columns, row, strict=True))}
+                for n, row in enumerate(zip(*columns.values(), strict=True), start=1)
             ],
         }
 
@@ -120,13 +123,8 @@ def read_coco(path: Path) -> CocoLabels:
             f"{path}, annotations: wanted image_id of one of the images, got "
             f"{some([shown(one) for one in unknown], '')}; do: give the annotations whole"
         )
-    twice = _twice(one["id"] for one in told if isinstance(one.get("id"), int))
-    if twice:
-        raise ValueError(
-            f"{path}, annotations: wanted ids once each, got more of {some(twice, '')}"
-        )
-    people = tuple(_person(one, f"{path}, annotation {n}") for n, one in enumerate(told))
-    return CocoLabels(path=path, pictures=pictures, people=people)
+    _once(path, "annotations", [one["id"] for one in told if isinstance(one.get("id"), int)])
+    return CocoLabels(path=path, pictures=pictures, people=_people(path, told))
 
 
 def _pictures(path: Path, content: Told) -> dict[int, str]:
@@ -138,51 +136,72 @@ def _pictures(path: Path, content: Told) -> dict[int, str]:
                 f"{path}, images: wanted id, a number, and file_name of each, got {shown(image)}; "
                 "do: take the annotations as published"
             )
-    twice = _twice(image["id"] for image in images)
-    if twice:
-        raise ValueError(
-            f"{path}, images: wanted ids once each, got more of {some(twice, '')}; do: take the "
-            "annotations as published"
-        )
+    _once(path, "images", [image["id"] for image in images])
     return {image["id"]: image["file_name"] for image in images}
 
 
-def _person(told: Told, name: str) -> CocoPerson:
-    box = numbers(told.get("bbox"), 4, f"{name}, bbox", "x, y, width and height [px]")
-    numbers([told.get("area")], 1, f"{name}, area", "the silhouette's area [px]")
-    area = float(told["area"])
-    keypoints = numbers(
-        told.get("keypoints"), 51, f"{name}, keypoints", "x, y and visibility of 17 key points"
-    ).view(len(COCO17), 3)
-    visibility = keypoints[:, 2]
-    if not bool(torch.isin(visibility, torch.tensor([0.0, 1.0, 2.0])).all()):
-        raise ValueError(
-            f"{name}, keypoints: wanted a visibility of 0, 1 or 2 of each, got "
-            f"{visibility.tolist()}; do: take the annotations as published"
-        )
-    if float(box[2:].min()) < 0 or area < 0:
-        raise ValueError(
-            f"{name}: wanted a box and an area of no negative size, got {box.tolist()} and "
-            f"{area}; do: take the annotations as published"
-        )
-    counted = told.get("num_keypoints", int((visibility > 0).sum()))
-    if counted != int((visibility > 0).sum()):
-        raise ValueError(
-            f"{name}, num_keypoints: wanted as many as are marked, {int((visibility > 0).sum())}, "
-            f"got {shown(counted)}; do: take the annotations as published"
-        )
-    return CocoPerson(
-        image=told["image_id"],
+def _people(path: Path, told: list[Told]) -> CocoPeople:
+    box = _table(path, told, "bbox", 4, "x, y, width and height [px]")
+    area = _table(path, [{"area": [one.get("area")]} for one in told], "area", 1, "its size [px]")
+    flat = _table(path, told, "keypoints", 51, "x, y and visibility of 17 key points")
+    people = CocoPeople(
+        image=torch.tensor([one["image_id"] for one in told], dtype=torch.long),
         box=box,
-        keypoints=keypoints,
-        area=area,
-        crowd=bool(told.get("iscrowd", 0)),
+        keypoints=flat.unflatten(1, (len(COCO17), 3)),
+        area=area[:, 0],
+        crowd=torch.tensor([bool(one.get("iscrowd", 0)) for one in told], dtype=torch.bool),
     )
+    visibility = people.keypoints[..., 2]
+    known = torch.isin(visibility, torch.tensor([0.0, 1.0, 2.0]).double()).all(1)
+    _require(path, known, "a visibility of 0, 1 or 2 of each key point")
+    _require(
+        path, (box[:, 2:] >= 0).all(1) & (area[:, 0] >= 0), "boxes and areas of no negative size"
+    )
+    counts = [
+        one.get("num_keypoints", count)
+        for one, count in zip(told, people.marked.tolist(), strict=True)
+    ]
+    same = [count == marked for count, marked in zip(counts, people.marked.tolist(), strict=True)]
+    _require(path, torch.tensor(same, dtype=torch.bool), "as many num_keypoints as are marked")
+    return people
+
+
+def _table(
+    path: Path, told: list[Told], key: str, count: int, wanted: str
+) -> Float[Tensor, "people {count}"]:
+    """Reads lists of numbers of all annotations, as many of each."""
+    rows = [one.get(key) for one in told]
+    try:
+        table = np.array(rows) if rows else np.zeros((0, count))
+    except ValueError:  # lists of different lengths
+        table = np.array(None)
+    if (
+        table.dtype.kind not in "if"
+        or table.shape != (len(rows), count)
+        or not (np.abs(table) <= LARGEST).all()
+    ):
+        for n, row in enumerate(rows):  # says which of them it is
+            numbers(row, count, f"{path}, annotation {n}, {key}", wanted)
+    return torch.from_numpy(table.astype(np.float64))
+
+
+def _require(path: Path, fine: Bool[Tensor, " people"], wanted: str) -> None:
+    if not bool(fine.all()):
+        wrong = (~fine).nonzero()[:, 0].tolist()
+        raise ValueError(
+            f"{path}: wanted {wanted}, got others in {some(wrong, 'annotation')} (of people, from "
+            "0); do: take the annotations as published"
+        )
+
+
+def _once(path: Path, what: str, ids: list[int]) -> None:
+    twice = [number for number, count in Counter(ids).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"{path}, {what}: wanted ids once each, got more of {some(twice, '')}; do: take the "
+            "annotations as published"
+        )
 
 
 def _is_known(number: Any, pictures: dict[int, str]) -> bool:
     return isinstance(number, int) and not isinstance(number, bool) and number in pictures
-
-
-def _twice(numbers: Iterable[int]) -> list[int]:
-    return [number for number, count in Counter(numbers).items() if count > 1]

@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from plausibody.evaluate.datasets.coco_labels import CocoLabels, CocoPerson
+from plausibody.evaluate.datasets.coco_labels import CocoLabels, CocoPeople
 from plausibody.evaluate.datasets.labels import file_below, require_files, some
 from plausibody.evaluate.datasets.spin import SPIN24, read_spin
 from plausibody.evaluate.datasets.spin_joints import EXTRAS
 from plausibody.models.proxy import Box
+from plausibody.models.records import take
 from plausibody.models.skeleton import COCO17, indices
 
 SPLITS = ("val2014", "val2017")
@@ -31,7 +32,7 @@ NUMBER = re.compile(r"(\d{12})\.\w+$")
 class CocoCrops:
     """Who is predicted."""
 
-    people: tuple[CocoPerson, ...]
+    people: CocoPeople
     files: tuple[Path, ...]
     """Of each one's picture."""
     box: Box
@@ -87,33 +88,29 @@ def find_people(labels: CocoLabels, home: Path) -> CocoCrops:
 
 def _annotated(labels: CocoLabels, folder: Path) -> CocoCrops:
     """Takes people and boxes from the annotations."""
-    people = tuple(one for one in labels.people if one.counted and float(one.box[2:].max()) > 0)
-    if not people:
+    people = take(labels.people, labels.people.counted & (labels.people.box[:, 2:].amax(1) > 0))
+    if not len(people):
         raise ValueError(f"{labels.path}: wanted people with marked key points, found none")
-    boxes = torch.stack([one.box for one in people])
-    told = f"{labels.path}, images"
-    return CocoCrops(
-        people=people,
-        files=tuple(file_below(folder, labels.pictures[one.image], told) for one in people),
-        box=Box(centre=boxes[:, :2] + boxes[:, 2:] / 2, side=FACTOR * boxes[:, 2:].amax(1)),
-    )
+    corner, size = people.box.float().split(2, 1)
+    box = Box(centre=corner + size / 2, side=FACTOR * size.amax(1))
+    return CocoCrops(people, _files(labels, people, folder), box)
 
 
 def _listed(labels: CocoLabels, path: Path, folder: Path) -> CocoCrops:
     """Takes people and boxes from a file in SPIN's layout, as published."""
     file = read_spin(path, ("part",))
     assert file.part is not None
-    annotated: dict[int, list[CocoPerson]] = {}
-    for person in labels.people:
-        annotated.setdefault(person.image, []).append(person)
-    people: list[CocoPerson] = []
+    annotated: dict[int, list[int]] = {}
+    for n, image in enumerate(labels.people.image.tolist()):
+        annotated.setdefault(image, []).append(n)
+    chosen: list[int] = []
     unknown = []
     parts = file.part[:, indices(COCO17, SPIN24)]
     for row, name in enumerate(file.names):
         match = NUMBER.search(name)
         others = annotated.get(int(match[1]) if match else -1, [])
-        same = [other for other in others if _agree(other.keypoints, parts[row])]
-        people += same[:1]
+        same = [n for n in others if _agree(labels.people.keypoints[n], parts[row])]
+        chosen += same[:1]
         unknown += [] if same else [f"{name} (row {row}, from 0)"]
     if unknown:
         raise ValueError(
@@ -121,11 +118,14 @@ def _listed(labels: CocoLabels, path: Path, folder: Path) -> CocoCrops:
             "COCO_val2014_000000000042.jpg and with the key points that it tells, got others: "
             f"{some(unknown, '')}; do: take files that belong together"
         )
+    people = take(labels.people, torch.tensor(chosen))
+    return CocoCrops(people, _files(labels, people, folder), file.box)
+
+
+def _files(labels: CocoLabels, people: CocoPeople, folder: Path) -> tuple[Path, ...]:
     told = f"{labels.path}, images"
-    return CocoCrops(
-        people=tuple(people),
-        files=tuple(file_below(folder, labels.pictures[one.image], told) for one in people),
-        box=file.box,
+    return tuple(
+        file_below(folder, labels.pictures[image], told) for image in people.image.tolist()
     )
 
 
