@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,6 +27,8 @@ from plausibody.synth.joint_sight import HIDDEN, IN_SIGHT, OUTSIDE
 COLOUR, PALE, DARK = "#3b6ea8", "#a9c3e2", "#1d3b5f"
 GAP_COLOURS = ("#d1782f", "#8a5aa8", "#4f9a5b", "#c0392b")
 """Of the corruptions beside the front end, which is black."""
+ABLATION_COLOURS = ("#4d4d4d", "#3b6ea8", "#d1782f", "#4f9a5b", "#8a5aa8", "#c0392b")
+"""Of variants, and of what is changed from one to another."""
 AXIS_COLOURS = ("#c0392b", "#4f9a5b", "#3b6ea8")
 """Of the x, y and z axes of a joint."""
 EYE = (0.62, 0.40, 0.67)
@@ -283,6 +286,53 @@ def _widths(axes: Axes, result: CalibrationResult) -> None:
     axes.set_xlim(0, 2.5)  # with room for the legend
     axes.legend(fontsize=9, loc="lower right")
     axes.set_title("width at 90 %, over that round the mean body", fontsize=10)
+
+
+@dataclass(frozen=True)
+class AblationPlot:
+    """What an ablation found, over something that gets harder from left to right."""
+
+    title: str
+    across: str
+    """What gets harder."""
+    places: Sequence[str]
+    """Its values."""
+    measured: str
+    """The metric, with its unit."""
+    curves: Mapping[str, Sequence[float]]
+    """Mean of the metric at each place, by variant."""
+    effects: Mapping[str, Sequence[tuple[float, float, float]]]
+    """Difference of two variants at each place, and the ends of its interval, by name."""
+
+
+def draw_ablation(found: AblationPlot) -> Float[Tensor, "3 height width"]:
+    """Draws variants side by side, and below what each change is worth, 1200 x 1200 px, 0..1."""
+    figure = Figure(figsize=(10, 10), dpi=120, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    figure.suptitle(found.title, fontsize=14, fontweight="bold")
+    above, below = figure.subplots(2, 1)
+    at = np.arange(len(found.places))
+    for number, (name, values) in enumerate(found.curves.items()):
+        colour = ABLATION_COLOURS[number % len(ABLATION_COLOURS)]
+        above.plot(at, np.array(values), "o-", color=colour, linewidth=2, label=name)
+    above.set_ylabel(found.measured, fontsize=10)
+    width = 0.7 / max(len(found.effects), 1)
+    for number, (name, rows) in enumerate(found.effects.items()):
+        middle, low, high = np.array(rows, dtype=float).reshape(-1, 3).T
+        colour = ABLATION_COLOURS[(number + 1) % len(ABLATION_COLOURS)]
+        below.errorbar(
+            at + (number - (len(found.effects) - 1) / 2) * width, middle,
+            np.abs(np.stack([middle - low, high - middle])),
+            fmt="o", color=colour, capsize=3, label=name,
+        )  # fmt: skip
+    below.axhline(0, color="black", linewidth=1)
+    below.set_ylabel(f"difference in {found.measured},\nwith 95 % intervals", fontsize=10)
+    for axes in (above, below):
+        axes.set_xticks(at, found.places)
+        axes.set_xlabel(found.across, fontsize=10)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=9)
+    return _picture(canvas)
 
 
 def draw_rotations(
