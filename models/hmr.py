@@ -12,12 +12,14 @@ Kolotouros et al., "Learning to Reconstruct 3D Human Pose and Shape via Model-fi
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from plausibody.models.encoder import ResNet, normalise, pixel_branch
+from plausibody.models.proxy import Proxy
 from plausibody.models.regressor import (
     Encoder,
     PointRegressor,
@@ -97,13 +99,17 @@ class HmrHead(nn.Module):
         self.iterations = iterations
 
     def forward(
-        self, features: Float[Tensor, "batch C"], initial: Float[Tensor, " parameters"]
+        self,
+        features: Float[Tensor, "batch C"],
+        initial: Float[Tensor, " parameters"],
+        generator: torch.Generator | None = None,
     ) -> Float[Tensor, "batch parameters"]:
         """Gives [camera 3, pose, shape], the layout of `PointRegressor`.
 
         Args:
             features: Of pictures.
             initial: Where the estimate starts, in the same layout.
+            generator: Of what is dropped in training; torch's own if None.
         """
         pose_count, shape_count = self.decpose.out_features, self.decshape.out_features
         camera, pose, shape = initial.expand(len(features), -1).split(
@@ -111,12 +117,20 @@ class HmrHead(nn.Module):
         )
         for _ in range(self.iterations):
             hidden = self.fc1(torch.cat([features, pose, shape, camera], -1))
-            hidden = functional.dropout(hidden, DROPOUT, self.training)
-            hidden = functional.dropout(self.fc2(hidden), DROPOUT, self.training)
+            hidden = self._drop(hidden, generator)
+            hidden = self._drop(self.fc2(hidden), generator)
             pose = pose + self.decpose(hidden)
             shape = shape + self.decshape(hidden)
             camera = camera + self.deccam(hidden)
         return torch.cat([camera, pose, shape], -1)
+
+    def _drop(
+        self, hidden: Float[Tensor, "batch C"], generator: torch.Generator | None
+    ) -> Float[Tensor, "batch C"]:
+        if not self.training:
+            return hidden
+        drawn = torch.rand(hidden.shape, generator=generator, device=hidden.device)
+        return hidden * (drawn >= DROPOUT) / (1 - DROPOUT)
 
 
 class HmrRegressor(PointRegressor):
@@ -132,9 +146,14 @@ class HmrRegressor(PointRegressor):
         super().__init__(encoder, mean_rotations, shape_count, channel)
         self.head = HmrHead(encoder.features, 6 * self.joint_count, shape_count)
 
+    def lesson(self, proxy: Proxy, step: int, generator: torch.Generator) -> tuple[Any, ...]:
+        """Picks what `forward` takes in training: the chance of what is dropped, too."""
+        return *self.inputs(proxy), generator
+
     def forward(
         self,
         image: Float[Tensor, "batch *planes size size"],
         keypoints: Float[Tensor, "batch 17 3"],
+        generator: torch.Generator | None = None,
     ) -> Float[Tensor, "batch parameters"]:
-        return self.head(self.image_encoder(image, keypoints).float(), self.initial)
+        return self.head(self.image_encoder(image, keypoints).float(), self.initial, generator)

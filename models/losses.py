@@ -168,14 +168,14 @@ class LiteLoss(nn.Module):
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         mode, truth, weights = prediction.mode(), target.parameters, self.weights
         placed = self.markers(mode)
-        points = _from_pelvis(placed)
-        true = _from_pelvis(true_points(self.markers, target))
+        points = relative_to_pelvis(placed)
+        true = relative_to_pelvis(true_points(self.markers, target))
         turn = (mode.rotations - truth.rotations).square().sum((-2, -1))[:, :-FINGERS]
         flat = prediction.camera.project(placed.coco)
         near = near_box(target.keypoints)
         if target.annotated is not None:
             near = near * target.annotated[..., None]
-        mean = _Mean.of(target, moment)
+        mean = LabelledMean.of(target, moment)
         plain = mean(self.shape_error.plain(mode.shape, truth.shape))
         scaled = mean(self.shape_error.scale_corrected(mode.shape, truth.shape))
         gap_vertices = ((points.vertices - true.vertices).abs() * self.shares).sum((1, 2))
@@ -195,14 +195,14 @@ class LiteLoss(nn.Module):
 
 
 @dataclass(frozen=True)
-class _Mean:
+class LabelledMean:
     """A mean over the people whose parameters are known."""
 
     share: Float[Tensor, " batch"] | None
     """1 for each of them over their number, 0 for the others; None where it is everybody."""
 
     @classmethod
-    def of(cls, target: Target, moment: Moment | None) -> _Mean:
+    def of(cls, target: Target, moment: Moment | None) -> LabelledMean:
         if target.labelled is None:
             return cls(None)
         known = target.labelled.to(target.keypoints.dtype)
@@ -231,7 +231,8 @@ def true_points(markers: Markers, target: Target) -> BodyPoints:
     return markers(target.parameters) if target.points is None else target.points
 
 
-def _from_pelvis(points: BodyPoints) -> BodyPoints:
+def relative_to_pelvis(points: BodyPoints) -> BodyPoints:
+    """Moves bodies so that Human3.6M's pelvis is at the origin."""
     pelvis = points.h36m[:, PELVIS : PELVIS + 1]
     return BodyPoints(
         vertices=points.vertices - pelvis,
@@ -288,7 +289,7 @@ class StrapsLoss(nn.Module):
         missed = torch.where(inside[..., None], flat - target.keypoints, 0.0).square()
         count = inside.sum().to(flat.dtype)
         count = count if moment is None else moment.mean(count)
-        mean = _Mean.of(target, moment)
+        mean = LabelledMean.of(target, moment)
         errors = {
             "vertices": mean((points.vertices - true.vertices).square()),
             "joints": mean((points.h36m - true.h36m)[:, joints].square()),

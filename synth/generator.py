@@ -68,10 +68,15 @@ class StreamSettings:
     lasor: LasorSettings = field(default_factory=LasorSettings)
     maps: MapSettings = field(default_factory=MapSettings)
     """Pictures of the true bodies, for losses that look at pictures."""
+    labelled: float = 1.0
+    """Share of the people whose bodies are known; of the others there are key points and maps
+    only, as of most photos."""
 
     def __post_init__(self) -> None:
         if self.recipe not in RECIPES:
             raise ValueError(f"recipe: wanted one of {', '.join(RECIPES)}, got {self.recipe!r}")
+        if not 0 <= self.labelled <= 1:
+            raise ValueError(f"stream.labelled: wanted a share of 0 to 1, got {self.labelled}")
         if self.viewpoint and self.viewpoint not in VIEWPOINTS:
             raise ValueError(
                 f"viewpoint: wanted one of {', '.join(VIEWPOINTS)}, got {self.viewpoint!r}"
@@ -140,7 +145,7 @@ class BatchGenerator:
             config.stream, config.proxy, assets.to(self.device), config.renderer.backend
         )
         self._backgrounds = None if assets.looks is None else assets.looks.backgrounds
-        self._seed = config.stream.seed
+        self._seed, self._labelled = config.stream.seed, config.stream.labelled
         self._blocks: OrderedDict[int, Batch] = OrderedDict()
 
     @classmethod
@@ -185,10 +190,18 @@ class BatchGenerator:
             if self._backgrounds is not None:  # decoded while this block is made
                 # Their numbers on the CPU, which decodes them: nobody waits for a GPU to tell them.
                 self._backgrounds.expect(Chance(self._seed, self._numbers(number + 1, "cpu")))
-            self._blocks[number] = self._recipe(self._numbers(number, self.device))
+            numbers = self._numbers(number, self.device)
+            self._blocks[number] = self._with_unknown(self._recipe(numbers), numbers)
             if len(self._blocks) > 2:
                 self._blocks.popitem(last=False)
         return self._blocks[number]
+
+    def _with_unknown(self, block: Batch, numbers: Int[Tensor, " length"]) -> Batch:
+        """Draws whose bodies are known, unless all are."""
+        if self._labelled == 1 or block.target.labelled is not None:
+            return block
+        known = Chance(self._seed, numbers).chance("labelled", self._labelled)
+        return dataclasses.replace(block, target=dataclasses.replace(block.target, labelled=known))
 
     def _numbers(self, block: int, device: torch.device | str) -> Int[Tensor, " length"]:
         first = block * self._block_length

@@ -92,7 +92,7 @@ def test_a_wrong_type_says_what_was_wanted(key: str, value: Any, wanted: str) ->
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("method", "hmr"),
+        ("method", "pare"),
         ("train.schedule", "linear"),
         ("train.batch_size", 0),
         ("train.steps", -1),
@@ -123,7 +123,7 @@ def test_settings_are_pairs() -> None:
 
 
 def test_unknown_presets_are_refused() -> None:
-    names = "lite, lite-demo, straps, hierprob, hierprob-lite, gpu-20min, paper"
+    names = "lite, lite-demo, straps, hierprob, .*lasor, lasor-lite, dsr, dsr-lite, .*paper"
     with pytest.raises(ValueError, match=f"one of {names}, got 'big'"):
         preset("big")
 
@@ -168,7 +168,7 @@ def test_a_file_changes_the_preset_of_its_method(tmp_path: Path) -> None:
         ("[1]", "wanted a JSON object of settings, got list"),
         ('{"train": {"stepz": 1}}', "unknown configuration key 'train.stepz'"),
         ('{"train": 5}', "unknown configuration key 'train'"),
-        ('{"method": "hmr"}', "got 'hmr'"),
+        ('{"method": "pare"}', "got 'pare'"),
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
