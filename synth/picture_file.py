@@ -16,6 +16,9 @@ SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp"))
 """File names that end so are taken for pictures when a folder is searched."""
 MOST_PIXELS = 100_000_000
 """More are refused unread: 300 MB at three bytes each, and a sign of a trap in a small file."""
+FORMATS = ("JPEG", "PNG", "WEBP")
+ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
+"""The tag of EXIF that tells how a picture lies, and its values for those that lie on a side."""
 LEAST_SIDE = 16
 """[px]. Smaller pictures are no backgrounds."""
 
@@ -69,11 +72,29 @@ def read_bytes(path: Path) -> bytes:
         raise PictureError(f"{path}: wanted a picture, cannot read the file ({error})") from error
 
 
+def picture_size(path: Path) -> tuple[int, int]:
+    """Gives the width and height [px] of a picture as `read_picture` would, from its header.
+
+    Raises:
+        PictureError: If it is no picture, or its header is damaged.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            width, height = picture.size
+            turned = picture.getexif().get(ORIENTATION, 1) in SIDEWAYS
+    except BROKEN as error:
+        raise PictureError(
+            f"{path}: wanted a JPEG, PNG or WebP picture, came something else "
+            f"({type(error).__name__}: {error}); do: copy it again or leave it out"
+        ) from error
+    return (height, width) if turned else (width, height)
+
+
 def _decode(data: bytes, name: str, least: tuple[int, int] | None) -> Image.Image:
     if not data:
         raise PictureError(f"{name}: wanted a picture, came nothing; do: copy it again")
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as picture:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             width, height = picture.size
             if width * height > MOST_PIXELS or min(width, height) < LEAST_SIDE:
                 raise PictureError(

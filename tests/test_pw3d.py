@@ -76,6 +76,7 @@ def test_an_import_opens_as_a_data_set(staged_3dpw: Staged) -> None:
     assert people.box.centre.tolist() == [[256.0, 256.0]] * 2
     assert people.box.side.tolist() == [512.0] * 2
     assert people.keypoints is None and people.masks is None
+    assert people.attributes == {"truncated": ("no", "no")}
     assert any("7 people" in line for line in dataset.about.protocol)
 
 

@@ -32,7 +32,7 @@ from plausibody.evaluate.datasets.labels import (
     some,
 )
 from plausibody.evaluate.datasets.people import About, LabelledPeople, body_from_labels
-from plausibody.evaluate.datasets.pw3d_import import CROPS
+from plausibody.evaluate.datasets.pw3d_import import CROPS, TRUNCATED
 from plausibody.evaluate.datasets.pw3d_labels import CROP, SCALE
 from plausibody.evaluate.datasets.pw3d_sequences import SHAPES
 from plausibody.evaluate.datasets.spin import read_spin
@@ -95,7 +95,8 @@ class People3DPW:
     body: BodyParameters
     sequences: tuple[str, ...]
     keypoints: Float[Tensor, "people 17 3"] | None = None
-    """As of `LabelledPeople`."""
+    truncated: tuple[str, ...] | None = None
+    """yes where a body goes on beyond the frame, no where it does not; None if nothing is known."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -111,6 +112,9 @@ class People3DPW:
             body=BodyParameters(self.body.shape[chosen], self.body.rotations[chosen]),
             keypoints=None if self.keypoints is None else self.keypoints[chosen],
             sequences=tuple(self.sequences[n] for n in chosen),
+            attributes={}
+            if self.truncated is None
+            else {TRUNCATED: tuple(self.truncated[n] for n in chosen)},
         )
 
 
@@ -155,7 +159,7 @@ def find_labels(folder: Path) -> Path:
 
 def _open_crops(labels: Path) -> People3DPW:
     """Reads HierProb3D's layout; each person's picture is a crop."""
-    arrays = read_labels(labels, WANTED)
+    arrays = read_labels(labels, WANTED, {TRUNCATED: ()})
     names = tuple(arrays["imgname"])
     _check_names(labels, names)
     keypoints = _read_hrnet(labels.parent / HRNET, len(names))
@@ -186,6 +190,9 @@ def _open_crops(labels: Path) -> People3DPW:
         body=body_from_labels(rotvecs, torch.from_numpy(arrays["shape"]).float()),
         sequences=tuple(_sequence(name) for name in names),
         keypoints=keypoints,
+        truncated=tuple("yes" if cut else "no" for cut in arrays[TRUNCATED])
+        if TRUNCATED in arrays
+        else None,
     )
 
 

@@ -1,8 +1,8 @@
 """Makes of 3DPW, as its authors publish it, what HierProb3D's evaluation reads: crops and labels.
 
 `cropped_frames/<sequence>_image_<frame>_person_<number>.png` and `3dpw_test.npz` with imgname,
-center, wh, pose, shape and gender. An import that was stopped goes on where it was; the labels
-appear when all crops are there.
+center, wh, pose, shape and gender; and, which is not published, whether each person is truncated.
+An import that was stopped goes on where it was; the labels appear when all crops are there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Bool
+from numpy import ndarray
 
 from plausibody import __version__
 from plausibody.evaluate.datasets.labels import some
@@ -26,9 +29,11 @@ from plausibody.models.files import encode_arrays, write_file
 from plausibody.models.locks import locked
 from plausibody.predict.drawing import encode_picture
 from plausibody.predict.json_file import read_json
-from plausibody.synth.picture_file import PictureError, read_picture
+from plausibody.synth.picture_file import PictureError, picture_size, read_picture
 
 CROPS = "cropped_frames"
+TRUNCATED = "truncated"
+"""The one array that is not among the published: whose body goes on beyond the frame's border."""
 RECORD = "import.json"
 """What the folder holds and what could not be used; it also says that the folder is ours."""
 TOGETHER = 64
@@ -205,7 +210,18 @@ def _finish(
             f"{labels.source}: wanted frames, came none that can be read; "
             + "; ".join(report.lines()[1:])
         )
+    truncated = _truncated(labels, kept)
     found = {"people": len(kept), "missing": report.missing, "broken": report.broken}
     _write_record(labels, out, {**found, "unusable": labels.unusable})
-    write_file(report.path, encode_arrays(labels.arrays(kept)))
+    arrays = {**labels.arrays(kept), TRUNCATED: truncated}
+    write_file(report.path, encode_arrays(arrays))
     return report
+
+
+def _truncated(labels: SplitLabels, kept: Sequence[int]) -> Bool[ndarray, " people"]:
+    """Tells whose bodies go on beyond the border of their frames."""
+    pictures = {labels.pictures[n] for n in kept}
+    sizes = {picture: picture_size(picture) for picture in pictures}
+    size = np.array([sizes[labels.pictures[n]] for n in kept])
+    inside = (labels.low[kept] > -0.5) & (labels.high[kept] < size - 0.5)
+    return np.logical_not(inside.all(axis=1))

@@ -38,10 +38,10 @@ class ActorLabels:
     """What becomes of one person of a sequence; the first axis runs over the frames used."""
 
     frames: Int[ndarray, " n"]
-    centre: Float[ndarray, "n 2"]
-    """Of the body's box, x and y [px], of pixels whose centres have whole numbers."""
-    side: Float[ndarray, " n"]
-    """The longer side of the box [px]."""
+    low: Float[ndarray, "n 2"]
+    """Least x and y of the body's box [px], of pixels whose centres have whole numbers."""
+    high: Float[ndarray, "n 2"]
+    """Greatest x and y."""
     poses: Float[ndarray, "n 72"]
     """Axis-angle; the root's in the camera's frame, x right, y down, z forward [rad]."""
     unusable: dict[int, str]
@@ -70,8 +70,8 @@ def label_actor(sequence: Sequence3DPW, actor: Actor, bodies: Mapping[str, Skin]
     frames, low, high = frames[~behind], low[~behind], high[~behind]
     return ActorLabels(
         frames=frames,
-        centre=(low + high) / 2,
-        side=(high - low).max(1, initial=0),
+        low=low,
+        high=high,
         poses=poses_before_camera(actor.poses[frames], sequence.cameras[frames]),
         unusable=unusable,
     )
@@ -120,7 +120,8 @@ def cut_crop(
     the corner before it, shows the box's centre.
 
     Args:
-        centre, side: As of `ActorLabels`.
+        centre: Of the box [px], of pixels whose centres have whole numbers.
+        side: The longer one of the box [px].
     """
     step = SCALE * side / CROP
     first = torch.from_numpy(centre).double() + 0.5 - step * (CROP / 2 + 0.5)

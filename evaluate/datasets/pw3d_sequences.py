@@ -105,10 +105,10 @@ def read_sequence(path: Path) -> Sequence3DPW:
             f"{path}: wanted a sequence of 3DPW, with {', '.join((*KEYS, *CAMERA_KEYS))}, found no "
             f"{', '.join(missing)}; do: take the file as it is published"
         )
-    name = content["sequence"]
-    if not isinstance(name, str) or not NAME.fullmatch(name):
+    name = str(content["sequence"])
+    if not NAME.fullmatch(name):
         raise ValueError(
-            f"{path}: sequence: wanted the name of a folder of pictures, came {str(name)[:80]!r}"
+            f"{path}: sequence: wanted the name of a folder of pictures, came {name[:80]!r}"
         )
     cameras = _numbers(path, "cam_poses", content["cam_poses"], (None, 4, 4))
     return Sequence3DPW(

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +35,10 @@ class SplitLabels:
     """Of each person, the frame they are cut from."""
     names: tuple[str, ...]
     """Of the crops."""
-    centre: Float[ndarray, "people 2"]
-    side: Float[ndarray, " people"]
+    low: Float[ndarray, "people 2"]
+    high: Float[ndarray, "people 2"]
     poses: Float[ndarray, "people 72"]
-    """As of `ActorLabels`, with `centre` and `side`."""
+    """As of `ActorLabels`, with `low` and `high`."""
     shapes: Float[ndarray, "people 10"]
     genders: tuple[str, ...]
     bodies: dict[str, str]
@@ -48,10 +49,20 @@ class SplitLabels:
     def __len__(self) -> int:
         return len(self.names)
 
+    @cached_property
+    def centre(self) -> Float[ndarray, "people 2"]:
+        """Of the bodies' boxes, x and y [px], of pixels whose centres have whole numbers."""
+        return (self.low + self.high) / 2
+
+    @cached_property
+    def side(self) -> Float[ndarray, " people"]:
+        """The longer side of each box [px]."""
+        return (self.high - self.low).max(1, initial=0)
+
     def digest(self) -> str:
         """Tells these labels from others."""
         mark = hashlib.sha256(json.dumps([self.names, self.genders, self.bodies]).encode())
-        for array in (self.centre, self.side, self.poses, self.shapes):
+        for array in (self.low, self.high, self.poses, self.shapes):
             mark.update(np.ascontiguousarray(array).tobytes())
         return mark.hexdigest()
 
@@ -99,8 +110,8 @@ def read_split(
             rows.names += [crop_name(sequence.name, frame, number) for frame in frames]
             rows.pictures += [folder / f"image_{frame:05d}.jpg" for frame in frames]
             rows.genders += [actor.gender] * len(frames)
-            rows.centre.append(found.centre)
-            rows.side.append(found.side)
+            rows.low.append(found.low)
+            rows.high.append(found.high)
             rows.poses.append(found.poses)
             rows.shapes.append(np.tile(actor.shape, (len(frames), 1)))
             for frame, why in found.unusable.items():
@@ -121,8 +132,8 @@ class _Rows:
     names: list[str] = field(default_factory=list)
     pictures: list[Path] = field(default_factory=list)
     genders: list[str] = field(default_factory=list)
-    centre: list[ndarray] = field(default_factory=list)
-    side: list[ndarray] = field(default_factory=list)
+    low: list[ndarray] = field(default_factory=list)
+    high: list[ndarray] = field(default_factory=list)
     poses: list[ndarray] = field(default_factory=list)
     shapes: list[ndarray] = field(default_factory=list)
     unusable: dict[str, str] = field(default_factory=dict)
@@ -138,8 +149,8 @@ class _Rows:
             split=split,
             pictures=tuple(self.pictures),
             names=tuple(self.names),
-            centre=np.concatenate(self.centre),
-            side=np.concatenate(self.side),
+            low=np.concatenate(self.low),
+            high=np.concatenate(self.high),
             poses=np.concatenate(self.poses),
             shapes=np.concatenate(self.shapes),
             genders=tuple(self.genders),
