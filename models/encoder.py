@@ -39,19 +39,27 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, channels_in: int, channels: int, stride: int = 1, norm: str = "batch"):
+    def __init__(
+        self,
+        channels_in: int,
+        channels: int,
+        stride: int = 1,
+        norm: str = "batch",
+        groups: int = 1,
+    ):
         """Args:
         channels_in: Of the input.
         channels: Of the output.
         stride: Of the first convolution [px].
         norm: One of `NORMS`; the parameters are called bn1 and bn2 all the same.
+        groups: Into which channels are divided; no group hears of another.
         """
         super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False, groups=groups)
         self.bn1 = NORMS[norm](channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False, groups=groups)
         self.bn2 = NORMS[norm](channels)
-        self.downsample = _shortcut(channels_in, channels, stride, norm)
+        self.downsample = _shortcut(channels_in, channels, stride, norm, groups)
 
     def forward(self, x: Float[Tensor, "batch C H W"]) -> Float[Tensor, "batch C2 H2 W2"]:
         y = functional.relu(self.bn1(self.conv1(x)), inplace=True)
@@ -84,11 +92,11 @@ class Bottleneck(nn.Module):
 
 
 def _shortcut(
-    channels_in: int, channels: int, stride: int, norm: str = "batch"
+    channels_in: int, channels: int, stride: int, norm: str = "batch", groups: int = 1
 ) -> nn.Sequential | None:
     if stride == 1 and channels_in == channels:
         return None
-    convolution = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
+    convolution = nn.Conv2d(channels_in, channels, 1, stride, bias=False, groups=groups)
     return nn.Sequential(convolution, NORMS[norm](channels))
 
 

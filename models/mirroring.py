@@ -30,7 +30,17 @@ _COCO_MIRROR, _SMPL_MIRROR = mirror(COCO17), mirror(SMPL24)
 
 
 def mirror_proxy(proxy: Proxy) -> Proxy:
-    """Reflects what is seen in the middle of its box; left becomes right. Its own inverse."""
+    """Reflects what is seen in the middle of its box; left becomes right. Its own inverse.
+
+    Raises:
+        TypeError: If it has an IUV picture: charts are not symmetric, and no table here says which
+            point lies opposite which.
+    """
+    if proxy.iuv is not None:
+        raise TypeError(
+            "mirror_proxy: wanted a proxy without IUV, whose mirror image is not known, got one "
+            "with; do: predict without the mirror image (flip=False)"
+        )
     keypoints = proxy.keypoints[..., _COCO_MIRROR, :] * proxy.keypoints.new_tensor([-1.0, 1, 1])
     return replace(
         proxy,
@@ -115,8 +125,13 @@ def average(first: BodyPrediction, second: BodyPrediction) -> BodyPrediction:
 
 
 def predict_both(network: Regressor, proxy: Proxy) -> BodyPrediction:
-    """Predicts from a proxy and from its mirror image, and gives the mean of both."""
+    """Predicts from a proxy and from its mirror image, and gives the mean of both.
+
+    What a network reads that has no mirror image (`Regressor.mirrors`) is looked at once.
+    """
     ahead = network.predict(proxy)
+    if not network.mirrors:
+        return ahead
     return average(ahead, mirror_prediction(network.predict(mirror_proxy(proxy))))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from jaxtyping import Float
 from torch import Tensor
 
+from plausibody.models.danet import DanetRegressor, DanetSettings
 from plausibody.models.hierarchical import HierarchicalRegressor
 from plausibody.models.hmr import HmrRegressor, RgbEncoder, RgbLiteEncoder
 from plausibody.models.proxy import ProxySettings
@@ -21,7 +22,7 @@ from plausibody.models.regressor import (
 )
 from plausibody.models.skeleton import SMPL24_PARENTS
 
-NETWORKS = ("lite", "straps", "hierprob", "hmr")
+NETWORKS = ("lite", "straps", "hierprob", "hmr", "danet")
 
 
 def build_regressor(
@@ -30,6 +31,7 @@ def build_regressor(
     proxy: ProxySettings,
     mean_rotations: Float[Tensor, "J 3 3"],
     parents: Sequence[int] = SMPL24_PARENTS,
+    danet: DanetSettings | None = None,
 ) -> Regressor:
     """Makes the network of a method.
 
@@ -39,14 +41,22 @@ def build_regressor(
         proxy: What is read.
         mean_rotations: Where single estimates start; the root is set to face the camera.
         parents: Of the body's joints, with -1 for the root.
+        danet: Sizes of that network, which takes nothing from `settings` but the number of shape
+            coefficients; as published if None.
 
     Raises:
-        ValueError: If the method is unknown.
+        ValueError: If the method is unknown, or cannot read the proxy's channel.
     """
     if method not in NETWORKS:
         raise ValueError(f"method: wanted one of {', '.join(NETWORKS)}, got {method!r}")
     if settings.gendered and method != "hierprob":
         raise ValueError(f"regressor.gendered: wanted the method hierprob, got {method}")
+    if method == "danet":
+        return DanetRegressor(
+            danet or DanetSettings(), proxy, mean_rotations, settings.shape_count, parents
+        )
+    if proxy.channel == "iuv":
+        raise ValueError(f"proxy.channel: only danet reads iuv, the method is {method}")
     encoder = build_encoder(settings, proxy)
     if method == "hierprob":
         return HierarchicalRegressor(

@@ -2,9 +2,9 @@
 
 A front end (or synthesis that pretends to be one) gives an `Observation` in the pixels of a
 picture. `make_proxy` puts a square box round it, and gives the silhouette, the key points and, for
-regressors that read them, the picture or its edges in that box. The box and all resamplings are the
-same for both, so that what is learnt carries over. Synthesis that draws straight into the box
-leaves the resampling out: `make_drawn_proxy`.
+regressors that read them, the picture, its edges or the IUV picture in that box. The box and all
+resamplings are the same for both, so that what is learnt carries over. Synthesis that draws
+straight into the box leaves the resampling out: `make_drawn_proxy`.
 
 Where edges are read, a photo that ends within the box goes on as its border pixels do, so that its
 border is no edge, and beyond it there are no edges. Where the picture itself is read, it is black
@@ -21,11 +21,17 @@ from torch import Tensor
 from torch.profiler import record_function
 
 from plausibody.models.constants import constant
-from plausibody.models.crop import Box, extend_picture, inside_borders, resample_square
+from plausibody.models.crop import (
+    Box,
+    extend_picture,
+    inside_borders,
+    nearest_square,
+    resample_square,
+)
 from plausibody.models.edges import PADDINGS, canny
 from plausibody.models.skeleton import COCO17
 
-CHANNELS = ("silhouette", "edges", "rgb")
+CHANNELS = ("silhouette", "edges", "rgb", "iuv")
 _LIMBS = ("elbow", "wrist", "knee", "ankle")
 
 
@@ -40,6 +46,9 @@ class Observation:
     picture: Float[Tensor, "*batch 3 H W"] | None = None
     """The picture itself, red, green and blue from 0 to 1, for regressors that read it or its
     edges."""
+    iuv: Float[Tensor, "*batch 3 H W"] | None = None
+    """DensePose's part 1..24, u and v as the chart stores them (0..1); 0 where nothing is seen of
+    the person. For regressors that read it."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,9 @@ class Proxy:
     """Strength of thin edges, 0 elsewhere; see `models.edges`. None where nobody reads them."""
     rgb: Float[Tensor, "*batch 3 size size"] | None = None
     """The picture in the box, 0..1 and black beyond its border. None where nobody reads it."""
+    iuv: Float[Tensor, "*batch 3 size size"] | None = None
+    """The IUV picture in the box; the nearest pixels of `Observation.iuv`. None where nobody reads
+    it."""
     gender: Float[Tensor, "*batch"] | None = None
     """What is said of the person's gender: -1 male, +1 female, 0 nothing. None says nothing of
     anybody."""
@@ -64,7 +76,7 @@ class Proxy:
         """Gives what a regressor reads of the picture: `ProxySettings.channel`.
 
         Returns:
-            One plane for each person, or of rgb three.
+            One plane for each person, or of rgb and iuv three.
         """
         if name not in CHANNELS:
             raise ValueError(f"channel: wanted {' or '.join(CHANNELS)}, got {name!r}")
@@ -88,8 +100,8 @@ class ProxySettings:
     least_confidence: float = 0.2
     """Key points below it count as not seen."""
     channel: str = "silhouette"
-    """What the regressor reads of the picture: silhouette, edges or rgb. With rgb it reads nothing
-    else: the key points only help to find the box."""
+    """What the regressor reads of the picture: silhouette, edges, rgb or iuv. With the last two it
+    reads nothing else: the key points only help to find the box."""
     edge_padding: str = "replicate"
     """What the edge detector sees beyond the photo's border: replicate (its border pixels, and no
     edges out there) or zero, as published, which draws a line along every border."""
@@ -107,7 +119,7 @@ class ProxySettings:
     @property
     def reads_pictures(self) -> bool:
         """Whether observations must have their picture."""
-        return self.channel != "silhouette"
+        return self.channel in ("edges", "rgb")
 
 
 @record_function("stage: proxy")
@@ -118,7 +130,7 @@ def make_proxy(observation: Observation, settings: ProxySettings, box: Box | Non
     no key points.
 
     Raises:
-        ValueError: If the regressor reads the picture or edges, and the observation has none.
+        ValueError: If the regressor reads the picture, edges or IUV, and the observation has none.
     """
     keypoints, seen = observation.keypoints, _seen(observation.keypoints, settings)
     if box is None:
@@ -144,6 +156,9 @@ def make_proxy(observation: Observation, settings: ProxySettings, box: Box | Non
         box=box,
         edges=edges,
         rgb=rgb,
+        iuv=nearest_square(_iuv(observation), box, settings.size)
+        if settings.channel == "iuv"
+        else None,
     )
 
 
@@ -169,9 +184,13 @@ def make_drawn_proxy(
     keypoints = observation.keypoints
     middle = torch.full_like(keypoints[..., 0, :2], size / 2)
     box = Box(centre=middle, side=2 * middle[..., 0])
-    mask, edges, rgb = observation.mask, None, None
+    mask, edges, rgb, iuv = observation.mask, None, None, None
     if borders is not None:
         mask = mask * inside_borders(borders, size)
+    if settings.channel == "iuv":
+        iuv = _iuv(observation)
+        if borders is not None:
+            iuv = iuv * inside_borders(borders, size)[..., None, :, :]
     if settings.channel == "rgb":
         rgb = _picture(observation, settings)
         if borders is not None:
@@ -192,7 +211,18 @@ def make_drawn_proxy(
         box=box,
         edges=edges,
         rgb=rgb,
+        iuv=iuv,
     )
+
+
+def _iuv(observation: Observation) -> Float[Tensor, "*batch 3 H W"]:
+    if observation.iuv is None:
+        raise ValueError(
+            "proxy.channel=iuv: wanted an observation with an IUV picture, got none; "
+            "do: give DensePose's maps with --silhouette-from parts, or take weights that read "
+            "something else; to train, use a recipe that draws them, such as stream.recipe=lite"
+        )
+    return observation.iuv
 
 
 def _picture(observation: Observation, settings: ProxySettings) -> Float[Tensor, "*batch 3 H W"]:

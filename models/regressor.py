@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -74,9 +74,14 @@ class Regressor(nn.Module):
     gendered = False
     """Whether it may be told the gender of a person."""
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether what it reads has a mirror image; see `mirroring.predict_both`."""
+        return True
+
     def __init__(self, channel: str, joint_count: int):
         """Args:
-        channel: What it reads of the picture: silhouette, edges or rgb.
+        channel: What it reads of the picture: silhouette, edges, rgb or iuv.
         joint_count: With the root.
         """
         super().__init__()
@@ -91,7 +96,7 @@ class Regressor(nn.Module):
         """Gives the vector of numbers.
 
         Args:
-            image: The proxy's channel that the network reads: one plane, or of rgb three.
+            image: The proxy's channel that the network reads: one plane, or of rgb and iuv three.
             keypoints: Of the proxy. Networks that read rgb do not look at them.
         """
 
@@ -106,6 +111,30 @@ class Regressor(nn.Module):
 
     def predict(self, proxy: Proxy) -> BodyPrediction:
         return self.read(self(*self.inputs(proxy)))
+
+    def lesson(self, proxy: Proxy, step: int, generator: torch.Generator) -> tuple[Any, ...]:
+        """Picks what `forward` takes in training, where networks may want more than to predict.
+
+        Args:
+            proxy: What is read.
+            step: Of the training.
+            generator: Of whatever a network leaves to chance, on its device.
+        """
+        return self.inputs(proxy)
+
+    def vector_of(self, answer: Any) -> Float[Tensor, "batch parameters"]:
+        """Gives the vector of what `forward` gave in training."""
+        vector: Tensor = answer
+        return vector
+
+    def read_lesson(self, answer: Any, vector: Float[Tensor, "batch parameters"]) -> BodyPrediction:
+        """Makes a prediction of what `forward` gave in training.
+
+        Args:
+            answer: What it gave.
+            vector: Its vector, or zeros where that is not finite.
+        """
+        return self.read(vector)
 
 
 @runtime_checkable

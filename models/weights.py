@@ -10,6 +10,7 @@ import torch
 
 from plausibody.assets.catalog import find_asset
 from plausibody.models.checkpoint import CheckpointError, load_weights, save_weights
+from plausibody.models.danet import DanetSettings
 from plausibody.models.mirroring import predict_both
 from plausibody.models.networks import build_regressor
 from plausibody.models.prediction import BodyPrediction
@@ -105,7 +106,8 @@ def load_regressor(path: Path, device: torch.device | str = "cpu") -> TrainedReg
         proxy = ProxySettings(**config["proxy"])
         start = torch.eye(3).expand(len(SMPL24), 3, 3)
         parents = card.get("parents", SMPL24_PARENTS)
-        network = build_regressor(config["method"], settings, proxy, start, parents)
+        danet = DanetSettings(**config.get("danet", {}))
+        network = build_regressor(config["method"], settings, proxy, start, parents, danet)
         network.load_state_dict({name: value.float() if value.is_floating_point() else value
                                  for name, value in tensors.items()})  # fmt: skip
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

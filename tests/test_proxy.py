@@ -359,7 +359,7 @@ def test_edges_need_a_picture_and_settings_are_checked() -> None:
         make_proxy(nothing, SETTINGS).channel("edges")
     with pytest.raises(ValueError, match="channel: wanted silhouette or edges or rgb"):
         make_proxy(nothing, SETTINGS).channel("depth")
-    with pytest.raises(ValueError, match="proxy.channel: wanted .* or rgb, got 'depth'"):
+    with pytest.raises(ValueError, match="proxy.channel: wanted .* or iuv, got 'depth'"):
         ProxySettings(channel="depth")
     with pytest.raises(ValueError, match="proxy.edge_padding: wanted replicate or zero"):
         ProxySettings(edge_padding="mirror")

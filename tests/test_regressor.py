@@ -169,7 +169,7 @@ def test_cells_lose_no_pixel(side: int) -> None:
 def test_settings_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="multiple of 16, got 40"):
         LiteEncoder(size=40)
-    with pytest.raises(ValueError, match="lite, straps, hierprob, hmr, got 'pare'"):
+    with pytest.raises(ValueError, match="hmr, danet, got 'pare'"):
         build_regressor("pare", SMALL, PROXY, mean_pose())
     with pytest.raises(ValueError, match="wanted the method hierprob, got lite"):
         build_regressor("lite", dataclasses.replace(SMALL, gendered=True), PROXY, mean_pose())

@@ -153,12 +153,14 @@ class Trainer:
         """Gives the objective of a batch on the device, and its parts."""
         self.model.train()
         network = self.model.module
-        vector = self.model(*network.inputs(batch.proxy))
+        moment = self._moment()
+        answer = self.model(*network.lesson(batch.proxy, moment.step, moment.generator))
+        vector = network.vector_of(answer)
         # Of NaN there is no distribution: the objective gets zeros then, and the loss is spoilt.
         whole = vector.isfinite().all()
-        prediction = network.read(torch.where(whole, vector, 0.0))
+        prediction = network.read_lesson(answer, torch.where(whole, vector, 0.0))
         target = dataclasses.replace(batch.target, reported=batch.proxy.keypoints[..., 2] > 0)
-        loss, parts = self.objective(prediction, target, self._moment())
+        loss, parts = self.objective(prediction, target, moment)
         return loss + torch.where(whole, 0.0, torch.nan), parts
 
     def _limit(self) -> Float[Tensor, ""]:
