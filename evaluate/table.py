@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -11,7 +12,14 @@ from plausibody.evaluate.calibration_result import CalibrationResult
 from plausibody.evaluate.comparing import Comparison
 from plausibody.evaluate.renders_result import RendersResult
 from plausibody.evaluate.result import Result
-from plausibody.evaluate.result_text import all_rows, groups, protocol_lines, subset_rows, title
+from plausibody.evaluate.result_text import (
+    Rows,
+    all_rows,
+    groups,
+    protocol_lines,
+    subset_rows,
+    title,
+)
 
 TEXTUAL = {
     *("metric", "points", "alignment", "estimate", "bodies", "compared", "over people", "unit"),
@@ -21,7 +29,7 @@ TEXTUAL = {
 
 def result_table(result: Result) -> RenderableType:
     """Lays out a result: everyone, then the subsets, then what holds for all of it."""
-    everyone = _table(title(result), *all_rows(result))
+    everyone = _table(title(result), *narrow_rows(result))
     beside = any(figure.baselines for figure in result.figures)
     name = "the mean body in brackets" if beside else ""
     subsets = [_table(name, *subset_rows(result, group)) for group in groups(result)]
@@ -29,6 +37,24 @@ def result_table(result: Result) -> RenderableType:
     lines = [Text(line, style=style if line == result.note else "dim")
              for line in protocol_lines(result)]  # fmt: skip
     return Group(everyone, *subsets, *lines)
+
+
+def narrow_rows(result: Result) -> Rows:
+    """Headings and rows over everyone as they fit a terminal: what tags say is not said again.
+
+    results.md says of each figure which guess and which bodies it is of.
+    """
+    heads, rows = all_rows(result)
+    column = {head: place for place, head in enumerate(heads)}
+    numbers = heads[column["unit"] + 1 :]
+    fewer = ["N"] if "N" in column else []
+    narrow = []
+    for row in rows:
+        points, alignment = row[column["points"]], row[column["alignment"]]
+        compared = points if alignment == "none" else f"{points}; aligned: {alignment}"
+        kept = [row[column[head]] for head in (*fewer, "unit", *numbers)]
+        narrow.append([row[column["metric"]], compared, *kept])
+    return ["metric", "compared", *fewer, "unit", *numbers], narrow
 
 
 def calibration_table(result: CalibrationResult) -> RenderableType:
@@ -62,10 +88,12 @@ def comparison_table(comparison: Comparison) -> RenderableType:
 
 
 def _table(name: str, heads: list[str], rows: list[list[str]]) -> Table:
-    table = Table(title=name, title_justify="left")
+    table = Table(title=escape(name), title_justify="left")
     for head in heads:
         first = not table.columns
-        table.add_column(head, justify="left" if first or head in TEXTUAL else "right")
+        justify: JustifyMethod = "left" if first or head in TEXTUAL else "right"
+        # Names of metrics have brackets, which rich would take for markup.
+        table.add_column(escape(head), justify=justify, no_wrap=first, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     return table

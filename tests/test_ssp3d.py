@@ -122,9 +122,8 @@ def test_labels_are_turned_into_our_frames(staged: Staged, bodies: LabelBodies) 
     assert people.body is not None and people.camera is not None and people.keypoints is not None
     assert torch.allclose(people.body.rotations, truth.body.rotations[[3, 1]], atol=1e-5)
     assert torch.equal(people.body.shape, truth.body.shape[[3, 1]])
-    # The published protocol takes no notice of confidences.
     assert torch.allclose(people.keypoints[..., :2], truth.keypoints[[3, 1]], atol=1e-3)
-    assert (people.keypoints[..., 2] == 1).all()
+    assert torch.equal(people.keypoints[..., 2] > 0.5, truth.visible[[3, 1]])
     # The published centre is (vertical, horizontal); the crop goes beyond the tight box by 1.2.
     there = truth.masks[3].nonzero()
     low, high = there.amin(0), there.amax(0) + 1
@@ -263,6 +262,7 @@ def test_the_best_of_samples_stands_with_and_without_the_mode(women: Staged) -> 
     # Rotations are the mode's, so likelihoods are those of the modes themselves.
     assert of(result, "nll_shape") == pytest.approx(0.5 * (10 * np.log(2 * np.pi) + 1), abs=1e-3)
     assert of(result, "diversity[visible,samples3]") > 1
+    assert of(result, "diversity[hidden,samples3]") > 1
 
 
 def test_overlaps_are_pooled_and_averaged_in_the_published_crop(
@@ -354,12 +354,16 @@ def test_labels_are_shown_in_the_published_crop(staged: Staged) -> None:
     labelled = open_ssp3d(folder).batch(range(PEOPLE))
     assert labelled.keypoints is not None
     for n in range(PEOPLE):
-        seen = Observation(labelled.keypoints[n], people.masks[n].float())
+        # The published protocol takes no notice of confidences: none is left out for its own.
+        sure = labelled.keypoints[n, :, 2:].clamp(min=ProxySettings().least_confidence)
+        points = torch.cat([labelled.keypoints[n, :, :2], sure], -1)
+        seen = Observation(points, people.masks[n].float())
         box = Box(labelled.box.centre[n], labelled.box.side[n])
         wanted = make_proxy(seen, ProxySettings(), box)
         assert torch.allclose(proxy.silhouette[n], wanted.silhouette, atol=1e-6)
         assert torch.allclose(proxy.keypoints[n], wanted.keypoints)
-        assert (proxy.keypoints[n, :, 2] == 1).all()
+        assert (proxy.keypoints[n, :, 2] > 0).all()
+    assert (labelled.keypoints[..., 2] < ProxySettings().least_confidence).any()
 
 
 def test_networks_that_read_pictures_get_them(staged: Staged) -> None:

@@ -62,7 +62,11 @@ class Showing(Protocol):
 
 
 class FromLabels:
-    """The data set's own key points and masks, in the published box."""
+    """The data set's own key points and masks, in the published box.
+
+    Key points keep their confidences, which some regressors read, but none falls below the
+    regressor's threshold: which ones are shown is the published protocol's affair.
+    """
 
     def __call__(self, people: LabelledPeople, settings: ProxySettings) -> Shown:
         proxies = [_labelled(people, n, settings) for n in range(len(people))]
@@ -228,10 +232,17 @@ def _labelled(people: LabelledPeople, number: int, settings: ProxySettings) -> P
         pixels = open_picture(_picture_of(people, number))
         mask = torch.zeros(pixels.shape[:2])
     assert people.keypoints is not None
-    seen = Observation(people.keypoints[number], mask, _floats(pixels))
+    seen = Observation(_lifted(people.keypoints[number], settings), mask, _floats(pixels))
     box = Box(people.box.centre[number], people.box.side[number])
     proxy = make_proxy(seen, settings, box)
     return map_tensors(proxy, lambda tensor: tensor[None])
+
+
+def _lifted(keypoints: Float[Tensor, "17 3"], settings: ProxySettings) -> Float[Tensor, "17 3"]:
+    """Lifts confidences above 0 to what a regressor asks for at least."""
+    least = max(settings.least_confidence, settings.least_limb_confidence)
+    sure = keypoints[:, 2:]
+    return torch.cat([keypoints[:, :2], torch.where(sure > 0, sure.clamp(min=least), 0.0)], -1)
 
 
 def _empty(pixels: UInt8[Tensor, "H W 3"], box: Box, settings: ProxySettings) -> Proxy:

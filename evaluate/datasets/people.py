@@ -52,8 +52,8 @@ class LabelledPeople:
     """Only for people without a body."""
     keypoints: Float[Tensor, "people 17 3"] | None = None
     """COCO-17 as the published protocol shows them to a regressor: x, y in the picture's pixels and
-    confidence. A protocol that keeps all of them gives all 1, one that leaves some out gives those
-    0: then no threshold of a regressor changes anything."""
+    confidence, 0 for those that it leaves out. All others are shown, whatever the regressor's own
+    thresholds say (`asking.FromLabels`)."""
     true_keypoints: Float[Tensor, "people 17 3"] | None = None
     """COCO-17 that 2D errors are measured against, and which of them count (above 0); None where
     these are `keypoints`, all counted."""

@@ -35,6 +35,9 @@ from plausibody.models.proxy import Box, Proxy
 from plausibody.models.rotations import geodesic_angle
 from plausibody.synth.raster import rasterize_outlines
 
+VISIBLE = 0.5
+"""Confidence of key points in the network's input from which they count as visible."""
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -136,7 +139,8 @@ class Scorer:
         errors = self._errors(guesses, truth)
         values = reduced(errors, count)
         if count:
-            seen = (proxy.keypoints[..., 2] > 0) & (proxy.keypoints[..., :2].abs() <= 1).all(-1)
+            inside = (proxy.keypoints[..., :2].abs() <= 1).all(-1)
+            seen = (proxy.keypoints[..., 2] >= VISIBLE) & inside
             values |= diversity(guesses.coco[1:], seen, count)
         values, weights = with_overlaps(values, self._overlaps(guesses, truth), count)
         joint_nll = None

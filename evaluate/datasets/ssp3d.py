@@ -37,6 +37,9 @@ FOCAL = 5000.0
 SIDE = 512
 """Of the pictures [px]; the principal point is their centre."""
 
+LEAST = 0.001
+"""Confidence of a key point at least: above 0, so that it is shown."""
+
 KEYS: Wanted = {
     "fnames": TEXT,
     "poses": (72,),
@@ -148,7 +151,7 @@ def open_ssp3d(folder: Path) -> Ssp3d:
             torch.from_numpy(labels["poses"]).unflatten(1, (24, 3)).float(),
             torch.from_numpy(labels["shapes"]).float(),
         ),
-        keypoints=torch.cat([keypoints[..., :2], torch.ones_like(keypoints[..., 2:])], -1),
+        keypoints=torch.cat([keypoints[..., :2], keypoints[..., 2:].clamp(LEAST, 1)], -1),
         translation=torch.from_numpy(labels["cam_trans"]).float(),
         box=Box(centre=centres.flip(-1).float(), side=FACTOR * sides.float()),
     )

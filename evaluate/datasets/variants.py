@@ -73,7 +73,7 @@ def reduced(errors: Errors, count: int) -> dict[str, Tensor]:
 def diversity(
     coco: Float[Tensor, "N people 17 3"], seen: Bool[Tensor, "people 17"], count: int
 ) -> dict[str, Tensor]:
-    """Tells how far samples spread, of key points shown to the regressor and of others [mm]."""
+    """Tells how far samples spread, of key points that were seen and of the others [mm]."""
     tag = f"samples{count}"
     return {
         tagged("diversity", "visible", tag): sample_metrics.sample_diversity(coco, seen),

@@ -24,8 +24,8 @@ from plausibody.synth.background_procedural import Procedural
 from plausibody.synth.chance import Chance
 from plausibody.synth.looks import Looks
 from plausibody.synth.poses import load_poses
-from plausibody.synth.raster import rasterize_outlines
-from plausibody.synth.render import composite, render, shade
+from plausibody.synth.raster import rasterize
+from plausibody.synth.render import composite, joint_visibility, render, shade
 from plausibody.synth.scene import (
     JointLimits,
     PoseSettings,
@@ -69,6 +69,8 @@ class StagedPeople:
     """Posed [m]."""
     keypoints: Float[Tensor, "people 17 2"]
     """COCO-17 [px]."""
+    visible: Bool[Tensor, "people 17"]
+    """Which of them lie in the picture, and are not behind the body."""
     masks: Bool[Tensor, "people size size"]
 
     def __len__(self) -> int:
@@ -101,15 +103,16 @@ def stage_people(
         genders = tuple(GENDERS[number % 2] for number in numbers.tolist())
     vertices = bodies.posed(body, genders)
     camera = _place(chance, vertices, settings)
-    flat = camera.project(vertices)[..., :2]
-    size = (settings.size, settings.size)
+    drawn = rasterize(camera.project(vertices), bodies.faces, (settings.size, settings.size))
+    marks = camera.project(regress(bodies.regressors.coco17, vertices))
     return StagedPeople(
         genders=tuple(genders),
         body=body,
         camera=camera,
         vertices=vertices,
-        keypoints=camera.project(regress(bodies.regressors.coco17, vertices))[..., :2],
-        masks=rasterize_outlines(flat, bodies.faces, size),
+        keypoints=marks[..., :2],
+        visible=joint_visibility(marks, drawn.depth)[1],
+        masks=drawn.mask,
     )
 
 

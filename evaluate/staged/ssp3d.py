@@ -40,8 +40,8 @@ def stage_ssp3d(
 ) -> StagedPeople:
     """Writes labels.npz, images/ and silhouettes/.
 
-    Key points are exact, boxes tight round silhouettes. Confidences are of any size, also below
-    what regressors usually ask for: the published protocol takes no notice.
+    Key points are exact, boxes tight round silhouettes. Those behind the body have confidences
+    below what regressors usually ask for: the published protocol takes no notice.
 
     Args:
         folder: Made if it is not there; what is in it under these names is replaced.
@@ -80,7 +80,9 @@ def _labels(
     low, high = tight_boxes(people.masks)
     pelvis = bodies.pelvis(people.body.shape, people.genders)
     chance = Chance(settings.seed, torch.arange(len(people)))
-    sure = chance.uniform("confidence", 17, 1, low=0.05)
+    sure = chance.uniform("confidence", 17, 1, low=0.7)
+    doubt = chance.uniform("doubt", 17, 1, low=0.03, high=0.3)
+    sure = torch.where(people.visible[..., None], sure, doubt)
     rotvecs = rotmat_to_rotvec(labels_from_body(people.body))
     numbers = {
         "poses": rotvecs.flatten(1),
