@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from plausibody.evaluate.renders import Evaluation
+from plausibody.evaluate.sheet import Sight, choose, draw_sight
 from plausibody.models.body import pose_body
 from plausibody.models.records import take
-from plausibody.predict.drawing import draw_evidence, draw_overlay, fit_square, label, tile
+from plausibody.predict.drawing import label, tile
 from plausibody.predict.placement import PictureCamera
-
-OUTLINE = (1.0, 0.9, 0.1)
-"""Colour of the true outline."""
-OPACITY = 0.8
-"""Of the predicted body."""
 
 
 @torch.no_grad()
@@ -39,29 +32,22 @@ def draw_worst(
     return tile(cells, columns=2, gap=8)
 
 
-def choose(overlap: Float[Tensor, " people"], worst: int, typical: int) -> list[int]:
-    """Gives the places of the smallest values, in order, and then of those about the median."""
-    order = overlap.argsort().tolist()
-    worst = min(worst, len(order))
-    middle = max(worst, len(order) // 2 - typical // 2)
-    return order[:worst] + order[middle : middle + typical]
-
-
 def _draw(evaluation: Evaluation, place: int, side: int) -> Float[Tensor, "3 tall wide"]:
     one = torch.tensor([place])
     bodies, sight = take(evaluation.bodies, one), take(evaluation.sight, one)
     picture = evaluation.renders.pictures(bodies.number)[0].permute(2, 0, 1).float() / 255
     template = evaluation.template
     posed = pose_body(template.skin, bodies.body.shape, bodies.body.rotations).vertices
-    camera = PictureCamera(bodies.camera.scale[0], bodies.camera.origin[0])
-    over = draw_overlay(picture, [posed[0]], [camera], template.faces, OPACITY)
-    panels = [
-        picture,
-        draw_evidence(picture, sight.evidence.mask[0].float() / 255, sight.evidence.keypoints[0]),
-        draw_outline(over, sight.people.clothed[0]),
-    ]
-    row = tile([fit_square(panel, side) for panel in panels], columns=3, gap=2)
-    return label(row, _told(evaluation, place))
+    shown = Sight(
+        picture=picture,
+        mask=sight.evidence.mask[0].float() / 255,
+        keypoints=sight.evidence.keypoints[0],
+        true_mask=sight.people.clothed[0],
+        vertices=posed[0],
+        faces=template.faces,
+        camera=PictureCamera(bodies.camera.scale[0], bodies.camera.origin[0]),
+    )
+    return label(draw_sight(shown, side), _told(evaluation, place))
 
 
 def _told(evaluation: Evaluation, place: int) -> str:
@@ -71,21 +57,3 @@ def _told(evaluation: Evaluation, place: int) -> str:
         f"key points {value['reprojection']:.1f} % off, area {value['area_ratio']:.2f}, "
         f"PA-MPJPE {value['pa_mpjpe']:.0f} mm"
     )
-
-
-def draw_outline(
-    picture: Float[Tensor, "3 H W"],
-    mask: Bool[Tensor, "H W"],
-    colour: Sequence[float] = OUTLINE,
-    width: int = 5,
-) -> Float[Tensor, "3 H W"]:
-    """Draws the outline of a mask.
-
-    Args:
-        width: Of the line [px]; odd.
-    """
-    solid = mask[None].float()
-    wide = functional.max_pool2d(solid, width, 1, width // 2)
-    narrow = 1 - functional.max_pool2d(1 - solid, width, 1, width // 2)
-    line = (wide - narrow).clamp(0, 1)
-    return torch.lerp(picture, picture.new_tensor(colour)[:, None, None], line)

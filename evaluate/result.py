@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+from jaxtyping import Float
+from torch import Tensor
 
 from plausibody.evaluate.figures import Figure, Figures
 from plausibody.evaluate.protocols import Protocol
@@ -15,6 +18,8 @@ from plausibody.evaluate.values import Values
 
 VERSION = 2
 NAME = "results.json"
+
+Draw: TypeAlias = Callable[[str], Float[Tensor, "3 height width"]]
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class Result(Figures[Figure]):
     """Hash of the file beside it with the numbers of each person; empty if there is none."""
     values: Values | None = field(default=None, compare=False, repr=False)
     """The numbers of each person; None in a result that was read without them."""
+    draw: Draw | None = field(default=None, compare=False, repr=False)
+    """Draws a person by name, see `sheet.draw_sight`; None where there is nothing to draw."""
 
 
 def to_json(result: Result) -> dict[str, Any]:
@@ -71,7 +78,7 @@ def to_json(result: Result) -> dict[str, Any]:
     tables = {
         each.name: getattr(result, each.name)
         for each in dataclasses.fields(result)
-        if each.name not in ("figures", "worst", "values")
+        if each.name not in ("figures", "worst", "values", "draw")
     }
     metrics: dict[str, Any] = {}
     for figure in result.figures:

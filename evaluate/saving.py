@@ -11,15 +11,20 @@ from plausibody.evaluate.result import NAME, Result, read_result, to_json
 from plausibody.evaluate.result_text import to_markdown
 from plausibody.evaluate.values import decode_values, encode_values
 from plausibody.models.files import write_file
+from plausibody.predict.drawing import label, save_picture, tile
 
 PEOPLE = "people.npz"
 """The numbers of each person, beside a results.json."""
+SHEET = "results_worst.jpg"
+"""The pictures of the worst cases on a sheet."""
 
 
 def save_result(result: Result, folder: Path) -> Path:
-    """Writes results.json, results.md and, if the result has them, the numbers of each person.
+    """Writes results.json, results.md, results.html and what the result has besides.
 
-    Each file is whole or as before. results.json comes last, and names the hash of people.npz.
+    That is people.npz, the numbers of each person, and results_worst.jpg, pictures of the worst
+    cases. Each file is whole or as before. results.json names the hash of people.npz and comes
+    after it; what is drawn comes last.
 
     Returns:
         The path of results.json.
@@ -32,7 +37,23 @@ def save_result(result: Result, folder: Path) -> Path:
     write_file(folder / "results.md", to_markdown(result))
     path = folder / NAME
     write_file(path, json.dumps(to_json(result), indent=2) + "\n")
+    _save_page(result, folder)
     return path
+
+
+def _save_page(result: Result, folder: Path) -> None:
+    from plausibody.evaluate.report import case_figures, render_result  # matplotlib: a second
+
+    pictures = {case.name: result.draw(case.name) for case in result.worst} if result.draw else {}
+    write_file(folder / "results.html", render_result(result, pictures))
+    if pictures:
+        cells = [
+            label(pictures[case.name], f"{case.name}: {', '.join(case_figures(case, result))}")
+            for case in result.worst
+        ]
+        save_picture(tile(cells, columns=2, gap=8), folder / SHEET)
+    else:
+        (folder / SHEET).unlink(missing_ok=True)
 
 
 def read_with_values(path: Path) -> Result:

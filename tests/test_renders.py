@@ -25,7 +25,8 @@ from plausibody.evaluate.renders_result import (
     to_markdown,
 )
 from plausibody.evaluate.renders_ruler import PROTOCOLS, RendersRuler, diagonals, turn_to_ray
-from plausibody.evaluate.renders_sheet import choose, draw_outline, draw_worst
+from plausibody.evaluate.renders_sheet import draw_worst
+from plausibody.evaluate.sheet import choose, draw_outline
 from plausibody.evaluate.table import renders_table
 from plausibody.models.body import regress
 from plausibody.models.camera import fit_weak_perspective
