@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -19,8 +20,9 @@ from plausibody.assets.topology import topology_hash
 Shapes = Mapping[str, tuple[int, ...]]
 """Shape of each array of a file, by its name."""
 
-DAMAGED = (
-    *(OSError, ValueError, LookupError, TypeError, AttributeError, EOFError),
+DAMAGED: tuple[type[Exception], ...] = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, SyntaxError),
+    *(ArithmeticError, MemoryError, RuntimeError, tokenize.TokenError),  # and what derives of them
     *(zipfile.BadZipFile, zlib.error),
 )
 """What the readers raise on files that are cut short, altered or of another kind."""

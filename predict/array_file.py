@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import tokenize
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plausibody.assets.contents import DAMAGED
+
 LARGEST = 2 * 10**9
 """Bytes of an array; more is a damaged file or a trap."""
-_DAMAGED: tuple[type[Exception], ...] = (
-    *(OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, SyntaxError),
-    *(ArithmeticError, MemoryError, RuntimeError, tokenize.TokenError),  # and what derives of them
-    *(zipfile.BadZipFile, zlib.error),
-)
-"""What the readers raise on files that are cut short, altered or of another kind."""
 
 
 def read_arrays(path: Path, wanted: str) -> dict[str, NDArray[Any]]:
@@ -44,7 +38,7 @@ def read_arrays(path: Path, wanted: str) -> dict[str, NDArray[Any]]:
         raise FileNotFoundError(
             f"{path}: wanted {wanted}, found no file; do: check the path"
         ) from error
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise ValueError(
             f"{path}: wanted {wanted}, came a file that is damaged or of another kind "
             f"({type(error).__name__}: {str(error)[:200]}); do: write it again with numpy"

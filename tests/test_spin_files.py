@@ -175,3 +175,16 @@ def test_a_missing_and_a_damaged_file_are_told_apart(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(ValueError, match="cut short"):
         read_spin(path)
+
+
+def test_archives_that_no_program_writes_are_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    whole = path.read_bytes()
+    method = whole.rindex(b"PK\x01\x02") + 10  # of compression, of the last array
+    path.write_bytes(whole[:method] + b"\x63" + whole[method + 1 :])
+    with pytest.raises(ValueError, match="cut short, altered or something else"):
+        read_spin(path)
+    header = whole.index(b"{'descr'")
+    path.write_bytes(whole[:header] + b"{(" + whole[header + 2 :])
+    with pytest.raises(ValueError, match="cut short, altered or something else"):
+        read_spin(path)
