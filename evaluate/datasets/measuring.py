@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,18 +12,21 @@ import torch
 from plausibody import __version__
 from plausibody.evaluate.datasets.asking import FromLabels, Showing, open_showing
 from plausibody.evaluate.datasets.bodies import LabelBodies
+from plausibody.evaluate.datasets.drawing import Drawer
 from plausibody.evaluate.datasets.options import Options
 from plausibody.evaluate.datasets.people import Dataset, WholeSet
-from plausibody.evaluate.datasets.scoring import Scorer, Scores
+from plausibody.evaluate.datasets.scoring import Modes, Scorer, Scores
 from plausibody.evaluate.datasets.survey import Survey, join, survey
 from plausibody.evaluate.figures import EVERYONE, Figure
-from plausibody.evaluate.protocols import METRICS, Protocol, protocol_of, untagged
+from plausibody.evaluate.protocols import protocol_of, untagged
 from plausibody.evaluate.result import Case, Result
 from plausibody.evaluate.ruler import CROP
 from plausibody.evaluate.run import Watch, summary
+from plausibody.evaluate.saving import save_result
 from plausibody.evaluate.values import Values, summarise
 from plausibody.models.batches import in_batches
-from plausibody.models.records import to_device
+from plausibody.models.files import write_file
+from plausibody.models.records import concatenate, to_device
 from plausibody.models.templates import load_template
 from plausibody.models.weights import TrainedRegressor
 from plausibody.predict.answers import troubles_of
@@ -34,7 +38,15 @@ NAMED = 10
 """How many of the worst a result names."""
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Evaluation:
+    """A result, and what was predicted."""
+
+    result: Result
+    modes: Modes
+    """Of everybody who was measured, in the data set's order."""
+
+
 def evaluate_dataset(
     dataset: Dataset,
     regressor: TrainedRegressor,
@@ -42,6 +54,18 @@ def evaluate_dataset(
     device: torch.device | str = "cpu",
     watch: Watch = lambda done, total: None,
 ) -> Result:
+    """Gives the result of `measure_dataset`, which see."""
+    return measure_dataset(dataset, regressor, options, device, watch).result
+
+
+@torch.no_grad()
+def measure_dataset(
+    dataset: Dataset,
+    regressor: TrainedRegressor,
+    options: Options | None = None,
+    device: torch.device | str = "cpu",
+    watch: Watch = lambda done, total: None,
+) -> Evaluation:
     """Evaluates a regressor on a data set.
 
     Args:
@@ -82,12 +106,13 @@ def evaluate_dataset(
         parts.append(scorer(people, proxy, answer, generator))
         watch(numbers[-1] + 1, count)
     values = join(parts, found)
+    modes = concatenate([part.modes for part in parts])
     whole = {}
     if isinstance(dataset, WholeSet) and count == len(dataset):
-        whole = dataset.whole_set(torch.cat([part.keypoints for part in parts]))
+        whole = dataset.whole_set(modes.keypoints, modes.joints, modes.sure)
     every = figures(values, about.headline, whole)
     worst, worst_by = worst_of(values, about.headline)
-    return Result(
+    result = Result(
         benchmark=about.name if count == len(dataset) else f"not {about.name}",
         sealed=count == len(dataset),
         digest=found.digest,
@@ -104,7 +129,24 @@ def evaluate_dataset(
         worst=worst,
         worst_by=worst_by,
         values=values,
+        draw=Drawer(
+            dataset, showing, regressor.proxy, to_device(scorer.template, "cpu"), modes, found.names
+        ),
     )
+    return Evaluation(result, modes)
+
+
+def save_evaluation(dataset: Dataset, found: Evaluation, folder: Path) -> Path:
+    """Writes the result, and what the data set's own tools read, if it has such.
+
+    Returns:
+        The path of results.json.
+    """
+    path = save_result(found.result, folder)
+    if isinstance(dataset, WholeSet) and len(found.modes.keypoints) == len(dataset):
+        for name, content in dataset.saved(found.modes.keypoints).items():
+            write_file(folder / name, content)
+    return path
 
 
 def make_scorer(
@@ -157,7 +199,7 @@ def figures(
             group=EVERYONE,
             people=len(values),
             value=value,
-            protocol=METRICS.get(metric, Protocol("whole data set", unit="0..1", best="more")),
+            protocol=protocol_of(metric),
         )
         for metric, value in whole.items()
     )

@@ -110,13 +110,24 @@ class Dataset(Protocol):
 class WholeSet(Protocol):
     """A data set with figures that are no means over people, such as COCO's average precision."""
 
-    def whole_set(self, keypoints: Float[Tensor, "people 17 2"]) -> dict[str, float]:
+    def whole_set(
+        self,
+        keypoints: Float[Tensor, "people 17 2"],
+        joints: Float[Tensor, "people 24 2"] | None = None,
+        sure: Float[Tensor, " people"] | None = None,
+    ) -> dict[str, float]:
         """Gives these figures by metric.
 
         Args:
             keypoints: Predicted COCO-17 of all people in the data set's order, in pixels of their
                 pictures.
+            joints: Kinematic joints of the same bodies [px].
+            sure: How sure each prediction is, in any unit; None if nothing is said of that.
         """
+        ...
+
+    def saved(self, keypoints: Float[Tensor, "people 17 2"]) -> dict[str, str]:
+        """Gives what the data set's own tools read of the predictions: content by file name."""
         ...
 
 

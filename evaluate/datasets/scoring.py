@@ -32,11 +32,28 @@ from plausibody.models.genders import shape_map
 from plausibody.models.markers import JointRegressors
 from plausibody.models.prediction import BodyParameters, BodyPrediction, FisherPrediction
 from plausibody.models.proxy import Box, Proxy
+from plausibody.models.records import map_tensors, to_device
 from plausibody.models.rotations import geodesic_angle
+from plausibody.predict.placement import PictureCamera
 from plausibody.synth.raster import rasterize_outlines
 
 VISIBLE = 0.5
 """Confidence of key points in the network's input from which they count as visible."""
+
+
+@dataclass(frozen=True)
+class Modes:
+    """The most probable bodies, on the CPU; all places are in pixels of the picture."""
+
+    body: BodyParameters
+    camera: PictureCamera
+    keypoints: Float[Tensor, "people 17 2"]
+    """COCO-17."""
+    joints: Float[Tensor, "people 24 2"]
+    """Kinematic."""
+    sure: Float[Tensor, " people"] | None
+    """How sure the predictions are: the less entropy the rotations have, the more [nats]; None of
+    single bodies."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +69,7 @@ class Scores:
     label_weights: Mapping[str, Float[Tensor, " people"]]
     joint_nll: Float[Tensor, "people joints"] | None
     """Of the rotation of each joint but the root [nats]; None for single bodies."""
-    keypoints: Float[Tensor, "people 17 2"]
-    """Of the mode, in pixels of the picture."""
+    modes: Modes
     facing: Int[Tensor, " people"]
     """From where the labelled body is seen, see `open.facing`; -1 if there is none."""
     stoutness: Float[Tensor, " people"]
@@ -159,10 +175,27 @@ class Scorer:
             labels=_on_cpu(labels),
             label_weights=_on_cpu(label_weights),
             joint_nll=joint_nll,
-            keypoints=people.box.to_picture(guesses.keypoints[0]).cpu(),
+            modes=self._modes(bodies, prediction, proxy.box),
             facing=seen_from.cpu(),
             stoutness=stout.double().cpu(),
         )
+
+    def _modes(self, bodies: BodyParameters, prediction: BodyPrediction, box: Box) -> Modes:
+        mode = map_tensors(bodies, lambda guesses: guesses[0])
+        posed = pose_body(self.template.skin, mode.shape, mode.rotations)
+        camera = PictureCamera.of(prediction.camera, box)
+        coco = regress(self.regressors.coco17, posed.vertices)
+        sure = None
+        if isinstance(prediction, FisherPrediction):
+            sure = -prediction.joints.entropy().sum(-1)
+        found = Modes(
+            body=mode,
+            camera=camera,
+            keypoints=camera.project(coco)[..., :2],
+            joints=camera.project(posed.joints)[..., :2],
+            sure=sure,
+        )
+        return to_device(found, "cpu")
 
     def truth(self, people: LabelledPeople) -> Truth:
         """Poses labelled bodies, and brings 2D labels into the published crop."""
