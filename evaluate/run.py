@@ -45,6 +45,8 @@ from plausibody.synth.stores import SynthAssets, load_assets
 
 OPEN = "open"
 """The benchmark that needs no data."""
+BENCHMARKS = (OPEN, "renders", "calibration")
+"""What needs no data."""
 REGRESSOR = "regressor"
 """Name of the estimator that is evaluated, beside the baselines."""
 SUBSETS_BY_CUT = ("untruncated", "truncated")
@@ -270,7 +272,7 @@ def summary(card: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_dataset(dataset: str) -> None:
     """Refuses a name that is neither the benchmark's nor a data set's, and says which there are."""
-    if dataset != OPEN and dataset not in READERS:
+    if dataset not in BENCHMARKS and dataset not in READERS:
         raise ValueError(
             f"{dataset} is no data set; do: plausibody evaluate open, renders or calibration, "
             f"which need no data, or one of {', '.join(READERS)} with --data"
@@ -312,12 +314,15 @@ def run_evaluation(
         regressor = load_regressor(find_weights(weights), device)
         result = evaluate_open(regressor, device, batch_size, watch, samples=samples or 0)
     else:
-        from plausibody.evaluate.datasets.measuring import evaluate_dataset  # needs this module
+        from plausibody.evaluate.datasets import measuring  # needs this module
 
         opened = open_dataset(dataset, data)
         regressor = load_regressor(find_weights(weights), device)
         chosen = dataclasses.replace(options or Options(), samples=samples)
-        result = evaluate_dataset(opened, regressor, chosen, device, watch)
+        found = measuring.measure_dataset(opened, regressor, chosen, device, watch)
+        if out is not None:
+            measuring.save_evaluation(opened, found, out)
+        return found.result
     if out is not None:
         save_result(result, out)
     return result

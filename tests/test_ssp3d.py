@@ -74,7 +74,7 @@ def trained(network: Knowing, gender: str = "neutral", **card: Any) -> TrainedRe
 
 
 def evaluated(folder: Path, network: Knowing, gender: str = "neutral", **options: Any) -> Result:
-    given = {"labels_body": "open", "mirrored": False, "samples": 0} | options
+    given = {"labels_body": "open", "samples": 0} | options
     return evaluate_dataset(open_ssp3d(folder), trained(network, gender), Options(**given))
 
 
@@ -457,7 +457,7 @@ def test_a_network_of_another_body_is_refused_or_compared_by_joints(
 ) -> None:
     folder, people = staged
     card = {"config": {"sources": {"body": str(foreign)}}}
-    dataset, given = open_ssp3d(folder), Options(labels_body="open", mirrored=False)
+    dataset, given = open_ssp3d(folder), Options(labels_body="open")
     with pytest.raises(ValueError, match="(?s)wanted a network of the body.*--across-bodies"):
         evaluate_dataset(dataset, trained(Knowing(people.body), **card), given)
     across = replace(given, across_bodies=True)

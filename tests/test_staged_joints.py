@@ -116,7 +116,7 @@ def ask(
         network = PointRegressor(nn.Identity(), torch.eye(3).repeat(24, 1, 1), 10, proxy.channel)
         coco = regress(regressors.coco17, bodies.posed(template).vertices)
         oracle = Oracle(network, proxy, "neutral", {}, bodies, coco, marks)
-        return evaluate_dataset(dataset, oracle, Options())
+        return evaluate_dataset(dataset, oracle, Options(mirrored=True))
 
     return evaluate
 

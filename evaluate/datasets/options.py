@@ -14,7 +14,7 @@ class Options:
     """Drawn from each prediction, if it is a distribution; None: as many as published."""
     seed: int = 0
     """Of the samples."""
-    mirrored: bool = True
+    mirrored: bool = False
     """Whether to average with the prediction of the mirror image, as `predict` does. Published
     evaluations do not."""
     shown: str | None = None

@@ -46,7 +46,9 @@ def demo_command(out: Path, device: str) -> None:
     help="A file, or the name of weights.  [default: hierprob-lite]",
 )
 @click.option("--out", type=FILE, help="Folder for what is found (.json, .md).")
-@click.option("--compare", nargs=2, type=FILE, help="Two results.json of the same people.")
+@click.option(
+    "--compare", nargs=2, type=FILE, help="Two results of the same people, files or folders."
+)
 @click.option(
     "--samples",
     type=int,
@@ -82,7 +84,9 @@ def demo_command(out: Path, device: str) -> None:
     is_flag=True,
     help="Compare a network of another body by joints and pictures alone.",
 )
-@click.option("--no-flip", is_flag=True, help="Leave mirror images out, as published (data sets).")
+@click.option(
+    "--flip", is_flag=True, help="Average with mirror images, as predict does (data sets)."
+)
 @click.option("--people", type=int, help="Measure only so many, for a look (data sets).")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--batch-size", type=int, default=256, help="People at a time (open).")
@@ -101,7 +105,7 @@ def evaluate_command(
     files: Path | None,
     labels_body: str,
     across_bodies: bool,
-    no_flip: bool,
+    flip: bool,
     people: int | None,
     device: str,
     batch_size: int,
@@ -116,23 +120,19 @@ def evaluate_command(
     with helpful_errors():
         from plausibody.evaluate.comparing import compare_results, save_comparison
         from plausibody.evaluate.datasets.options import Options
-        from plausibody.evaluate.run import OPEN, check_dataset, run_evaluation
+        from plausibody.evaluate.result import NAME
+        from plausibody.evaluate.run import BENCHMARKS, check_dataset, run_evaluation
         from plausibody.evaluate.table import comparison_table, result_table
         from plausibody.models.weights import DEFAULT_WEIGHTS
 
         if compare is not None:
-            comparison = compare_results(*compare)
+            first, second = (path / NAME if path.is_dir() else path for path in compare)
+            comparison = compare_results(first, second)
             if out is not None:
                 save_comparison(comparison, out)
             Console().print(comparison_table(comparison))
             return
         chosen = weights or Path(DEFAULT_WEIGHTS)
-        if dataset == "calibration":
-            _calibration(chosen, out, pick_device(device), quiet)
-            return
-        if dataset == "renders":
-            _renders(chosen, out, pick_device(device), quiet)
-            return
         with usage_errors():
             check_dataset(dataset)
             if samples is not None and samples > MOST_SAMPLES:
@@ -140,7 +140,7 @@ def evaluate_command(
             options = Options(
                 samples=samples,
                 seed=seed,
-                mirrored=not no_flip,
+                mirrored=flip,
                 shown=_shown(proxies, front_end, front_end_weights, files),
                 files=files,
                 front_end_weights=front_end_weights,
@@ -148,13 +148,25 @@ def evaluate_command(
                 across_bodies=across_bodies,
                 people=people,
             )
-            if dataset == OPEN and (data is not None or options != Options(samples=samples)):
+            if dataset in BENCHMARKS and (data is not None or options != Options(samples=samples)):
                 raise ValueError(
-                    "open: wanted only --weights, --samples, --out, --device and --batch-size, "
-                    "came options of published data sets; do: leave them out, or name a data set"
+                    f"{dataset}: wanted only --weights, --samples, --out, --device and "
+                    "--batch-size, came options of published data sets; do: leave them out, or "
+                    "name a data set"
+                )
+            if samples is not None and dataset in ("renders", "calibration"):
+                raise ValueError(
+                    f"--samples: wanted open or a data set, came {dataset}, which draws none; do: "
+                    "leave it out"
                 )
         prepare_cpu(0)
         place = pick_device(device)
+        if dataset == "calibration":
+            _calibration(chosen, out, place, quiet)
+            return
+        if dataset == "renders":
+            _renders(chosen, out, place, quiet)
+            return
         with counting("people", quiet) as watch:
             result = run_evaluation(
                 dataset, chosen, out, place, batch_size, watch, samples, data, options
@@ -184,7 +196,6 @@ def _calibration(weights: Path, out: Path | None, device: str, quiet: bool) -> N
     from plausibody.calibrate import measure_calibration
     from plausibody.evaluate.table import calibration_table
 
-    prepare_cpu(0)
     with counting("people", quiet) as watch:
         found = measure_calibration(weights, out, device, watch=watch)
     if not quiet:
@@ -201,7 +212,6 @@ def _renders(weights: Path, out: Path | None, device: str, quiet: bool) -> None:
     from plausibody.predict.drawing import save_picture
     from plausibody.predict.embedded import load_embedded
 
-    prepare_cpu(0)
     regressor = load_regressor(find_weights(weights), device)
     with counting("people", quiet) as watch:
         found = evaluate_renders(regressor, load_embedded(), watch=watch, device=device)
