@@ -122,6 +122,31 @@ class Seal:
         return self.content == other.content and all(near)
 
 
+def check_seal(name: str, wanted: Seal | None, now: Seal, files: str) -> tuple[bool, str, str]:
+    """Compares what there is with what a benchmark's name stands for.
+
+    Args:
+        files: What, besides settings, the content is a hash of, in words.
+
+    Returns:
+        Whether they agree, the hash, and what to tell if they do not.
+    """
+    if wanted is None:
+        return False, now.digest, f"{name} is not compared between versions: no seal."
+    if wanted.agrees(now):
+        return True, wanted.digest, ""
+    cause = (
+        f"its settings or {files} are others"
+        if wanted.content != now.content
+        else "this version of plausibody makes other people of the same settings and files"
+    )
+    return False, now.digest, (
+        f"NOT {name}: {cause}; do not compare these figures with published ones. Wanted "
+        f"{wanted.digest[:12]}, got {now.digest[:12]}. Do: 'plausibody assets check', and unset "
+        "$PLAUSIBODY_ASSETS."
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class OpenSettings:
     """One benchmark of this kind."""
@@ -227,6 +252,11 @@ class OpenBenchmark:
     def _coco_joints(self, batch: Batch) -> Float[Tensor, "batch 17 3"]:
         vertices = batch.target.parameters.posed(self.assets.template).vertices
         return regress(self.assets.regressors.coco17, vertices)
+
+    def check(self) -> tuple[bool, str, str]:
+        """Compares what there is with what the benchmark's name stands for, see `check_seal`."""
+        wanted = self.settings.seal
+        return check_seal(self.settings.name, wanted, self.seal(), "asset files (poses, body)")
 
     def seal(self) -> Seal:
         """Computes the seal of what is there now."""

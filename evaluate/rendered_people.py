@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,8 @@ from plausibody.synth.textures import TextureBank
 FILES = ("body/open_neutral.npz", "body/regressors.npz", "poses/cmu.h5")
 """What the people are made of, besides textures and backgrounds."""
 BODIES = ("linear", "full", "fitted")
+_TOGETHER = ("name", "count")
+"""Settings that change no person."""
 COEFFICIENTS = 10
 """Of fitted bodies."""
 
@@ -193,17 +195,38 @@ class Renders:
     @property
     def digest(self) -> str:
         """Tells the people from others: a hash of the settings and of the files."""
-        settings = json.dumps(self.settings.described(), sort_keys=True)
-        content = hashlib.sha256(settings.encode())
+        return self._digest(self.settings.described())
+
+    @property
+    def cast(self) -> str:
+        """The same of each person, whatever others there are and what they are called together."""
+        settings = self.settings.described()
+        return self._digest({key: settings[key] for key in settings if key not in _TOGETHER})
+
+    def _digest(self, settings: Mapping[str, Any]) -> str:
+        content = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         for path in self._files:
             content.update(hashlib.sha256(path.read_bytes()).digest())
         return content.hexdigest()
 
-    @torch.no_grad()
     def people(self, numbers: Int[Tensor, " batch"]) -> RenderedPeople:
         """Gives what is true of the people of these numbers."""
-        drawn, size = self._draw(numbers), self.settings.picture
-        scene, body = drawn.scene, self._stage.body
+        return self._truth(self._draw(numbers))
+
+    def pictures(self, numbers: Int[Tensor, " batch"]) -> UInt8[Tensor, "batch size size 3"]:
+        """Paints the people of these numbers."""
+        return self._paint(self._draw(numbers))
+
+    def both(
+        self, numbers: Int[Tensor, " batch"]
+    ) -> tuple[RenderedPeople, UInt8[Tensor, "batch size size 3"]]:
+        """Gives what is true of people, and paints them; faster than one after the other."""
+        drawn = self._draw(numbers)
+        return self._truth(drawn), self._paint(drawn)
+
+    @torch.no_grad()
+    def _truth(self, drawn: _Drawn) -> RenderedPeople:
+        scene, body, size = drawn.scene, self._stage.body, self.settings.picture
         zoom = size / scene.picture.side
         corner = scene.picture.centre - scene.picture.side[:, None] / 2
         camera = PerspectiveCamera(
@@ -223,12 +246,12 @@ class Renders:
             keypoints=(scene.marks[..., :2] - corner[:, None]) * zoom[:, None, None],
         )
 
-    def pictures(self, numbers: Int[Tensor, " batch"]) -> UInt8[Tensor, "batch size size 3"]:
-        """Paints the people of these numbers."""
-        drawn, size = self._draw(numbers), self.settings.picture
+    def _paint(self, drawn: _Drawn) -> UInt8[Tensor, "batch size size 3"]:
+        size = self.settings.picture
         painted = photograph_all(drawn.chance, drawn.scene, self._stage, drawn.bystanders, size)
         return (painted * 255).round().byte().permute(0, 2, 3, 1).contiguous()
 
+    @torch.no_grad()
     def _draw(self, numbers: Int[Tensor, " batch"]) -> _Drawn:
         chance, wanted = Chance(self.settings.seed, numbers), self._scenery
         bank, limits = self.assets.bank, self.assets.limits

@@ -98,7 +98,7 @@ def see(
     Raises:
         ValueError: If a file of an earlier run is damaged.
     """
-    key = hashlib.sha256(repr((renders.digest, name, __version__)).encode()).hexdigest()[:16]
+    key = hashlib.sha256(repr((renders.cast, name, __version__)).encode()).hexdigest()[:16]
     folder = (cache or cache_folder() / "renders") / key
     folder.mkdir(parents=True, exist_ok=True)
     count = renders.settings.count
@@ -118,7 +118,7 @@ def see(
 def look(renders: Renders, front_end: FrontEnd, numbers: Sequence[int]) -> Sight:
     """Paints people and shows them to a front end."""
     these = torch.tensor(list(numbers))
-    people, pictures = renders.people(these), renders.pictures(these)
+    people, pictures = renders.both(these)
     count, size = len(people), pictures.shape[1]
     found, score = torch.zeros(count, dtype=torch.bool), torch.zeros(count)
     box, keypoints = torch.zeros(count, 4), torch.zeros(count, 17, 3)

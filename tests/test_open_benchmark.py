@@ -26,7 +26,6 @@ from plausibody.evaluate.result import Result, read_result
 from plausibody.evaluate.result_text import to_markdown
 from plausibody.evaluate.ruler import PROTOCOLS, Ruler
 from plausibody.evaluate.run import (
-    check_seal,
     evaluate_open,
     figures,
     measure,
@@ -140,7 +139,7 @@ def test_the_shipped_assets_and_code_keep_the_seal() -> None:
     """If this fails, published figures of open-v0 no longer compare: make open-v1 instead."""
     benchmark = OpenBenchmark(OPEN_V0, ProxySettings())
     assert OPEN_V0.seal is not None
-    assert check_seal(benchmark) == (True, OPEN_V0.seal.digest, ""), benchmark.seal()
+    assert benchmark.check() == (True, OPEN_V0.seal.digest, ""), benchmark.seal()
 
 
 def test_a_seal_is_broken_by_content_and_by_code_but_not_by_the_last_bits() -> None:
@@ -154,7 +153,7 @@ def test_a_seal_is_broken_by_content_and_by_code_but_not_by_the_last_bits() -> N
 
 def test_other_settings_are_another_benchmark() -> None:
     seed = dataclasses.replace(OPEN_V0, seed=OPEN_V0.seed + 1)
-    sealed, digest, note = check_seal(OpenBenchmark(seed, ProxySettings()))
+    sealed, digest, note = OpenBenchmark(seed, ProxySettings()).check()
     assert not sealed
     assert OPEN_V0.seal is not None and digest != OPEN_V0.seal.digest
     assert note.startswith("NOT open-v0: its settings or asset files")
