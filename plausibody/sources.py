@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from plausibody.config import RunConfig
+from plausibody.real_labels import read_real_labels
 from plausibody.synth.generator import COLOURED, draws_genders
 from plausibody.synth.looks import Looks
 from plausibody.synth.stores import SynthAssets, load_assets
@@ -23,10 +24,17 @@ def open_assets(
         split: Of the poses.
         looks: Textures and backgrounds, where they are open already.
         progress: Is told how many textures of how many are made, the first time they are needed.
+
+    Raises:
+        ValueError: If photos are to be mixed in, and there are none to be read.
     """
     coloured = config.stream.recipe in COLOURED and looks is None
+    real = None
+    if config.stream.real.share and split == "train":
+        real = read_real_labels(config.sources)
     assets = load_assets(
         split, config.gender, sources=config.sources, coloured=coloured, progress=progress,
         gendered=draws_genders(config.stream),
     )  # fmt: skip
+    assets = dataclasses.replace(assets, real=real)
     return assets if looks is None else dataclasses.replace(assets, looks=looks)

@@ -28,6 +28,7 @@ from plausibody.synth.hierprob import CHANNELS, HierprobRecipe, HierprobSettings
 from plausibody.synth.lane import Lane
 from plausibody.synth.lasor import LasorRecipe, LasorSettings
 from plausibody.synth.lite import LiteRecipe, LiteSettings
+from plausibody.synth.real_images import MixedRecipe, RealImages, RealSettings
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import StrapsRecipe, StrapsSettings
 from plausibody.synth.target_maps import MapSettings
@@ -68,6 +69,8 @@ class StreamSettings:
     lasor: LasorSettings = field(default_factory=LasorSettings)
     maps: MapSettings = field(default_factory=MapSettings)
     """Pictures of the true bodies, for losses that look at pictures."""
+    real: RealSettings = field(default_factory=RealSettings)
+    """Photos among the drawn people; which, `sources.real_labels` says."""
     labelled: float = 1.0
     """Share of the people whose bodies are known; of the others there are key points and maps
     only, as of most photos."""
@@ -229,6 +232,17 @@ class _Pieces:
 
 
 def _build_recipe(
+    stream: StreamSettings, proxy: ProxySettings, assets: SynthAssets, backend: str
+) -> Recipe:
+    """Makes the recipe of a stream; photos are mixed in where the assets have some."""
+    drawn = _build_drawn(stream, proxy, assets, backend)
+    if not stream.real.share or assets.real is None:
+        return drawn
+    photos = RealImages(assets.real, proxy, stream.seed, stream.real, stream.maps)
+    return MixedRecipe(drawn, photos, stream.seed, stream.labelled)
+
+
+def _build_drawn(
     stream: StreamSettings, proxy: ProxySettings, assets: SynthAssets, backend: str
 ) -> Recipe:
     if stream.viewpoint:

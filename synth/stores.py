@@ -32,6 +32,7 @@ from plausibody.synth.joint_regressor_published import published_coco17, publish
 from plausibody.synth.looks import Looks, load_looks
 from plausibody.synth.pose_check import require_upright
 from plausibody.synth.poses import PoseBank, load_poses
+from plausibody.synth.real_images import RealLabels
 from plausibody.synth.scene import JointLimits
 from plausibody.synth.texture_cache import TextureSettings
 
@@ -53,6 +54,13 @@ class SourceSettings:
     """Their height and width [px] (procedural)."""
     backgrounds: str = "panoramas"
     """panoramas, procedural, or the path of an LSUN database, a picture store or a folder."""
+    real_labels: tuple[str, ...] = ()
+    """Files in SPIN's layout (.npz) of people in photos, which `stream.real.share` mixes in."""
+    real_pictures: tuple[str, ...] = ()
+    """The folder of each file's photos, or one for all."""
+    real_maps: tuple[str, ...] = ()
+    """The folder of each file's label maps, or one for all: PICTURE.png beside the photos' names;
+    none where empty."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,8 @@ class SynthAssets:
     """Textures and backgrounds, for recipes with colours."""
     genders: GenderedBodies | None = None
     """Male and female bodies, for recipes that draw some people as these."""
+    real: RealLabels | None = None
+    """People in photos, for streams that mix them in."""
 
     def to(self, device: torch.device | str) -> SynthAssets:
         moved = to_device(dataclasses.replace(self, looks=None), device)

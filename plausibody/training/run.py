@@ -100,6 +100,8 @@ def train_run(
         if first_process():
             stack.enter_context(claimed(out, config, resume, force))
         assets = open_assets(config, "train", progress=made)
+        for line in [] if assets.real is None else assets.real.told():
+            say(line)
         trainer = Trainer(config, assets, device)
         if first_process():  # not before: what is deleted by --force should have a successor
             prepare_folder(out, config, resume, force)

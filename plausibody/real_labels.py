@@ -1,0 +1,104 @@
+"""People in photos, as files in SPIN's layout tell of them, for training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from plausibody.evaluate.datasets.labels import file_below
+from plausibody.evaluate.datasets.spin import SpinFile, read_spin
+from plausibody.models.prediction import BodyParameters
+from plausibody.models.records import take
+from plausibody.models.skeleton import SMPL24
+from plausibody.synth.real_images import RealLabels, join_labels_of
+from plausibody.synth.stores import SourceSettings
+
+SHAPES = 10
+
+
+def read_real_labels(sources: SourceSettings) -> RealLabels:
+    """Reads the files that `sources.real_labels` names.
+
+    Fits are of SMPL: where another body is learnt, key points and label maps of photos count, and
+    no bodies. People whose photo is not there are left out and counted.
+
+    Raises:
+        FileNotFoundError: If a file of labels or a folder is missing.
+        ValueError: If none is named, a file is damaged, or there are not as many folders as files.
+    """
+    if not sources.real_labels:
+        raise ValueError(
+            "stream.real.share: wanted files of people in photos, got none; do: --set "
+            "sources.real_labels='[\"coco-eft.npz\"]' and their folder with sources.real_pictures"
+        )
+    count = len(sources.real_labels)
+    pictures = _folders("real_pictures", sources.real_pictures, count)
+    maps: Sequence[Path | None] = [None] * count
+    if sources.real_maps:
+        maps = _folders("real_maps", sources.real_maps, count)
+    return join_labels_of(
+        [
+            labels_of(read_spin(Path(name)), folder, parsed, bodies=sources.body != "open")
+            for name, folder, parsed in zip(sources.real_labels, pictures, maps, strict=True)
+        ]
+    )
+
+
+def _folders(key: str, named: Sequence[str], count: int) -> list[Path]:
+    if len(named) not in (1, count):
+        raise ValueError(
+            f"sources.{key}: wanted one folder, or one for each of the {count} files of "
+            f"sources.real_labels, got {len(named)}"
+        )
+    folders = [Path(name) for name in named] * (count if len(named) == 1 else 1)
+    for folder in folders:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"sources.{key}: wanted a folder, found none at {folder}")
+    return folders
+
+
+def labels_of(file: SpinFile, pictures: Path, maps: Path | None, bodies: bool) -> RealLabels:
+    """Takes from a file what training needs.
+
+    Args:
+        pictures: Folder of the photos.
+        maps: Folder of the label maps; a photo without one has none.
+        bodies: Whether fits of SMPL mean anything to the run.
+
+    Raises:
+        ValueError: If a name leads out of the folder.
+    """
+    everybody = range(len(file))
+    paths = file.pictures(pictures, everybody)
+    there = {path: path.is_file() for path in dict.fromkeys(paths)}
+    kept = [number for number in everybody if there[paths[number]]]
+    fitted = torch.zeros(len(kept), dtype=torch.bool)
+    body = BodyParameters(
+        shape=torch.zeros(len(kept), SHAPES),
+        rotations=torch.eye(3).repeat(len(kept), len(SMPL24), 1, 1),
+    )
+    if bodies and file.fitted is not None:
+        body, fitted = file.bodies(kept), file.fitted[kept]
+    parsed: list[Path | None] = []
+    if maps is not None:
+        parsed = [_map_of(maps, file.names[number], file.path) for number in kept]
+    return RealLabels(
+        pictures=tuple(paths[number] for number in kept),
+        box=take(file.box, torch.tensor(kept, dtype=torch.long)),
+        keypoints=file.coco17(kept),
+        body=body,
+        fitted=fitted,
+        label_maps=tuple(parsed),
+        missing=tuple(path for path, found in there.items() if not found),
+    )
+
+
+def _map_of(folder: Path, name: str, labels: Path) -> Path | None:
+    """Finds the label map of a photo: its name with .png behind, as DSR has it, or instead."""
+    path = file_below(folder, name, f"{labels}, imgname")
+    for candidate in (path.with_name(path.name + ".png"), path.with_suffix(".png")):
+        if candidate.is_file():
+            return candidate
+    return None

@@ -1,0 +1,349 @@
+"""Photos of real people among the drawn ones: squares round them, key points, fits, label maps.
+
+Who is in which photo is told by labels, such as `plausibody.real_labels` reads of SPIN's
+files. Of every person the box is told; key points, a body and a parser's label map may be. What is
+not known does not count: `Target.labelled` says whose bodies are known, `Target.annotated` which
+key points, and people without a label map have none of their pixels compared.
+
+As SPIN does, squares are scaled by 0.75 to 1.25, half of them are mirrored, and colours are
+brighter or darker by up to 40 %. Labels and left and right are mirrored along. Pictures are not
+turned.
+
+Source of the augmentation: Kolotouros et al., "Learning to Reconstruct 3D Human Pose and Shape via
+Model-fitting in the Loop", 2019, and its released code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from PIL import Image
+from torch import Tensor
+
+from plausibody.models.crop import Box
+from plausibody.models.losses import Target, TargetMaps
+from plausibody.models.mirroring import mirror_proxy, mirror_rotations
+from plausibody.models.prediction import BodyParameters
+from plausibody.models.proxy import Observation, Proxy, ProxySettings, make_proxy
+from plausibody.models.records import concatenate, map_tensors, take, to_device
+from plausibody.models.skeleton import COCO17, mirror
+from plausibody.synth.batch import Batch
+from plausibody.synth.chance import Chance
+from plausibody.synth.picture_file import BROKEN, PictureError, read_picture
+from plausibody.synth.semantic_labels import LABELS, mirror_labels
+from plausibody.synth.target_maps import MapSettings
+
+NAMED = 10
+"""Files that a message names, at most."""
+
+
+@dataclass(frozen=True)
+class RealLabels:
+    """What is known of people in photos; the first axis runs over the people."""
+
+    pictures: tuple[Path, ...]
+    box: Box
+    """The square round each [px of the picture]."""
+    keypoints: Float[Tensor, "people 17 3"]
+    """COCO-17: x, y [px] and confidence, 0 where unknown."""
+    body: BodyParameters
+    """In the world; anything finite where it is not known."""
+    fitted: Bool[Tensor, " people"]
+    """Whose bodies are known."""
+    label_maps: tuple[Path | None, ...] = ()
+    """Files of a parser's label maps, in its colours or as numbers; empty if there are none."""
+    missing: tuple[Path, ...] = ()
+    """Pictures that were not found; the people in them are left out."""
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def told(self) -> list[str]:
+        """Says how much there is, and which pictures are missing."""
+        maps = sum(path is not None for path in self.label_maps)
+        lines = [
+            f"photos: {len(self):,} people, {int(self.fitted.sum()):,} with bodies, {maps:,} with "
+            "label maps"
+        ]
+        if self.missing:
+            names = ", ".join(str(path) for path in self.missing[:NAMED])
+            more = ", ..." if len(self.missing) > NAMED else ""
+            lines.append(
+                f"photos: {len(self.missing):,} pictures were not found, and the people in them "
+                f"are left out: {names}{more}"
+            )
+        return lines
+
+
+def join_labels_of(files: Sequence[RealLabels]) -> RealLabels:
+    """Joins the people of several files."""
+    maps: list[Path | None] = []
+    for one in files:
+        maps += one.label_maps or [None] * len(one)
+    return RealLabels(
+        pictures=tuple(path for one in files for path in one.pictures),
+        box=concatenate([one.box for one in files]),
+        keypoints=torch.cat([one.keypoints for one in files]),
+        body=concatenate([one.body for one in files]),
+        fitted=torch.cat([one.fitted for one in files]),
+        label_maps=tuple(maps) if any(maps) else (),
+        missing=tuple(path for one in files for path in one.missing),
+    )
+
+
+@dataclass(frozen=True)
+class RealSettings:
+    """How photos come into the stream."""
+
+    share: float = 0.0
+    """Of the samples that are photos; the others are drawn."""
+    mirrored: float = 0.5
+    """Probability of a mirror image."""
+    scale: tuple[float, float] = (0.75, 1.25)
+    """Range of the factor of the square's side; normal with deviation 0.25, cut there."""
+    gain: float = 0.4
+    """Half range of the factor of each colour, about 1."""
+
+    def __post_init__(self) -> None:
+        for name in ("share", "mirrored", "gain"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise ValueError(f"real.{name}: wanted 0 to 1, got {value}")
+
+
+class RealImages:
+    """A recipe whose samples are photos."""
+
+    def __init__(
+        self,
+        labels: RealLabels,
+        proxy: ProxySettings,
+        seed: int,
+        settings: RealSettings | None = None,
+        targets: MapSettings | None = None,
+    ):
+        """Args:
+        labels: Of at least one person.
+        proxy: Of a network that reads pictures.
+        seed: Of the stream.
+        settings: How squares are varied.
+        targets: Which label maps are handed over.
+
+        Raises:
+            ValueError: If there is nobody, or the network does not read pictures.
+        """
+        if not len(labels):
+            raise ValueError(
+                "photos: wanted people in photos that exist, got none; " + "; ".join(labels.told())
+            )
+        if not proxy.reads_pictures:
+            raise ValueError(
+                f"stream.real.share: wanted a network that reads photos, got one of "
+                f"{proxy.channel}; do: set proxy.channel=rgb"
+            )
+        self.labels, self.proxy, self.seed = to_device(labels, "cpu"), proxy, seed
+        self.settings, self.targets = settings or RealSettings(), targets or MapSettings()
+        self.skipped: dict[str, str] = {}
+        """Photos that could not be read, and why; the person next in the list took their place."""
+
+    def __call__(self, numbers: Int[Tensor, " batch"]) -> Batch:
+        chance, settings = Chance(self.seed, numbers.cpu()), self.settings
+        who = chance.integer("real/person", len(self.labels)).tolist()
+        low, high = settings.scale
+        scale = (1 + chance.normal("real/scale", std=0.25)).clamp(low, high)
+        batch = concatenate(
+            [self._look(n, float(zoom)) for n, zoom in zip(who, scale, strict=True)]
+        )
+        gain = chance.uniform("real/gain", 3, 1, 1, low=1 - settings.gain, high=1 + settings.gain)
+        if batch.proxy.rgb is not None:
+            rgb = (batch.proxy.rgb * gain).clamp(max=1)
+            batch = replace(batch, proxy=replace(batch.proxy, rgb=rgb))
+        turned = chance.chance("real/mirrored", settings.mirrored)
+        there = turned.nonzero()[:, 0], (~turned).nonzero()[:, 0]
+        parts = [mirror_batch(take(batch, there[0])), take(batch, there[1])]
+        made = take(concatenate(parts), torch.cat(there).argsort())
+        return to_device(made, numbers.device)
+
+    def _look(self, person: int, zoom: float) -> Batch:
+        """Makes the sample of a person, or of the next one whose files can be read."""
+        for place in range(len(self.labels)):
+            number = (person + place) % len(self.labels)
+            path = self.labels.pictures[number]
+            try:
+                picture = read_picture(path)
+            except PictureError as error:
+                self.skipped[str(path)] = str(error)
+                continue
+            return self._sample(number, picture, zoom)
+        raise ValueError(
+            f"photos: wanted one that can be read, got {len(self.skipped)} broken ones, such as "
+            + "; ".join(list(self.skipped.values())[:NAMED])
+        )
+
+    def _sample(self, number: int, picture: UInt8[np.ndarray, "H W 3"], zoom: float) -> Batch:
+        labels, row = self.labels, slice(number, number + 1)
+        box = Box(labels.box.centre[row], labels.box.side[row] * zoom)
+        colours = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
+        keypoints = labels.keypoints[row]
+        nothing = torch.zeros(1, *picture.shape[:2])
+        proxy = make_proxy(Observation(keypoints, nothing, colours), self.proxy, box)
+        target = Target(
+            parameters=take(labels.body, row),
+            keypoints=proxy.box.to_square(keypoints[..., :2]),
+            maps=self._maps(number, picture.shape[:2], box),
+            labelled=labels.fitted[row],
+            annotated=keypoints[..., 2] > 0,
+        )
+        return Batch(proxy=proxy, target=target)
+
+    def _maps(self, number: int, size: tuple[int, int], box: Box) -> TargetMaps | None:
+        side = self.targets.size
+        if not side:
+            return None
+        path = self.labels.label_maps[number] if self.labels.label_maps else None
+        if path is None:
+            empty = torch.zeros(1, side, side)
+            nowhere = empty.bool()
+            return TargetMaps(whole=empty, uncovered=nowhere, labels=empty.byte(),
+                              reach=self.targets.reach)  # fmt: skip
+        labels = cut_labels(read_label_map(path, size), box, side, self.targets.reach)
+        return TargetMaps(
+            whole=(labels > 0).float(),
+            uncovered=torch.ones_like(labels, dtype=torch.bool),
+            labels=labels,
+            reach=self.targets.reach,
+        )
+
+
+def read_label_map(path: Path, size: tuple[int, int]) -> UInt8[Tensor, "H W"]:
+    """Reads what a parser wrote: its colours, or numbers 0 to 19 in one plane.
+
+    Args:
+        size: Height and width of the photo [px].
+
+    Raises:
+        ValueError: If it is damaged, of another size, or has other colours or numbers.
+    """
+    try:
+        with Image.open(path, formats=("PNG",)) as file:
+            mode = file.mode
+            array = np.asarray(file if mode in ("L", "P") else file.convert("RGB"))
+    except BROKEN as error:
+        raise ValueError(
+            f"{path}: wanted a label map (PNG), came something else ({type(error).__name__}: "
+            f"{error}); do: parse the photo again, or remove the file"
+        ) from error
+    if array.shape[:2] != size:
+        raise ValueError(
+            f"{path}: wanted a label map of its photo's size, {size[1]} x {size[0]} px, came one "
+            f"of {array.shape[1]} x {array.shape[0]}; do: parse the photo itself"
+        )
+    if array.ndim == 2:
+        if array.max(initial=0) >= len(LABELS):
+            raise ValueError(
+                f"{path}: wanted labels 0 to {len(LABELS) - 1}, came {array.max()}; do: use "
+                "Graphonomy's universal model"
+            )
+        return torch.from_numpy(array.copy())
+    colours = torch.from_numpy(array.astype(np.int64))
+    codes = (colours * torch.tensor([65536, 256, 1])).sum(-1)
+    known = torch.tensor([r * 65536 + g * 256 + b for r, g, b in LABELS.values()])
+    order = known.argsort()
+    found = order[torch.searchsorted(known[order], codes).clamp(max=len(known) - 1)]
+    odd = known[found] != codes
+    if odd.any():
+        colour = tuple(array[odd.numpy()][0].tolist())
+        raise ValueError(
+            f"{path}: wanted the {len(LABELS)} colours of Graphonomy's labels, came {colour} and "
+            f"others in {int(odd.sum()):,} pixels; do: write label maps without smoothing, as PNG"
+        )
+    return found.to(torch.uint8)
+
+
+def cut_labels(
+    labels: UInt8[Tensor, "H W"], box: Box, size: int, reach: float = 1.0
+) -> UInt8[Tensor, "1 size size"]:
+    """Looks labels up at the middles of a map's pixels; beyond the picture is background.
+
+    Args:
+        box: Of one person, with an axis for it.
+        size: Of the map [px].
+        reach: As of `MapSettings`.
+    """
+    place = (torch.arange(size) + 0.5) / size - 0.5
+    span = place * box.side[0] * reach
+    x, y = (torch.floor(span + centre).long() for centre in box.centre[0])
+    height, width = labels.shape
+    inside = ((y >= 0) & (y < height))[:, None] & ((x >= 0) & (x < width))
+    found = labels[y.clamp(0, height - 1)[:, None], x.clamp(0, width - 1)]
+    return (found * inside)[None]
+
+
+def mirror_batch(batch: Batch) -> Batch:
+    """Reflects samples: pictures, key points, bodies and labels; left becomes right."""
+    target, proxy = batch.target, mirror_proxy(batch.proxy)
+    swapped = torch.tensor(mirror(COCO17), device=target.keypoints.device)
+    maps = target.maps
+    if maps is not None:
+        flipped = map_tensors(replace(maps, labels=None, occluded=None), lambda one: one.flip(-1))
+        labels = None if maps.labels is None else mirror_labels(maps.labels)
+        maps = replace(flipped, labels=labels, occluded=maps.occluded)
+    mirrored = replace(
+        target,
+        parameters=BodyParameters(
+            shape=target.parameters.shape, rotations=mirror_rotations(target.parameters.rotations)
+        ),
+        keypoints=target.keypoints[:, swapped] * target.keypoints.new_tensor([-1.0, 1.0]),
+        maps=maps,
+        annotated=None if target.annotated is None else target.annotated[:, swapped],
+    )
+    return Batch(proxy=proxy, target=mirrored, channels=batch.channels)
+
+
+class MixedRecipe:
+    """Drawn people and photos by turns, as chance decides sample by sample."""
+
+    def __init__(
+        self, drawn: Callable[[Tensor], Batch], real: RealImages, seed: int, labelled: float = 1.0
+    ):
+        """Args:
+        drawn: Of the drawn people.
+        real: Of the photos; its `settings.share` of the samples are.
+        seed: Of the stream.
+        labelled: Share of the drawn people whose bodies are known.
+        """
+        self.drawn, self.real, self.seed, self.labelled = drawn, real, seed, labelled
+
+    def __call__(self, numbers: Int[Tensor, " batch"]) -> Batch:
+        photo = Chance(self.seed, numbers).chance("real", self.real.settings.share)
+        turns = (~photo).nonzero()[:, 0], photo.nonzero()[:, 0]
+        recipes: tuple[Callable[[Tensor], Batch], ...] = (self._draw, self.real)
+        parts = [
+            recipe(numbers[rows]) for recipe, rows in zip(recipes, turns, strict=True) if len(rows)
+        ]
+        return take(concatenate(parts), torch.cat(turns).argsort())
+
+    def _draw(self, numbers: Int[Tensor, " batch"]) -> Batch:
+        """Gives drawn people what photos have as well."""
+        batch = self.drawn(numbers)
+        target, chance = batch.target, Chance(self.seed, numbers)
+        maps = target.maps
+        if maps is not None:
+            uncovered = torch.ones_like(maps.whole, dtype=torch.bool)
+            uncovered = uncovered if maps.uncovered is None else maps.uncovered
+            maps = replace(maps, uncovered=uncovered, occluded=None)
+        known = chance.chance("labelled", self.labelled)
+        everywhere = torch.ones_like(target.keypoints[..., 0], dtype=torch.bool)
+        return Batch(
+            proxy=_bare(batch.proxy),
+            target=replace(target, maps=maps, labelled=known, annotated=everywhere),
+        )
+
+
+def _bare(proxy: Proxy) -> Proxy:
+    """Leaves out what is said of genders, of which photos' labels say nothing."""
+    return replace(proxy, gender=None)

@@ -1,0 +1,336 @@
+"""Photos in the stream: labels of SPIN's files, squares, mirror images, label maps, bad input."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from plausibody.config import RunConfig, override, preset
+from plausibody.models.body import pose_body
+from plausibody.models.camera import fit_weak_perspective
+from plausibody.models.crop import Box
+from plausibody.models.losses import Target, TargetMaps
+from plausibody.models.prediction import BodyParameters
+from plausibody.models.proxy import Proxy, ProxySettings
+from plausibody.models.rotations import rotvec_to_rotmat
+from plausibody.models.skeleton import COCO17
+from plausibody.real_labels import read_real_labels
+from plausibody.sources import open_assets
+from plausibody.synth.batch import Batch
+from plausibody.synth.real_images import (
+    MixedRecipe,
+    RealImages,
+    RealLabels,
+    RealSettings,
+    cut_labels,
+    mirror_batch,
+    read_label_map,
+)
+from plausibody.synth.semantic_labels import LABELS, NAMES
+from plausibody.synth.stores import SourceSettings, SynthAssets
+from plausibody.synth.target_maps import MapSettings
+
+RGB = ProxySettings(size=32, channel="rgb")
+STILL = RealSettings(share=0.5, mirrored=0.0, scale=(1.0, 1.0), gain=0.0)
+HEIGHT, WIDTH = 60, 80
+
+
+def write_label_map(path: Path, labels: np.ndarray) -> None:
+    colours = np.array(list(LABELS.values()), dtype=np.uint8)
+    Image.fromarray(colours[labels]).save(path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three photos, of which one has a label map, and labels of five people; do not change it.
+
+    Of the people, one is in a photo that is not there.
+    """
+    root = tmp_path_factory.mktemp("photos")
+    generator = np.random.default_rng(0)
+    (root / "images").mkdir()
+    (root / "maps" / "images").mkdir(parents=True)
+    for n in range(3):
+        pixels = generator.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        pixels[:, : WIDTH // 2] //= 4  # the left half is dark
+        Image.fromarray(pixels).save(root / "images" / f"{n}.png")
+    labels = np.zeros((HEIGHT, WIDTH), dtype=np.int64)
+    labels[20:40, 20:40], labels[20:40, 40:60] = NAMES.index("left arm"), NAMES.index("coat")
+    write_label_map(root / "maps" / "images" / "0.png.png", labels)
+    part = np.zeros((5, 24, 3))
+    part[:, 19] = [30, 25, 1]  # the nose
+    part[:, 6] = [50, 35, 1]  # the right wrist
+    np.savez(
+        root / "labels.npz",
+        imgname=np.array([f"images/{n}.png" for n in (0, 1, 2, 0, 7)]),
+        center=np.full((5, 2), 40.0) - [0, 10],
+        scale=np.full(5, 0.2),
+        part=part,
+        pose=generator.normal(size=(5, 72)) * 0.3,
+        shape=generator.normal(size=(5, 10)),
+        has_smpl=np.array([1, 0, 1, 1, 1]),
+    )
+    return root
+
+
+def sources(folder: Path, **changes: Any) -> SourceSettings:
+    values: dict[str, Any] = {
+        "body": "smpl",
+        "real_labels": (str(folder / "labels.npz"),),
+        "real_pictures": (str(folder),),
+        "real_maps": (str(folder / "maps"),),
+    }
+    return SourceSettings(**values | changes)
+
+
+@pytest.fixture(scope="module")
+def labels(folder: Path) -> RealLabels:
+    return read_real_labels(sources(folder))
+
+
+def look(labels: RealLabels, count: int = 24, settings: RealSettings = STILL) -> Batch:
+    recipe = RealImages(labels, RGB, 3, settings, MapSettings(size=16))
+    return recipe(torch.arange(count))
+
+
+# Labels
+
+
+def test_people_whose_photo_is_missing_are_counted_and_named(labels: RealLabels) -> None:
+    assert len(labels) == 4 and labels.fitted.tolist() == [True, False, True, True]
+    first, second = labels.told()
+    assert first == "photos: 4 people, 3 with bodies, 2 with label maps"
+    assert second.startswith("photos: 1 pictures were not found") and "images/7.png" in second
+    assert labels.box.side.tolist() == [40.0] * 4
+    many = dataclasses.replace(labels, missing=tuple(Path(f"{n}.jpg") for n in range(30)))
+    assert "30 pictures" in many.told()[1] and "9.jpg, ..." in many.told()[1]
+    assert "10.jpg" not in many.told()[1]
+
+
+def test_fits_of_smpl_mean_nothing_to_other_bodies(folder: Path) -> None:
+    open_body = read_real_labels(sources(folder, body="open"))
+    assert not open_body.fitted.any() and len(open_body) == 4
+    assert (open_body.body.rotations == torch.eye(3)).all()
+
+
+def test_several_files_are_joined(folder: Path) -> None:
+    path = str(folder / "labels.npz")
+    both = read_real_labels(sources(folder, real_labels=(path, path)))
+    assert len(both) == 8 and len(both.label_maps) == 8 and both.keypoints.shape == (8, 17, 3)
+    with pytest.raises(ValueError, match="wanted one folder, or one for each of the 2 files"):
+        read_real_labels(sources(folder, real_labels=(path, path), real_pictures=("a", "b", "c")))
+
+
+def test_labels_that_cannot_be_used_are_explained(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="wanted files of people in photos, got none"):
+        read_real_labels(sources(folder, real_labels=()))
+    with pytest.raises(FileNotFoundError, match="sources.real_pictures: wanted a folder"):
+        read_real_labels(sources(folder, real_pictures=(str(tmp_path / "no"),)))
+    np.savez(tmp_path / "bad.npz", imgname=np.array(["a.png"]), center=np.zeros((1, 2)))
+    with pytest.raises(ValueError, match="found no scale"):
+        read_real_labels(sources(folder, real_labels=(str(tmp_path / "bad.npz"),)))
+    nobody = read_real_labels(sources(folder, real_pictures=(str(folder / "maps"),)))
+    assert len(nobody) == 0
+    with pytest.raises(ValueError, match="wanted people in photos that exist, got none.*images/0"):
+        RealImages(nobody, RGB, 0)
+
+
+# Samples
+
+
+def test_photos_are_cut_out_of_their_told_squares(labels: RealLabels, folder: Path) -> None:
+    batch = look(labels)
+    assert batch.proxy.rgb is not None and batch.proxy.rgb.shape == (24, 3, 32, 32)
+    assert batch.target.labelled is not None and batch.target.annotated is not None
+    whole = np.asarray(Image.open(folder / "images" / "1.png"), dtype=np.float64) / 255
+    unknown = (~batch.target.labelled).nonzero()[:, 0]
+    assert len(unknown) > 2, "the one person without a body"
+    seen = batch.proxy.rgb[unknown[0]]
+    # The square is 40 px wide round (40, 30): dark on its left half, bright on its right one.
+    assert seen.mean() == pytest.approx(whole[10:50, 20:60].mean(), abs=0.01)
+    assert seen[:, :, :14].mean() < 0.2 < 0.4 < seen[:, :, 18:].mean()
+    known = batch.target.annotated[0].nonzero()[:, 0].tolist()
+    assert known == [COCO17.index("nose"), COCO17.index("right_wrist")]
+    place = batch.target.keypoints[0, known]
+    torch.testing.assert_close(place, torch.tensor([[-9.5, -4.5], [10.5, 5.5]]) / 20)
+    assert torch.equal(batch.proxy.keypoints[0, known, :2], place)
+
+
+def test_samples_are_the_same_in_any_batch(labels: RealLabels) -> None:
+    settings = RealSettings(share=1.0)
+    recipe = RealImages(labels, RGB, 3, settings, MapSettings(size=16))
+    whole, part = recipe(torch.arange(12)), recipe(torch.arange(5, 7))
+    assert whole.proxy.rgb is not None and part.proxy.rgb is not None
+    torch.testing.assert_close(whole.proxy.rgb[5:7], part.proxy.rgb)
+    assert torch.equal(whole.target.keypoints[5:7], part.target.keypoints)
+    still = look(labels, 12)
+    assert still.proxy.rgb is not None
+    assert not torch.allclose(whole.proxy.rgb.mean((1, 2, 3)), still.proxy.rgb.mean((1, 2, 3)))
+
+
+def test_label_maps_lie_where_the_photo_is(labels: RealLabels) -> None:
+    batch = look(labels)
+    maps = batch.target.maps
+    assert maps is not None and maps.labels is not None and maps.uncovered is not None
+    mapped = maps.uncovered.flatten(1).any(1)
+    assert 0 < mapped.sum() < 24
+    first = maps.labels[mapped][0]
+    # Of the square from (20, 10) to (60, 50): rows 20 to 40 are labelled, half and half.
+    expected = torch.zeros(16, 16, dtype=torch.uint8)
+    expected[4:12, :8], expected[4:12, 8:] = NAMES.index("left arm"), NAMES.index("coat")
+    assert torch.equal(first, expected)
+    assert torch.equal(maps.whole[mapped][0], (expected > 0).float())
+    assert not maps.labels[~mapped].any(), "nothing is known, and nothing counts"
+
+
+def test_beyond_the_photo_labels_are_background() -> None:
+    labels = torch.full((10, 10), 5, dtype=torch.uint8)
+    box = Box(centre=torch.tensor([[0.0, 5.0]]), side=torch.tensor([20.0]))
+    cut = cut_labels(labels, box, 20)[0]
+    assert (cut[:, :10] == 0).all() and (cut[5:15, 10:] == 5).all() and (cut[:5] == 0).all()
+
+
+def test_a_mirrored_sample_is_that_of_the_mirrored_person(assets: SynthAssets) -> None:
+    generator = torch.Generator().manual_seed(0)
+    turn = 0.3 * torch.randn(1, 24, 3, generator=generator)
+    body = BodyParameters(shape=torch.zeros(1, 10), rotations=rotvec_to_rotmat(turn))
+    posed = pose_body(assets.template, body.shape, body.rotations).vertices
+    joints = assets.regressors.coco17 @ posed
+    keypoints = joints[..., :2] * torch.tensor([0.8, -0.8])
+    labels = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    labels[0, 2, 1] = NAMES.index("left arm")
+    annotated = torch.ones(1, 17, dtype=torch.bool)
+    annotated[0, COCO17.index("left_wrist")] = False
+    batch = Batch(
+        proxy=look_proxy(),
+        target=Target(
+            parameters=body, keypoints=keypoints, annotated=annotated,
+            maps=TargetMaps(whole=(labels > 0).float(), labels=labels),
+        ),
+    )  # fmt: skip
+    mirrored = mirror_batch(batch)
+    target = mirrored.target
+    assert target.maps is not None and target.maps.labels is not None
+    assert (
+        target.maps.labels[0, 2, 6] == NAMES.index("right arm") and target.maps.whole[0, 2, 6] == 1
+    )
+    assert target.annotated is not None and not target.annotated[0, COCO17.index("right_wrist")]
+    turned = pose_body(assets.template, target.parameters.shape, target.parameters.rotations)
+    again = assets.regressors.coco17 @ turned.vertices
+    camera = fit_weak_perspective(again, target.keypoints, torch.ones(1, 17))
+    error = (camera.project(again) - target.keypoints).abs().max()
+    assert error < 0.02, "the mirrored body is where the mirrored key points are"
+    twice = mirror_batch(mirrored)
+    torch.testing.assert_close(twice.target.parameters.rotations, body.rotations)
+    assert torch.equal(twice.target.keypoints, keypoints)
+
+
+def look_proxy() -> Proxy:
+    return Proxy(
+        silhouette=torch.zeros(1, 8, 8),
+        keypoints=torch.zeros(1, 17, 3),
+        box=Box(centre=torch.zeros(1, 2), side=torch.ones(1)),
+        rgb=torch.rand(1, 3, 8, 8),
+    )
+
+
+def test_broken_photos_are_passed_over_and_named(labels: RealLabels, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n cut short")
+    some = dataclasses.replace(labels, pictures=(broken, *labels.pictures[1:]))
+    recipe = RealImages(some, RGB, 3, STILL)
+    assert recipe(torch.arange(24)).proxy.rgb is not None
+    assert list(recipe.skipped) == [str(broken)]
+    all_broken = dataclasses.replace(labels, pictures=(broken,) * 4)
+    with pytest.raises(ValueError, match="wanted one that can be read, got 1 broken ones"):
+        RealImages(all_broken, RGB, 3)(torch.arange(2))
+    with pytest.raises(ValueError, match="wanted a network that reads photos, got one of silhouet"):
+        RealImages(labels, ProxySettings(), 0)
+
+
+# Label maps
+
+
+def test_both_ways_to_write_label_maps_are_read(tmp_path: Path) -> None:
+    labels = np.arange(20).reshape(4, 5)
+    write_label_map(tmp_path / "colours.png", labels)
+    Image.fromarray(labels.astype(np.uint8)).save(tmp_path / "numbers.png")
+    for name in ("colours", "numbers"):
+        read = read_label_map(tmp_path / f"{name}.png", (4, 5))
+        assert torch.equal(read.long(), torch.from_numpy(labels))
+
+
+def test_other_label_maps_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "map.png"
+
+    def refused(picture: Image.Image, told: str, size: tuple[int, int] = (4, 5)) -> None:
+        picture.save(path)
+        with pytest.raises(ValueError, match=told):
+            read_label_map(path, size)
+
+    grey = Image.fromarray(np.full((4, 5), 20, dtype=np.uint8))
+    refused(grey, "wanted labels 0 to 19, came 20")
+    mixed = np.zeros((4, 5, 3), dtype=np.uint8)
+    mixed[1, 2] = (64, 0, 0)
+    refused(Image.fromarray(mixed), r"came \(64, 0, 0\) and others in 1 pixels.*smoothing")
+    refused(Image.fromarray(mixed), "its photo's size, 7 x 6 px, came one of 5 x 4", (6, 7))
+    path.write_bytes(b"<html>")
+    with pytest.raises(ValueError, match=r"wanted a label map \(PNG\), came something else"):
+        read_label_map(path, (4, 5))
+
+
+# In the stream
+
+
+def drawn(numbers: Tensor) -> Batch:
+    """A recipe whose people are black pictures."""
+    count = len(numbers)
+    return Batch(
+        proxy=Proxy(
+            silhouette=torch.zeros(count, 32, 32),
+            keypoints=torch.zeros(count, 17, 3),
+            box=Box(centre=torch.zeros(count, 2), side=torch.ones(count)),
+            rgb=torch.zeros(count, 3, 32, 32),
+        ),
+        target=Target(
+            parameters=BodyParameters(
+                shape=torch.zeros(count, 10), rotations=torch.eye(3).repeat(count, 24, 1, 1)
+            ),
+            keypoints=torch.zeros(count, 17, 2),
+            maps=TargetMaps(
+                whole=torch.ones(count, 16, 16),
+                labels=torch.ones(count, 16, 16, dtype=torch.uint8),
+            ),
+        ),
+    )
+
+
+def test_photos_are_mixed_in_by_their_share(labels: RealLabels) -> None:
+    real = RealImages(labels, RGB, 3, dataclasses.replace(STILL, share=0.3), MapSettings(size=16))
+    batch = MixedRecipe(drawn, real, 3, labelled=0.5)(torch.arange(200))
+    assert batch.proxy.rgb is not None and batch.target.labelled is not None
+    photo = batch.proxy.rgb.flatten(1).any(1)
+    assert 0.2 < photo.float().mean() < 0.4
+    assert 0.35 < batch.target.labelled[~photo].float().mean() < 0.65
+    assert batch.target.annotated is not None and batch.target.annotated[~photo].all()
+    again = MixedRecipe(drawn, real, 3, labelled=0.5)(torch.arange(190, 200))
+    assert again.proxy.rgb is not None
+    torch.testing.assert_close(again.proxy.rgb, batch.proxy.rgb[190:])
+
+
+def test_a_run_opens_photos_for_training_only(folder: Path) -> None:
+    config: RunConfig = override(preset("dsr-lite"), {
+        "stream.real.share": 0.5,
+        "sources.real_labels": [str(folder / "labels.npz")],
+        "sources.real_pictures": [str(folder)],
+        "stream.recipe": "lite",
+    })  # fmt: skip
+    assert (opened := open_assets(config, "train")).real is not None and len(opened.real) == 4
+    assert open_assets(config, "val").real is None
