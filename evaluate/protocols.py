@@ -7,7 +7,7 @@ gendered: predicted coefficients are put on the template of the true gender (as 
 comes with SSP-3D). neutral: they stay on the template that the network predicts (HierProb3D).
 h36m17: all 17 joints of the H36M regressor instead of the 14 of LSP. visible, hidden: only points
 in sight, or only those out of sight. pooled: people count by how many points they have. samples10:
-the mean error of 10 samples of the prediction. min10: the best of 10 samples of each person, each
+10 samples of the prediction, averaged. min10: the best of 10 samples of each person, each
 metric choosing its own; min10+mode: the mode takes the place of the first sample, as in the
 evaluation that HierProb3D released. level90: of intervals that should hold the truth in 90 %.
 
@@ -102,6 +102,11 @@ def untagged(metric: str) -> str:
     return metric.partition("[")[0].partition("/")[0]
 
 
+def part_of(metric: str) -> str:
+    """Gives the part that a name says: part_of("measured/waist[min10]") is "waist"; or nothing."""
+    return metric.partition("[")[0].partition("/")[2]
+
+
 def protocol_of(metric: str) -> Protocol:
     """Says what a metric is of, from its name and tags.
 
@@ -155,11 +160,11 @@ def _with_tag(protocol: Protocol, tag: str, metric: str) -> Protocol:
     count, mode = int(counted["count"]), bool(counted["mode"])
     if counted["kind"] == "level":
         return dataclasses.replace(protocol, points=f"{protocol.points} of {count} %")
-    kind = "best" if counted["kind"] == "min" else "mean error"
     among = ", the mode for the first" if mode else ""
+    best = f"best of {count} samples{among}"
     return dataclasses.replace(
         protocol,
-        estimate=f"{kind} of {count} samples{among}",
+        estimate=best if counted["kind"] == "min" else f"{count} samples, averaged",
         samples=count,
         mode_among_samples=mode,
     )

@@ -16,12 +16,15 @@ from torch import Tensor
 
 from plausibody.evaluate import markup
 from plausibody.evaluate.figures import EVERYONE, Figure
-from plausibody.evaluate.protocols import Protocol, untagged
+from plausibody.evaluate.protocols import Protocol, part_of
 from plausibody.evaluate.result import Case, Result
 from plausibody.evaluate.result_text import (
+    case_figures,
     groups,
     main_metrics,
     metrics_of,
+    named,
+    part_rows,
     protocol_lines,
     subset_rows,
 )
@@ -98,28 +101,36 @@ def _tile(figure: Figure) -> tuple[str, str, str]:
     return named(figure.metric), f"{figure.value:.{figure.digits}f}", remark
 
 
-def named(metric: str) -> str:
-    """Names a metric as people do: pve_t_sc[gendered] is PVE-T-SC [mm], gendered."""
-    tags = metric.partition("[")[2].removesuffix("]").replace(",", ", ")
-    part = metric.partition("[")[0].partition("/")[2].replace("_", " ")
-    words = [markup.metric_name(untagged(metric)), part, tags]
-    return ", ".join(word for word in words if word)
-
-
 def _everyone(result: Result) -> list[str]:
-    figures = [figure for figure in result.figures if figure.subset == EVERYONE]
-    baselines = list(dict.fromkeys(name for figure in figures for name in figure.baselines))
-    main = main_metrics(metrics_of(result))
-    heads = ["metric", "value", "unit", "N", *baselines, *["ratio"] * bool(baselines)]
-    head = "".join(f"<th>{markup.text(column)}</th>" for column in heads)
-    body = "\n".join(_row(figure, baselines, figure.metric in main) for figure in figures)
+    figures = [f for f in result.figures if f.subset == EVERYONE and not part_of(f.metric)]
     lines = [line for line in protocol_lines(result) if line != result.note]
+    single = [figure for figure in figures if not figure.protocol.samples]
+    sampled = [figure for figure in figures if figure.protocol.samples]
+    heads, rows = part_rows(result)
+    main = main_metrics(metrics_of(result))
     return [
         "<h2>Everyone</h2>",
         *(f"<p>{markup.text(line)}</p>" for line in lines),
-        f'<br><section class="card"><table class="figures"><thead><tr>{head}</tr></thead>'
-        f"<tbody>\n{body}\n</tbody></table></section>",
+        *(["<br>", _table(single, main)] if single else []),
+        *(["<h2>Samples of the predictions</h2>", _table(sampled, main)] if sampled else []),
+        *(["<h2>Part by part</h2>", markup.table(heads, rows)] if rows else []),
     ]
+
+
+def _table(figures: Sequence[Figure], main: Sequence[str]) -> str:
+    """Lays out figures, each with its protocol.
+
+    Args:
+        main: The metrics that stand out.
+    """
+    baselines = list(dict.fromkeys(name for figure in figures for name in figure.baselines))
+    heads = ["metric", "value", "unit", "N", *baselines, *["ratio"] * bool(baselines)]
+    head = "".join(f"<th>{markup.text(column)}</th>" for column in heads)
+    body = "\n".join(_row(figure, baselines, figure.metric in main) for figure in figures)
+    return (
+        f'<section class="card"><table class="figures"><thead><tr>{head}</tr></thead>'
+        f"<tbody>\n{body}\n</tbody></table></section>"
+    )
 
 
 def _row(figure: Figure, baselines: Sequence[str], main: bool) -> str:
@@ -245,21 +256,6 @@ def _case(case: Case, result: Result, pictures: Pictures) -> str:
     words = markup.text(f"{', '.join(case_figures(case, result))}{missed}")
     caption = f"<b>{markup.text(case.name)}</b><br>{words}"
     return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
-
-
-def case_figures(case: Case, result: Result) -> list[str]:
-    """Words the main figures of one person."""
-    values = result.values
-    if values is None or case.name not in values.names:
-        return [f"{named(result.worst_by)} {case.value:.4g}"]
-    place = values.names.index(case.name)
-    metrics = dict.fromkeys([result.worst_by, *main_metrics(metrics_of(result))])
-    told = []
-    for metric in metrics:
-        error = float(values.errors[metric][place]) if metric in values.errors else math.nan
-        if not math.isnan(error):
-            told.append(f"{named(metric)} {error:.{result.of(metric).digits}f}")
-    return told
 
 
 def _record(result: Result) -> list[str]:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from plausibody.evaluate.figures import EVERYONE, Figure, subset_table
 from plausibody.evaluate.markdown import markdown_table
-from plausibody.evaluate.protocols import untagged
-from plausibody.evaluate.result import Result
+from plausibody.evaluate.markup import metric_name
+from plausibody.evaluate.protocols import part_of, untagged
+from plausibody.evaluate.result import Case, Result
 from plausibody.evaluate.values import SEQUENCE
 
 MAIN = (
@@ -39,8 +40,8 @@ def metrics_of(result: Result) -> list[str]:
 
 
 def all_rows(result: Result) -> Rows:
-    """Headings and rows of the table over everyone."""
-    figures = [figure for figure in result.figures if figure.subset == EVERYONE]
+    """Headings and rows of the table over everyone; metrics of parts are in `part_rows`."""
+    figures = [f for f in result.figures if f.subset == EVERYONE and not part_of(f.metric)]
     baselines = list(dict.fromkeys(name for figure in figures for name in figure.baselines))
     estimates = len({figure.protocol.estimate for figure in figures}) > 1
     bodies = any(figure.protocol.bodies for figure in figures)
@@ -49,6 +50,22 @@ def all_rows(result: Result) -> Rows:
     heads += ["estimate"] * estimates + ["bodies"] * bodies + ["N"] * fewer
     heads += ["unit", "value", *baselines, *["ratio"] * bool(baselines)]
     return heads, [_row(figure, baselines, estimates, bodies, fewer) for figure in figures]
+
+
+def part_rows(result: Result) -> Rows:
+    """Headings and rows of what has parts, such as measurements: a row each, a metric a column."""
+    cells: dict[str, dict[str, str]] = {}
+    for figure in result.figures:
+        if figure.subset == EVERYONE and (part := part_of(figure.metric)):
+            unit = "" if figure.protocol.unit == "0..1" else f" {figure.protocol.unit}"
+            value = f"{figure.value:.{figure.digits}f}{unit}"
+            cells.setdefault(part, {})[figure.metric.replace(f"/{part}", "")] = value
+    heads = list(dict.fromkeys(name for row in cells.values() for name in row))
+    rows = [
+        [part.replace("_", " "), *(row.get(name, "-") for name in heads)]
+        for part, row in cells.items()
+    ]
+    return ["part", *heads], rows
 
 
 def _row(
@@ -130,8 +147,34 @@ def _missed(result: Result) -> str:
     )
 
 
+def named(metric: str) -> str:
+    """Names a metric as people do: pve_t_sc[gendered] is PVE-T-SC [mm], gendered."""
+    tags = metric.partition("[")[2].removesuffix("]").replace(",", ", ")
+    part = part_of(metric).replace("_", " ")
+    words = [metric_name(untagged(metric)), part, tags]
+    return ", ".join(word for word in words if word)
+
+
+def case_figures(case: Case, result: Result) -> list[str]:
+    """Words the main figures of one person."""
+    values = result.values
+    if values is None or case.name not in values.names:
+        return [f"{named(result.worst_by)} {case.value:.4g}"]
+    place = values.names.index(case.name)
+    metrics = dict.fromkeys([result.worst_by, *main_metrics(metrics_of(result))])
+    told = []
+    for metric in metrics:
+        error = float(values.errors[metric][place]) if metric in values.errors else math.nan
+        if not math.isnan(error):
+            told.append(f"{named(metric)} {error:.{result.of(metric).digits}f}")
+    return told
+
+
 def to_markdown(result: Result) -> str:
     parts = [f"# {title(result)}", *protocol_lines(result), markdown_table(*all_rows(result))]
+    heads, rows = part_rows(result)
+    if rows:
+        parts.append(markdown_table(heads, rows))
     beside = any(figure.baselines for figure in result.figures)
     for group in groups(result):
         parts.append(f"By {group}{', the mean body in brackets' if beside else ''}:")

@@ -7,11 +7,11 @@ import hashlib
 import json
 from pathlib import Path
 
-from plausibody.evaluate.result import NAME, Result, read_result, to_json
-from plausibody.evaluate.result_text import to_markdown
+from plausibody.evaluate.result import NAME, Case, Result, read_result, to_json
+from plausibody.evaluate.result_text import case_figures, to_markdown
 from plausibody.evaluate.values import decode_values, encode_values
 from plausibody.models.files import write_file
-from plausibody.predict.drawing import label, save_picture, tile
+from plausibody.predict.drawing import label, save_picture, text_width, tile
 
 PEOPLE = "people.npz"
 """The numbers of each person, beside a results.json."""
@@ -42,13 +42,13 @@ def save_result(result: Result, folder: Path) -> Path:
 
 
 def _save_page(result: Result, folder: Path) -> None:
-    from plausibody.evaluate.report import case_figures, render_result  # matplotlib: a second
+    from plausibody.evaluate.report import render_result  # matplotlib: a second
 
     pictures = {case.name: result.draw(case.name) for case in result.worst} if result.draw else {}
     write_file(folder / "results.html", render_result(result, pictures))
     if pictures:
         cells = [
-            label(pictures[case.name], f"{case.name}: {', '.join(case_figures(case, result))}")
+            label(pictures[case.name], _fitted(case, result, pictures[case.name].shape[-1]))
             for case in result.worst
         ]
         save_picture(tile(cells, columns=2, gap=8), folder / SHEET)
@@ -81,3 +81,14 @@ def read_with_values(path: Path) -> Result:
             f"another ({found[:12]}); do: evaluate again with --out"
         )
     return dataclasses.replace(result, values=decode_values(content))
+
+
+def _fitted(case: Case, result: Result, width: int) -> str:
+    """Words one of the worst cases in a line: as many figures as there is room for [px]."""
+    told = f"{case.name}: "
+    for number, figure in enumerate(case_figures(case, result)):
+        longer = f"{told}{', ' if number else ''}{figure}"
+        if number and text_width(longer) > width:
+            break
+        told = longer
+    return told

@@ -16,6 +16,7 @@ from plausibody.evaluate.result_text import (
     Rows,
     all_rows,
     groups,
+    part_rows,
     protocol_lines,
     subset_rows,
     title,
@@ -33,10 +34,12 @@ def result_table(result: Result) -> RenderableType:
     beside = any(figure.baselines for figure in result.figures)
     name = "the mean body in brackets" if beside else ""
     subsets = [_table(name, *subset_rows(result, group)) for group in groups(result)]
+    heads, rows = part_rows(result)
+    parts = [_table("part by part", heads, rows)] if rows else []
     style = "" if result.sealed else "bold red"
     lines = [Text(line, style=style if line == result.note else "dim")
              for line in protocol_lines(result)]  # fmt: skip
-    return Group(everyone, *subsets, *lines)
+    return Group(everyone, *parts, *subsets, *lines)
 
 
 def narrow_rows(result: Result) -> Rows:

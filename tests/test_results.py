@@ -14,9 +14,16 @@ from torch import Tensor
 
 from plausibody.evaluate.figures import MEAN_BODY, Figure
 from plausibody.evaluate.protocols import METRICS, Protocol, protocol_of, tagged, untagged
-from plausibody.evaluate.report import cumulative, named, render_result
+from plausibody.evaluate.report import cumulative, render_result
 from plausibody.evaluate.result import Case, Result, read_result
-from plausibody.evaluate.result_text import all_rows, protocol_lines, subset_rows, to_markdown
+from plausibody.evaluate.result_text import (
+    all_rows,
+    named,
+    part_rows,
+    protocol_lines,
+    subset_rows,
+    to_markdown,
+)
 from plausibody.evaluate.saving import PEOPLE, SHEET, read_with_values, save_result
 from plausibody.evaluate.sheet import Sight, draw_sight
 from plausibody.evaluate.table import result_table
@@ -78,7 +85,7 @@ def test_names_of_metrics_say_their_protocol() -> None:
     assert protocol_of("mpjpe[h36m17]").points == "H36M17"
     flat = protocol_of("keypoint_error[visible,samples10,pooled]")
     assert flat.points == "COCO17, crop of 256 px, visible ones"
-    assert (flat.estimate, flat.pooled) == ("mean error of 10 samples", "points")
+    assert (flat.estimate, flat.pooled) == ("10 samples, averaged", "points")
     assert protocol_of("measured/mass").unit == "kg"
     assert protocol_of("measured_bias/waist").best == "zero"
     assert protocol_of("coverage/chest[level90]").points == "chest in their intervals of 90 %"
@@ -212,6 +219,33 @@ def test_tables_show_what_differs(result: Result) -> None:
     bare = [dataclasses.replace(f, baselines={}) for f in result.figures]
     heads, rows = all_rows(dataclasses.replace(result, figures=tuple(bare)))
     assert heads[-2:] == ["unit", "value"] and len(rows[0]) == len(heads)
+
+
+def test_parts_have_a_table_of_their_own(result: Result) -> None:
+    errors = {
+        name: column(*[number] * 8)
+        for name, number in (
+            *(("measured/waist", 12.0), ("measured_bias/waist", -3.0), ("measured/mass", 2.5)),
+            *(("coverage/waist[level90]", 0.75), ("oks/ap", 0.5)),
+        )
+    }
+    found = dataclasses.replace(
+        result, figures=(*result.figures, *summarise(Values(NAMES, errors)))
+    )
+    assert part_rows(found) == (
+        ["part", "measured", "measured_bias", "coverage[level90]", "oks"],
+        [
+            ["waist", "12.0 mm", "-3.0 mm", "0.750", "-"],
+            ["mass", "2.50 kg", "-", "-", "-"],
+            ["ap", "-", "-", "-", "0.500"],
+        ],
+    )
+    assert all_rows(found) == all_rows(result)
+    assert "| waist | 12.0 mm | -3.0 mm | 0.750 | - |" in to_markdown(found)
+    page = render_result(found)
+    assert "Part by part" in page and "<td>-3.0 mm</td>" in page
+    assert page.index("pve_t_sc[gendered]") < page.index("Samples of the predictions")
+    assert part_rows(result)[1] == []
 
 
 def test_what_must_be_known_is_told(result: Result) -> None:
