@@ -51,6 +51,34 @@ class IuvMaps:
         return IuvMaps(u=self.u * keep, v=self.v * keep, index=self.index * keep)
 
 
+@dataclass(frozen=True)
+class DensePoints:
+    """Points of people that annotators placed on their surface: DensePose-COCO's `dp_*`."""
+
+    places: Float[Tensor, "batch N 2"]
+    """In half-squares of the box; people with fewer points have the last ones at part 0."""
+    part: Int[Tensor, "batch N"]
+    """1..24; 0 where there is no point."""
+    place_on_part: Float[Tensor, "batch N 2"]
+    """u and v as the chart stores them."""
+    classes: Int[Tensor, "batch size size"]
+    """Of the annotators' masks (`ANNOTATED15`), as large as the maps."""
+
+
+@dataclass(frozen=True)
+class DenseTarget:
+    """What is known of the surface of the people of a batch, in the boxes of their proxies."""
+
+    iuv: Float[Tensor, "batch 3 size size"]
+    """The true picture; see the module."""
+    joints: Float[Tensor, "batch J 2"]
+    """Of the skeleton [half-squares of the box]."""
+    drawn: Bool[Tensor, " batch"] | None = None
+    """Whose `iuv` is known; those of others may be anything. None: everybody's."""
+    points: DensePoints | None = None
+    """What annotators say of the people; None where nobody was asked."""
+
+
 def one_hot(classes: Int[Tensor, "*batch H W"], count: int) -> Bool[Tensor, "*batch count H W"]:
     """Gives a channel for each class, true where it is."""
     every = torch.arange(count, device=classes.device)[:, None, None]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from plausibody.models.body import BodyTemplate
 from plausibody.models.constants import constant
+from plausibody.models.iuv import DenseTarget
 from plausibody.models.markers import BodyPoints, Markers
 from plausibody.models.prediction import BodyParameters, BodyPrediction
 from plausibody.models.skeleton import H36M17, LSP14, indices
@@ -70,6 +71,9 @@ class Target:
     everybody."""
     annotated: Bool[Tensor, "batch 17"] | None = None
     """Which places of `keypoints` are known. None: all of them."""
+    dense: DenseTarget | None = None
+    """What each pixel shows of the surface, where a stream was asked for that
+    (`stream.dense.size`)."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.genders import gender_maps
 from plausibody.synth.hierprob import CHANNELS, HierprobRecipe, HierprobSettings
+from plausibody.synth.iuv import DenseSettings, IuvFaults, coarse_chart
 from plausibody.synth.lane import Lane
 from plausibody.synth.lasor import LasorRecipe, LasorSettings
 from plausibody.synth.lite import LiteRecipe, LiteSettings
@@ -69,6 +70,10 @@ class StreamSettings:
     lasor: LasorSettings = field(default_factory=LasorSettings)
     maps: MapSettings = field(default_factory=MapSettings)
     """Pictures of the true bodies, for losses that look at pictures."""
+    dense: DenseSettings = field(default_factory=DenseSettings)
+    """IUV pictures of the true bodies, for networks that estimate such."""
+    iuv: IuvFaults = field(default_factory=IuvFaults)
+    """What goes wrong with IUV pictures where the network reads them (`proxy.channel=iuv`)."""
     real: RealSettings = field(default_factory=RealSettings)
     """Photos among the drawn people; which, `sources.real_labels` says."""
     labelled: float = 1.0
@@ -251,10 +256,18 @@ def _build_drawn(
     if stream.recipe == "lite":
         shape = stream.lite.shape
         maps = gender_maps(shape.gendered, assets.genders, assets.template, shape.count)
+        chart = None
+        if (stream.dense.size or proxy.channel == "iuv") and assets.chart is not None:
+            chart = coarse_chart(assets.chart, assets.template, assets.coarse)
         return LiteRecipe(
             stream.lite, proxy, stream.seed, assets.coarse, assets.bank, assets.limits, backend,
-            maps=maps, targets=stream.maps,
+            maps=maps, targets=stream.maps, dense=stream.dense, iuv=stream.iuv, chart=chart,
         )  # fmt: skip
+    if stream.dense.size and stream.recipe != "hierprob":
+        raise ValueError(
+            f"stream.dense.size: the recipe {stream.recipe} draws no IUV pictures, wanted 0, "
+            f"got {stream.dense.size}; do: stream.recipe=lite or hierprob"
+        )
     if stream.recipe == "straps":
         return StrapsRecipe(stream.straps, proxy, stream.seed, assets, backend, targets=stream.maps)
     if stream.recipe == "lasor":
@@ -265,8 +278,9 @@ def _build_drawn(
             "do: load_assets(..., coloured=True)"
         )
     return HierprobRecipe(
-        stream.hierprob, proxy, stream.seed, assets, assets.looks, backend, targets=stream.maps
-    )
+        stream.hierprob, proxy, stream.seed, assets, assets.looks, backend,
+        targets=stream.maps, dense=stream.dense, iuv=stream.iuv,
+    )  # fmt: skip
 
 
 _Made = tuple[int, Batch, torch.cuda.Event | None]

@@ -36,6 +36,7 @@ from plausibody.synth.chance import Chance
 from plausibody.synth.corrupt import rectangles
 from plausibody.synth.genders import with_genders
 from plausibody.synth.hierprob_scene import CHANNELS, HierprobSettings, Scene, Scenes
+from plausibody.synth.iuv import DenseSettings, IuvFaults, dense_target, spoil_iuv
 from plausibody.synth.joint_sight import IN_SIGHT
 from plausibody.synth.looks import Looks
 from plausibody.synth.measured import MeasuredModel, Truth, corrupt_keypoints
@@ -66,12 +67,21 @@ class HierprobRecipe:
         backend: str = "auto",
         measured: MeasuredModel | None = None,
         targets: MapSettings | None = None,
+        dense: DenseSettings | None = None,
+        iuv: IuvFaults | None = None,
     ):
         """Args:
         measured: With measured errors, which; those of the embedded front end if None.
         targets: Which label maps and silhouettes of the dressed people are handed over; none if
             None.
+        dense: Which IUV pictures of the dressed people are; none if None.
+        iuv: What goes wrong with those that the network reads; the usual if None.
         """
+        if dense is not None and dense.size and settings.size % dense.size:
+            raise ValueError(
+                f"stream.dense.size: wanted a divisor of the crop's {settings.size} px, "
+                f"got {dense.size}"
+            )
         if targets is not None and targets.size and targets.reach != 1:
             raise ValueError(
                 f"stream.maps.reach: the hierprob recipe draws maps of the box, wanted 1, "
@@ -86,6 +96,7 @@ class HierprobRecipe:
         self.looks, self.backend, self.faces = looks, backend, assets.template.faces
         self.scenes = Scenes(settings, assets, looks)
         self.targets = targets or MapSettings()
+        self.dense, self.iuv = dense or DenseSettings(), iuv or IuvFaults()
         self.measured = to_device(choose_measured(settings.errors, measured), self.faces.device)
 
     def __call__(self, numbers: Int[Tensor, " batch"]) -> Batch:
@@ -123,10 +134,12 @@ class HierprobRecipe:
                 keypoints=keypoints,
                 mask=silhouette,
                 picture=picture,
+                iuv=None if drawn.iuv is None else drawn.iuv * kept[:, None],
             ),
             self.proxy,
             crop.borders,
         )
+        proxy = spoil_iuv(Chance(self.seed, numbers), proxy, self.iuv)
         made = {"silhouette": proxy.silhouette, "joint_visibility": seen}
         if "rgb" in settings.channels:
             made["rgb"] = picture * inside[:, None]
@@ -136,6 +149,9 @@ class HierprobRecipe:
                 parameters=crop.parameters,
                 keypoints=proxy.box.to_square(crop.truth),
                 maps=self._draw_maps(numbers, scene, kept & inside),
+                dense=None
+                if drawn.iuv is None
+                else dense_target(drawn.iuv, kept & inside, proxy.box, crop.skeleton, self.dense),
             ),
             channels={
                 name: made[name] if name in made else getattr(drawn, name)
@@ -164,6 +180,8 @@ class HierprobRecipe:
     def _render(self, scene: Scene) -> Rendering:
         settings, looks = self.settings, self.looks
         wanted = {name for name in settings.channels if name in OUTPUTS}
+        if self.dense.size or self.proxy.channel == "iuv":
+            wanted.add("iuv")
         return render(
             scene.crop.pixels,
             scene.crop.vertices,

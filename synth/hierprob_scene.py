@@ -165,6 +165,8 @@ class Crop:
     """Of the picture, in the crop: left, top, right, bottom [px]."""
     eye: Float[Tensor, "batch 3"]
     """The camera's place in the world [m]."""
+    skeleton: Float[Tensor, "batch J 2"]
+    """Joints of the skeleton in the crop [px]."""
     genders: Genders | None = None
 
 
@@ -292,6 +294,7 @@ class Scenes:
             extent=settings.size / self.draw_scale(chance),
             borders=borders.flatten(1),
             eye=world_to_camera(-camera.translation),
+            skeleton=into_crop(camera.project(posed.joints), box, settings.size)[..., :2],
             genders=self._draw_genders(chance),
         )
 

@@ -7,7 +7,7 @@ that comes out is what a front end would have handed over, and `make_proxy` trea
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -16,12 +16,14 @@ from torch import Tensor
 from plausibody.models.body import pose_body, regress, vertex_normals
 from plausibody.models.camera import PerspectiveCamera
 from plausibody.models.constants import constant
+from plausibody.models.crop import inside_borders
 from plausibody.models.losses import Target
 from plausibody.models.proxy import Box, Observation, ProxySettings, make_proxy
 from plausibody.models.records import concatenate, take, to_device
 from plausibody.models.skeleton import COCO17, SMPL24
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
+from plausibody.synth.charts import Chart
 from plausibody.synth.coarse import CoarseBody
 from plausibody.synth.corrupt import (
     MaskFaults,
@@ -32,6 +34,7 @@ from plausibody.synth.corrupt import (
     swap_sides,
 )
 from plausibody.synth.genders import GenderMaps, draw_genders, with_genders
+from plausibody.synth.iuv import DenseSettings, IuvFaults, dense_target, draw_iuv, spoil_iuv
 from plausibody.synth.joint_sight import joints_in_sight
 from plausibody.synth.lite_occlusion import Framed, OcclusionSettings, draw_before
 from plausibody.synth.measured import MeasuredModel, Truth, check_errors, corrupt
@@ -197,14 +200,22 @@ class LiteRecipe:
         measured: MeasuredModel | None = None,
         maps: GenderMaps | None = None,
         targets: MapSettings | None = None,
+        dense: DenseSettings | None = None,
+        iuv: IuvFaults | None = None,
+        chart: Chart | None = None,
     ):
         """Args:
         measured: With measured errors, which; those of the embedded front end if None.
         maps: As of `draw_shape`.
         targets: Which maps of the true bodies to hand over; none if None.
+        dense: Which IUV pictures of the true bodies to hand over; none if None.
+        iuv: What goes wrong with IUV pictures, where the proxy has them; the usual if None.
+        chart: Of the coarse mesh, see `coarse_chart`; needed for IUV pictures.
         """
         self.settings, self.proxy, self.seed = settings, proxy, seed
         self.targets = targets or MapSettings()
+        self.dense, self.iuv = dense or DenseSettings(), iuv or IuvFaults()
+        self.chart = chart
         errors = "measured" if settings.errors == BOTH else settings.errors
         self.measured = to_device(choose_measured(errors, measured), body.faces.device)
         self.body, self.bank, self.limits, self.backend = body, bank, limits, backend
@@ -217,7 +228,8 @@ class LiteRecipe:
             chance, self.bank, self.limits,
             self.settings.pose, self.settings.view, self.settings.shape, self.maps,
         )  # fmt: skip
-        posed = pose_body(self.body.skin, parameters.shape, parameters.rotations).vertices
+        body = pose_body(self.body.skin, parameters.shape, parameters.rotations)
+        posed = body.vertices
         joints = regress(self.body.coco17, posed)
         clothed = clothe(chance, posed[:, : self.body.drawn], self.body, wrong)
 
@@ -243,7 +255,14 @@ class LiteRecipe:
         labels, before = self._draw(chance, Framed(clothed, pixels, borders, unit, box))
         in_frame = torch.cat([truth, marks[..., 2:]], -1)
         observation = self._observe(chance, labels, before, in_frame, borders)
-        proxy = make_proxy(observation, self.proxy)
+        whole = None
+        if self.dense.size or self.proxy.channel == "iuv":
+            if self.chart is None:
+                raise ValueError("chart: wanted that of the coarse mesh, to draw IUV, got none")
+            whole = draw_iuv(pixels, clothed, self.chart, size, self.backend)
+            shown = whole * (observation.mask > 0.5)[:, None]
+            observation = replace(observation, iuv=shown)
+        proxy = spoil_iuv(chance, make_proxy(observation, self.proxy), self.iuv)
         maps = None
         if self.targets.size:
             bare = unit.project(posed[:, : self.body.drawn])[..., :2]
@@ -252,9 +271,21 @@ class LiteRecipe:
                 (bare - corner[:, None]) * zoom[..., None], self.body.faces, proxy.box,
                 self.targets, cover, self.backend,
             )  # fmt: skip
+        dense = None
+        if whole is not None:
+            places = unit.project(body.joints)[..., :2]
+            places = (places - corner[:, None]) * zoom[..., None]
+            cover = self._cover(chance, labels, before, borders)
+            open_ = ~cover.hidden & inside_borders(borders, size)
+            dense = dense_target(whole, open_, proxy.box, places, self.dense)
         batch = Batch(
             proxy=proxy,
-            target=Target(parameters=parameters, keypoints=proxy.box.to_square(truth), maps=maps),
+            target=Target(
+                parameters=parameters,
+                keypoints=proxy.box.to_square(truth),
+                maps=maps,
+                dense=dense,
+            ),
         )
         shape = self.settings.shape
         return with_genders(batch, draw_genders(chance, shape.gendered, shape.known))

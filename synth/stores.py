@@ -18,7 +18,7 @@ from plausibody.models.body import BodyTemplate
 from plausibody.models.markers import JointRegressors
 from plausibody.models.records import to_device
 from plausibody.models.templates import load_template
-from plausibody.synth.charts import load_chart
+from plausibody.synth.charts import Chart, load_chart
 from plausibody.synth.coarse import (
     SUPERVISED_COUNT,
     CoarseBody,
@@ -81,6 +81,8 @@ class SynthAssets:
     """Textures and backgrounds, for recipes with colours."""
     genders: GenderedBodies | None = None
     """Male and female bodies, for recipes that draw some people as these."""
+    chart: Chart | None = None
+    """Of the template, for recipes that draw IUV pictures."""
     real: RealLabels | None = None
     """People in photos, for streams that mix them in."""
 
@@ -123,7 +125,8 @@ def load_assets(
     sources = sources or SourceSettings()
     template = _load_body(sources, gender, directories)
     genders = _load_genders(sources, directories) if gendered else None
-    part24 = load_chart(template, directories=directories).face_part
+    chart = load_chart(template, directories=directories)
+    part24 = chart.face_part
     regressors = load_regressors(template, directories)
     thinned = _load_thinned(template, part24, directories)
     poses = Path(sources.poses)
@@ -143,6 +146,7 @@ def load_assets(
         limits=limits,
         looks=_load_looks(template, sources, directories, progress) if coloured else None,
         genders=genders,
+        chart=chart,
     )
 
 
