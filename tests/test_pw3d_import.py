@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from plausibody.models.templates import load_template
 from plausibody.models.unpickle import UnsafePickle, read_pickle
 from plausibody.synth.picture_file import picture_size, read_picture
 
+PER_PERSON = ("pictures", "names", "low", "high", "poses", "shapes", "genders")
 FIRST, SECOND = "courtyard_staged_00", "courtyard_staged_01"
 
 
@@ -185,6 +187,19 @@ def test_the_same_import_again_writes_nothing_but_the_table(
     assert report.people == report.continued == len(labels) == 7
     after = {path: path.stat().st_mtime_ns for path in (out / "cropped_frames").iterdir()}
     assert after == before
+
+
+def test_force_begins_anew_also_where_the_labels_are_the_same(
+    labels: SplitLabels, tmp_path: Path
+) -> None:
+    some = replace(labels, **{name: getattr(labels, name)[:2] for name in PER_PERSON})
+    import_3dpw(some, tmp_path)
+    crop = tmp_path / "cropped_frames" / labels.names[0]
+    good = crop.read_bytes()
+    crop.write_bytes(b"of frames that have since changed")
+    assert import_3dpw(some, tmp_path).continued == 2
+    assert import_3dpw(some, tmp_path, force=True).continued == 0
+    assert crop.read_bytes() == good
 
 
 def test_a_killed_import_goes_on_to_the_same_files(

@@ -91,7 +91,7 @@ def import_3dpw(
     Args:
         labels: From `read_split`.
         out: The folder to write; one for each split.
-        force: Whether what an import of other labels wrote there is replaced.
+        force: Whether what an earlier import wrote there is replaced, not continued.
         threads: Which decode and encode pictures.
         watch: Is told how many of the frames are done.
 
@@ -126,7 +126,8 @@ def _claim(labels: SplitLabels, out: Path, force: bool) -> None:
     record, table = out / RECORD, out / f"3dpw_{labels.split}.npz"
     if record.is_file():
         was = read_json(record, "what an earlier import wrote")
-        if isinstance(was, dict) and was.get("labels") == labels.digest():
+        same = isinstance(was, dict) and was.get("labels") == labels.digest()
+        if same and not force:
             return
         if not force:
             raise FileExistsError(

@@ -149,7 +149,7 @@ def import_textures_command(source: Path, out: Path, half: bool, quiet: bool) ->
     show_default=True,
     help="What the labels are of: smpl (your files in train_files/smpl), open, or a folder.",
 )
-@click.option("--force", is_flag=True, help="Replace what an import of other labels wrote.")
+@click.option("--force", is_flag=True, help="Begin anew: replace what an earlier import wrote.")
 @click.option("--quiet", is_flag=True)
 def import_3dpw_command(
     source: Path, out: Path, split: str, labels_body: str, force: bool, quiet: bool
