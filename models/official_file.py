@@ -97,6 +97,23 @@ def is_hmr(names: Iterable[str]) -> bool:
     return any(name.endswith(("decpose.weight", "deccam.weight")) for name in names)
 
 
+def find_parameters(path: Path, content: Any) -> Mapping[str, Tensor]:
+    """Finds the parameters of any network in what `read_restricted` gave.
+
+    Raises:
+        CheckpointError: If there are none.
+    """
+    tables = [content] if isinstance(content, Mapping) else []
+    tables += [content[form] for form in FORMS if tables and isinstance(content.get(form), Mapping)]
+    for table in reversed(tables):
+        found = {str(name): value for name, value in table.items() if _fits(value)}
+        if found:
+            return found
+    raise CheckpointError(
+        f"{path}: wanted the parameters of a network by name, came {_described(content)}"
+    )
+
+
 def _find_state(path: Path, content: Any) -> tuple[str, Mapping[str, Any]]:
     """Finds the parameters, and says under which of `FORMS`, or `ALONE`."""
     if isinstance(content, Mapping):

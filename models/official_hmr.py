@@ -24,7 +24,12 @@ from torch import Tensor
 
 from plausibody.models.checkpoint import CheckpointError
 from plausibody.models.hmr import HmrRegressor, RgbEncoder
-from plausibody.models.official_file import PublishedCheckpoint, require_match
+from plausibody.models.official_file import (
+    PublishedCheckpoint,
+    find_parameters,
+    read_restricted,
+    require_match,
+)
 from plausibody.models.official_straps import SHAPE_COUNT, CameraFrame
 from plausibody.models.skeleton import SMPL24
 
@@ -103,3 +108,27 @@ def take_spin(file: PublishedCheckpoint, network: PublishedHmr, what: str) -> di
     if starts:
         found["initial"] = torch.cat([weights[name][0] for name in INITIAL])
     return found
+
+
+def read_backbone(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Reads the residual network of a published file, with torchvision's names, and nothing else.
+
+    Args:
+        wanted: The parameters to look for.
+
+    Returns:
+        Those that are there, whatever their shapes.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        CheckpointError: If it is damaged, calls for code or holds no parameters.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"train.init_backbone: wanted weights, found no file {path}; do: check the path"
+        )
+    found = spin_names(find_parameters(path, read_restricted(path)), path)
+    for name, value in wanted.items():
+        if name.endswith("num_batches_tracked"):  # older versions of torch did not count
+            found.setdefault(name, value)
+    return {name: value for name, value in found.items() if name in wanted}

@@ -163,19 +163,24 @@ def load_backbone(network: Regressor, weights: Path | str) -> None:
     """Fills in the image encoder of other weights, whatever their head.
 
     Args:
-        weights: Of ours, as `find_weights` takes them.
+        weights: Of ours, as `find_weights` takes them; or of a residual network by others, such as
+            torchvision's for ImageNet (`resnet50-*.pth`), or SPIN's.
 
     Raises:
         CheckpointError: If their image encoder is of another kind or size.
     """
     path = find_weights(weights)
-    tensors, _ = load_weights(path)
     wanted = network.get_submodule(BACKBONE).state_dict()
-    came = {
-        name.removeprefix(f"{BACKBONE}."): value
-        for name, value in tensors.items()
-        if name.startswith(f"{BACKBONE}.")
-    }
+    if path.suffix in PUBLISHED_SUFFIXES:
+        from plausibody.models.official_hmr import read_backbone  # it makes what is defined here
+
+        came = read_backbone(path, wanted)
+    else:
+        came = {
+            name.removeprefix(f"{BACKBONE}."): value
+            for name, value in load_weights(path)[0].items()
+            if name.startswith(f"{BACKBONE}.")
+        }
     odd = sorted(
         name
         for name in wanted.keys() | came.keys()

@@ -27,14 +27,21 @@ from torch import Tensor
 
 from plausibody.models.body import BodyTemplate, pose_body
 from plausibody.models.checkpoint import CheckpointError
+from plausibody.models.networks import build_regressor
 from plausibody.models.official import load_official, recognise
 from plausibody.models.official_body import find_smpl
 from plausibody.models.official_file import ALONE, PublishedCheckpoint, read_published
 from plausibody.models.official_hmr import SPIN_MEAN, PublishedHmr, spin_names, take_spin
 from plausibody.models.prediction import PointPrediction
-from plausibody.models.proxy import Box, Proxy
+from plausibody.models.proxy import Box, Proxy, ProxySettings
+from plausibody.models.regressor import RegressorSettings
 from plausibody.models.rotations import rotmat_to_rot6d
-from plausibody.models.weights import TrainedRegressor, find_weights, load_regressor
+from plausibody.models.weights import (
+    TrainedRegressor,
+    find_weights,
+    load_backbone,
+    load_regressor,
+)
 
 START = {"init_pose": (1, 144), "init_shape": (1, 10), "init_cam": (1, 3)}
 MEAN = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -284,3 +291,34 @@ def test_other_tables_are_no_checkpoints_of_spin(tmp_path: Path) -> None:
     torch.save({"model": {"conv1.weight": torch.zeros(2)}}, tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match=r"SPIN, EFT or DSR \(decpose"):
         load_official(tmp_path / "x.pt")
+
+
+# Where training starts
+
+
+@pytest.mark.parametrize("form", ["torchvision", "spin"])
+def test_training_starts_from_published_encoders(form: str, tmp_path: Path) -> None:
+    state = {name: value for name, value in random_state().items() if name in resnet_shapes(50, 3)}
+    if form == "torchvision":
+        older = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+        content: Any = older | {"fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}
+    else:
+        content = {"model": dict(random_state()), "epoch": 3}
+    path = tmp_path / "resnet50-11ad3fa6.pth"
+    torch.save(content, path)
+    proxy = ProxySettings(size=224, channel="rgb")
+    settings = RegressorSettings(encoder="resnet", depth=50)
+    still = torch.eye(3).expand(24, 3, 3)
+    network = build_regressor("hmr", settings, proxy, still)
+    load_backbone(network, path)
+    found = network.get_submodule("image_encoder").state_dict()
+    assert torch.equal(found["layer4.2.conv3.weight"], state["layer4.2.conv3.weight"])
+    assert torch.equal(found["bn1.running_var"], state["bn1.running_var"])
+    smaller = build_regressor("hmr", RegressorSettings(encoder="resnet"), proxy, still)
+    with pytest.raises(CheckpointError, match="wanted an image encoder of 120 tensors.*differs"):
+        load_backbone(smaller, path)
+    torch.save({"epoch": 3}, path)
+    with pytest.raises(CheckpointError, match="wanted the parameters of a network by name"):
+        load_backbone(network, path)
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
+        load_backbone(network, tmp_path / "nowhere.pth")
