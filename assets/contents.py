@@ -20,7 +20,7 @@ from plausibody.assets.topology import topology_hash
 Shapes = Mapping[str, tuple[int, ...]]
 """Shape of each array of a file, by its name."""
 
-DAMAGED: tuple[type[Exception], ...] = (
+DAMAGED = (
     *(OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, SyntaxError),
     *(ArithmeticError, MemoryError, RuntimeError, tokenize.TokenError),  # and what derives of them
     *(zipfile.BadZipFile, zlib.error),

@@ -123,7 +123,7 @@ def test_the_truth_has_a_precision_of_1(stage: Stage, capfd: pytest.CaptureFixtu
     dataset = opened(stage())
     figures = dataset.whole_set(truth(dataset))
     assert figures == dict.fromkeys(STATISTICS, pytest.approx(1, abs=1e-12))
-    np.testing.assert_allclose(dataset.similarity(truth(dataset)), 1, atol=1e-12)
+    np.testing.assert_allclose(dataset.of_each(truth(dataset))["oks"], 1, atol=1e-12)
     assert capfd.readouterr() == ("", "")  # the evaluator says nothing
 
 
@@ -142,7 +142,7 @@ def test_a_shift_has_the_precision_that_its_similarity_says(
     dataset = opened(stage())
     moved = truth(dataset) + torch.tensor(shift)
     wanted = [by_hand(shift, area, range(16)) for area in (LARGE, MEDIUM, LARGE)]
-    np.testing.assert_allclose(dataset.similarity(moved), wanted, atol=1e-6)
+    np.testing.assert_allclose(dataset.of_each(moved)["oks"], wanted, atol=1e-6)
     figures = dataset.whole_set(moved)
     thresholds = np.linspace(0.5, 0.95, 10)
     large, medium = wanted[0], wanted[1]
@@ -160,7 +160,7 @@ def test_similarity_equals_the_evaluators(stage: Stage) -> None:
     dataset = opened(stage())
     chance = torch.Generator().manual_seed(0)
     found = truth(dataset) + 8 * torch.randn(3, 17, 2, generator=chance)
-    similarity = dataset.similarity(found)
+    similarity = dataset.of_each(found)["oks"]
     figures = dataset.whole_set(found)
     recall = [(similarity >= one).double().mean() for one in np.linspace(0.5, 0.95, 10)]
     assert figures["oks/ar"] == pytest.approx(float(np.mean(recall)))

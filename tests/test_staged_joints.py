@@ -111,12 +111,14 @@ def ask(
     """Evaluates these bodies as predictions for a data set."""
     monkeypatch.setattr(measuring, "open_showing", lambda *told: PublishedBox())
 
-    def evaluate(dataset: Dataset, bodies: BodyParameters, marks: Tensor) -> Result:
+    def evaluate(
+        dataset: Dataset, bodies: BodyParameters, marks: Tensor, people: int | None = None
+    ) -> Result:
         proxy = ProxySettings(size=8)
         network = PointRegressor(nn.Identity(), torch.eye(3).repeat(24, 1, 1), 10, proxy.channel)
         coco = regress(regressors.coco17, bodies.posed(template).vertices)
         oracle = Oracle(network, proxy, "neutral", {}, bodies, coco, marks)
-        return evaluate_dataset(dataset, oracle, Options(mirrored=True))
+        return evaluate_dataset(dataset, oracle, Options(mirrored=True, people=people))
 
     return evaluate
 
@@ -408,6 +410,20 @@ def test_a_shifted_camera_has_the_precision_that_its_similarity_says(
     # Annotations are whole pixels and the true camera is no orthographic one: that may tip one of
     # the five people over one of the ten thresholds.
     assert result.of("oks/ar").value == pytest.approx(wanted, abs=0.021)
+    assert result.values is not None
+    np.testing.assert_allclose(result.values.errors["oks"], similarity, atol=0.03)
+    assert result.worst_by == "oks"
+    assert result.worst[0].value == pytest.approx(min(similarity), abs=0.03)
+
+
+def test_a_look_at_some_people_gives_no_precision(
+    coco: tuple[Path, StagedPeople], ask: Ask
+) -> None:
+    folder, people = coco
+    result = ask(open_coco(folder), people.body, in_pictures(people), people=2)
+    assert result.benchmark == "not coco"
+    assert not [figure for figure in result.figures if figure.metric.startswith("oks/")]
+    assert result.of("oks").value > 0.97
 
 
 def test_staged_annotations_are_of_the_silhouettes(coco: tuple[Path, StagedPeople]) -> None:

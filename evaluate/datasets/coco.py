@@ -65,7 +65,7 @@ ABOUT = About(
         "over all pictures of the annotations.",
         "Everybody with a marked key point is predicted; crowds are not.",
     ),
-    headline=STATISTICS[:6],
+    headline=(*STATISTICS[:6], "oks"),
     factor=FACTOR,
 )
 
@@ -94,12 +94,12 @@ class CocoKeypoints:
             true_keypoints=take(crops.people, torch.tensor(chosen)).marks.float(),
         )
 
-    def similarity(self, keypoints: Float[Tensor, "people 17 2"]) -> Float[Tensor, " people"]:
-        """Gives the OKS of each person with their own annotation. Arguments as of `results`."""
-        self._check(keypoints, "key points")
-        marks, area = self.crops.people.marks, self.crops.people.area
-        found = keypoints.double().cpu()
-        return object_keypoint_similarity(found, marks[..., :2], marks[..., 2] > 0, area)
+    def of_each(self, keypoints: Float[Tensor, "some 17 2"]) -> dict[str, Tensor]:
+        """Gives the OKS of each of the first people with their own annotation, as `oks`."""
+        people = take(self.crops.people, slice(0, len(keypoints)))
+        marks, found = people.marks, keypoints.double().cpu()
+        visible = marks[..., 2] > 0
+        return {"oks": object_keypoint_similarity(found, marks[..., :2], visible, people.area)}
 
     def results(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +108,11 @@ def measure_dataset(
     values = join(parts, found)
     modes = concatenate([part.modes for part in parts])
     whole = {}
-    if isinstance(dataset, WholeSet) and count == len(dataset):
-        whole = dataset.whole_set(modes.keypoints, modes.joints, modes.sure)
+    if isinstance(dataset, WholeSet):
+        own = dataset.of_each(modes.keypoints)
+        values = replace(values, errors={**values.errors, **own})
+        if count == len(dataset):
+            whole = dataset.whole_set(modes.keypoints, modes.joints, modes.sure)
     every = figures(values, about.headline, whole)
     worst, worst_by = worst_of(values, about.headline)
     result = Result(

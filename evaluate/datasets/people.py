@@ -126,6 +126,14 @@ class WholeSet(Protocol):
         """
         ...
 
+    def of_each(self, keypoints: Float[Tensor, "some 17 2"]) -> dict[str, Tensor]:
+        """Gives the numbers of each person that are the data set's own, by metric.
+
+        Args:
+            keypoints: Predicted COCO-17 of the first people [px of the picture].
+        """
+        ...
+
     def saved(self, keypoints: Float[Tensor, "people 17 2"]) -> dict[str, str]:
         """Gives what the data set's own tools read of the predictions: content by file name."""
         ...
