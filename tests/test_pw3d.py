@@ -195,6 +195,9 @@ def test_which_labels_are_meant_must_be_clear(written: Callable[..., Path], tmp_
     with pytest.raises(ValueError, match="found 3dpw_test.npz, 3dpw_train.npz"):
         open_3dpw(folder)
     assert len(open_3dpw(folder / TABLE)) == 7
+    # Figures of other splits must not be taken for those of the test split.
+    assert open_3dpw(folder / TABLE).about.name == "3dpw"
+    assert open_3dpw(folder / "3dpw_train.npz").about.name == "3dpw-train"
 
 
 # Figures.

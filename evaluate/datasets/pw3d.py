@@ -34,7 +34,7 @@ from plausibody.evaluate.datasets.labels import (
 from plausibody.evaluate.datasets.people import About, LabelledPeople, body_from_labels
 from plausibody.evaluate.datasets.pw3d_import import CROPS, TRUNCATED
 from plausibody.evaluate.datasets.pw3d_labels import CROP, SCALE
-from plausibody.evaluate.datasets.pw3d_sequences import SHAPES
+from plausibody.evaluate.datasets.pw3d_sequences import SHAPES, SPLITS
 from plausibody.evaluate.datasets.spin import read_spin
 from plausibody.evaluate.datasets.spin_joints import EXTRAS
 from plausibody.models.prediction import BodyParameters
@@ -219,10 +219,12 @@ def _open_frames(labels: Path) -> People3DPW:
 
 def _about(labels: Path, people: int) -> About:
     """Says so if the people are not those of the published test split."""
-    if labels.stem.startswith("3dpw_test") and people == PUBLISHED:
+    split = next((name for name in SPLITS if labels.stem.startswith(f"3dpw_{name}")), "")
+    if split == "test" and people == PUBLISHED:
         return ABOUT
     note = f"{labels.name} has {people:,} people, the published test split {PUBLISHED:,}."
-    return replace(ABOUT, protocol=(*ABOUT.protocol, note))
+    name = ABOUT.name if split == "test" else f"{ABOUT.name}-{split or labels.stem}"
+    return replace(ABOUT, name=name, protocol=(*ABOUT.protocol, note))
 
 
 def _read_hrnet(path: Path, people: int) -> Float[Tensor, "people 17 3"] | None:
