@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,13 @@ from typing import Any
 
 import torch
 
-from plausibody.evaluate.bootstrap import LEVEL, RESAMPLES, paired_differences, share_better
+from plausibody.evaluate.bootstrap import (
+    LEVEL,
+    RESAMPLES,
+    clusters_of,
+    paired_differences,
+    share_better,
+)
 from plausibody.evaluate.figures import EVERYONE
 from plausibody.evaluate.markdown import markdown_table
 from plausibody.evaluate.protocols import Protocol
@@ -25,7 +30,7 @@ from plausibody.models.files import write_file
 
 VERSION = 1
 FEW = 10
-"""Sequences, of which so few make intervals too narrow."""
+"""People or sequences, of which fewer make intervals too narrow."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,7 @@ def compare(
         title=title(first),
         first=_described(first, names[0]),
         second=_described(second, names[1]),
-        drawn="sequences" if SEQUENCE in one.attributes else "people",
+        drawn=_drawn(one),
         level=level,
         resamples=resamples,
         seed=seed,
@@ -191,7 +196,7 @@ def _described(result: Result, name: str) -> dict[str, Any]:
         "gender": result.gender,
         "front_end": result.front_end,
         "missed": len(result.missed),
-        "plausibody": result.plausibody,
+        "evaluated by": f"plausibody {result.plausibody}",
     }
 
 
@@ -201,12 +206,13 @@ def _notes(first: Result, second: Result, metrics: list[str], values: Values) ->
     for own, which in zip(have, ("first", "second"), strict=True):
         if alone := [metric for metric in own if metric not in metrics]:
             notes.append(f"Not compared, the {which} alone has them: {', '.join(alone)}.")
-    sequences = values.attributes.get(SEQUENCE)
-    if sequences is not None and len(sequences.kinds) < FEW:
-        notes.append(
-            f"There are only {len(sequences.kinds)} sequences to draw: intervals are too narrow."
-        )
+    if (drawn := len(set(clusters_of(values).tolist()))) < FEW:
+        notes.append(f"There are only {drawn} {_drawn(values)} to draw: intervals are too narrow.")
     return tuple(notes)
+
+
+def _drawn(values: Values) -> str:
+    return "sequences" if SEQUENCE in values.attributes else "people"
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
@@ -262,8 +268,8 @@ def _numbers(row: Compared) -> list[str]:
     digits = row.protocol.digits
     values = [f"{value:.{digits}f}" for value in (row.first, row.second)]
     gap = f"{row.difference:+.{digits}f}"
-    if row.first and math.isfinite(share := row.difference / row.first):
-        gap += f" ({100 * share:+.1f} %)"
+    if row.first > 0 and row.protocol.best in ("less", "more"):
+        gap += f" ({100 * row.difference / row.first:+.1f} %)"
     better = "-" if row.better is None else f"{100 * row.better:.0f} %"
     return [*values, gap, _interval(row), better]
 
@@ -289,7 +295,8 @@ def lines(comparison: Comparison) -> list[str]:
     told.append(
         f"Difference: second less first. Intervals hold {100 * comparison.level:.0f} % of "
         f"{comparison.resamples:,} draws of {comparison.drawn} with replacement, both numbers of a "
-        "person together; * leaves zero out. Second better: share of people, ties count half."
+        "person together; * leaves zero out, which some of many figures do by chance. Second "
+        "better: share of people, ties count half."
     )
     return [*comparison.notes, *told]
 

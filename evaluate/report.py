@@ -40,7 +40,8 @@ MANY_ROWS = 12
 """Of a table, beyond which it is folded."""
 STYLE = """<style>
 table.figures td { white-space: nowrap; vertical-align: top } table.figures small {
-  display: block; color: var(--dim); white-space: normal; max-width: 30rem }
+  display: block; color: var(--dim); white-space: normal; max-width: 40rem }
+table.rows th { white-space: normal }
 table.figures code { font: .95em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace }
 table.figures tr.main td { font-weight: 600 } table.figures tr.main small { font-weight: 400 }
 .cases { display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 1rem }

@@ -220,6 +220,13 @@ def test_only_what_compares_is_compared(tmp_path: Path) -> None:
     )
 
 
+def test_few_to_draw_are_told() -> None:
+    films = result(values(films=4))
+    told = "There are only 4 sequences to draw: intervals are too narrow."
+    assert told in compare(films, films, resamples=10).notes
+    assert compare(result(values()), result(values()), resamples=10).notes == ()
+
+
 def test_results_without_their_people_are_refused(tmp_path: Path) -> None:
     path = save_result(result(values()), tmp_path / "whole")
     bare = save_result(dataclasses.replace(result(values()), values=None), tmp_path / "bare")
