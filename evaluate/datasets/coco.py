@@ -169,8 +169,8 @@ class CocoKeypoints:
 
         Arguments and errors as of `results`.
         """
-        content = json.dumps(self.results(keypoints), indent=0)
-        return {f"person_keypoints_{self.labels.split}_plausibody_results.json": content + "\n"}
+        rows = ",\n".join(json.dumps(one) for one in self.results(keypoints))
+        return {f"person_keypoints_{self.labels.split}_plausibody_results.json": f"[\n{rows}\n]\n"}
 
     def _check(self, values: Tensor, what: str) -> None:
         if len(values) != len(self):
