@@ -9,15 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from plausibody.evaluate.figures import Figure, Figures
-from plausibody.evaluate.protocols import Protocol
+from plausibody.evaluate.protocols import Protocol, protocol_of
 from plausibody.evaluate.values import Values
 
 VERSION = 2
 NAME = "results.json"
+NAMED = 10
+"""How many of the worst a result names."""
 
 Draw: TypeAlias = Callable[[str], Float[Tensor, "3 height width"]]
 
@@ -71,6 +74,21 @@ class Result(Figures[Figure]):
     """The numbers of each person; None in a result that was read without them."""
     draw: Draw | None = field(default=None, compare=False, repr=False)
     """Draws a person by name, see `sheet.draw_sight`; None where there is nothing to draw."""
+
+
+def worst_cases(values: Values, metric: str, count: int = NAMED) -> tuple[Case, ...]:
+    """Names those for whom a metric is worst, the worst first; who has it not is left out.
+
+    Args:
+        metric: Whose values are good if they are small, large or near zero; see `protocols`.
+    """
+    best, error = protocol_of(metric).best, values.errors[metric].double()
+    badness = {"less": error, "zero": error.abs(), "more": -error}.get(best)
+    if badness is None:
+        raise ValueError(f"{metric}: wanted a metric by which some values are worse than others")
+    order = badness.nan_to_num(nan=-torch.inf).argsort(descending=True, stable=True)
+    known = int((~error.isnan()).sum())
+    return tuple(Case(values.names[n], float(error[n])) for n in order[: min(count, known)])
 
 
 def to_json(result: Result) -> dict[str, Any]:

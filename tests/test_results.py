@@ -15,7 +15,7 @@ from torch import Tensor
 from plausibody.evaluate.figures import MEAN_BODY, Figure
 from plausibody.evaluate.protocols import METRICS, Protocol, protocol_of, tagged, untagged
 from plausibody.evaluate.report import cumulative, render_result
-from plausibody.evaluate.result import Case, Result, read_result
+from plausibody.evaluate.result import Case, Result, read_result, worst_cases
 from plausibody.evaluate.result_text import (
     all_rows,
     named,
@@ -198,6 +198,18 @@ def test_files_that_are_no_results_are_refused(result: Result, tmp_path: Path) -
         read_result(path)
     with pytest.raises(FileNotFoundError, match="wanted a results.json"):
         read_result(tmp_path / "none" / "results.json")
+
+
+def test_the_worst_are_named_by_what_is_bad(values: Values) -> None:
+    worst = worst_cases(values, "keypoint_error[visible]", 2)
+    assert worst == (Case(NAMES[7], 8.0), Case(NAMES[6], 7.0))
+    assert len(worst_cases(values, "keypoint_error[visible]")) == 7, "one has no key points"
+    least = worst_cases(values, "silhouette_iou_pooled", 1)
+    assert least == (Case(NAMES[1], 0.5),)
+    bias = Values(("a", "b", "c"), {"measured_bias/waist": column(1, -5, 3)})
+    assert worst_cases(bias, "measured_bias/waist", 1) == (Case("b", -5.0),)
+    with pytest.raises(ValueError, match="wanted a metric by which some values are worse"):
+        worst_cases(Values(("a",), {"diversity": column(1)}), "diversity")
 
 
 def test_one_metric_has_one_protocol(result: Result, tmp_path: Path) -> None:

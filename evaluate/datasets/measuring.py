@@ -19,7 +19,7 @@ from plausibody.evaluate.datasets.scoring import Modes, Scorer, Scores
 from plausibody.evaluate.datasets.survey import Survey, join, survey
 from plausibody.evaluate.figures import EVERYONE, Figure
 from plausibody.evaluate.protocols import protocol_of, untagged
-from plausibody.evaluate.result import Case, Result
+from plausibody.evaluate.result import Case, Result, worst_cases
 from plausibody.evaluate.ruler import CROP
 from plausibody.evaluate.run import Watch, summary
 from plausibody.evaluate.saving import save_result
@@ -34,8 +34,6 @@ from plausibody.synth.stores import load_regressors
 
 CHUNK = 16
 """People at a time. Samples depend on it, so it is no option."""
-NAMED = 10
-"""How many of the worst a result names."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,7 @@ def measure_dataset(
     options: Options | None = None,
     device: torch.device | str = "cpu",
     watch: Watch = lambda done, total: None,
+    showing: Showing | None = None,
 ) -> Evaluation:
     """Evaluates a regressor on a data set.
 
@@ -73,6 +72,7 @@ def measure_dataset(
         regressor: From `load_regressor`, on the device.
         device: Where networks and bodies are computed.
         watch: Is told the progress.
+        showing: Shows the people, in place of what the options say.
 
     Raises:
         ValueError: If the network's body is not that of the labels, or it reads what is not there.
@@ -81,14 +81,15 @@ def measure_dataset(
     options, about = options or Options(), dataset.about
     count = min(options.people or len(dataset), len(dataset))
     found = survey(dataset, count)
-    showing = open_showing(
-        dataset,
-        regressor.proxy,
-        options.shown,
-        device,
-        options.files,
-        options.front_end_weights,
-    )
+    if showing is None:
+        showing = open_showing(
+            dataset,
+            regressor.proxy,
+            options.shown,
+            device,
+            options.files,
+            options.front_end_weights,
+        )
     samples = about.samples if options.samples is None else options.samples
     scorer = make_scorer(regressor, found, options, samples, device)
     generator = torch.Generator(device).manual_seed(options.seed)
@@ -219,12 +220,7 @@ def worst_of(values: Values, headline: Sequence[str]) -> tuple[tuple[Case, ...],
     ]
     if not known:
         return (), ""
-    metric = known[0]
-    sign = 1 if protocol_of(metric).best == "less" else -1
-    error = torch.where(values.errors[metric].isnan(), -torch.inf, sign * values.errors[metric])
-    worst = error.argsort(descending=True)[:NAMED].tolist()
-    cases = [Case(values.names[n], float(values.errors[metric][n])) for n in worst]
-    return tuple(case for case in cases if case.value == case.value), metric
+    return worst_cases(values, known[0]), known[0]
 
 
 def _settings(
