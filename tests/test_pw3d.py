@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable
@@ -13,8 +14,10 @@ import metric_twins as twins
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from scipy.spatial.transform import Rotation
 
+from plausibody.cli import main
 from plausibody.evaluate.datasets.bodies import LabelBodies
 from plausibody.evaluate.datasets.measuring import Options, evaluate_dataset
 from plausibody.evaluate.datasets.people import Dataset
@@ -368,3 +371,19 @@ def test_known_errors_equal_the_published_definitions(
 
 def replace_tag(metric: str, tag: str) -> str:
     return f"{metric[:-1]},{tag}]" if metric.endswith("]") else f"{metric}[{tag}]"
+
+
+def test_the_command_shows_crops_to_the_front_end_and_names_the_worst(
+    staged_3dpw: Staged, tmp_path: Path
+) -> None:
+    out, data = tmp_path / "out", staged_3dpw[0] / "test"
+    options = ["--labels-body", "open", "--people", "2", "--samples", "2", "--quiet"]
+    arguments = ["evaluate", "3dpw", "--data", data, "--out", out, *options]
+    result = CliRunner().invoke(main, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output
+    found = json.loads((out / "results.json").read_text("utf-8"))
+    assert found["front_end"].startswith("embedded") and found["people"] == 2
+    assert {"mpjpe", "mpjpe_smplorigin", "pve_t_sc[gendered]", "pa_mpjpe[min2+mode]"} <= set(
+        found["metrics"]
+    )
+    assert [case["name"] for case in found["worst"]]
