@@ -17,7 +17,7 @@ released code, https://github.com/HongwenZhang/DaNet-DensePose2SMPL.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -117,16 +117,6 @@ class DanetSettings:
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What the network is told in training besides the proxy."""
-
-    generator: torch.Generator
-    """Of what is dropped and moved; on the device of the network."""
-    estimator_only: bool = False
-    """Whether only maps and places of joints are learnt now."""
-
-
-@dataclass(frozen=True)
 class DanetEstimate:
     """What the network believes on its way, before anything is dropped."""
 
@@ -142,16 +132,42 @@ class DanetEstimate:
     """Scores of 7 classes, u and v, [batch, J, 7, H, W]."""
     first_rotations: Float[Tensor, "batch J 3 3"] | None = None
     """As the local streams say them, before the graph."""
-    positions: tuple[Float[Tensor, "batch J 3"], ...] = ()
+    positions: Float[Tensor, "batch P J 3"] | None = None
     """Of the joints in the body's frame [m], before and after their refinement."""
 
+    def table(self) -> dict[str, Tensor]:
+        """Gives all that is known as tensors by name, which several processes can exchange."""
+        known = {
+            "centres": self.centres,
+            "square.centre": self.squares.centre,
+            "square.half": self.squares.half,
+            "annotation": self.annotation,
+            "first_rotations": self.first_rotations,
+            "positions": self.positions,
+        }
+        for name, maps in (("maps", self.maps), ("partial", self.partial)):
+            if maps is not None:
+                known |= {f"{name}.u": maps.u, f"{name}.v": maps.v, f"{name}.index": maps.index}
+        return {name: tensor for name, tensor in known.items() if tensor is not None}
 
-@dataclass(frozen=True)
-class DanetAnswer:
-    """What the network gives in training."""
+    @classmethod
+    def of_table(cls, table: Mapping[str, Tensor]) -> DanetEstimate:
+        """Undoes `table`."""
 
-    vector: Float[Tensor, "batch parameters"]
-    estimate: DanetEstimate
+        def maps(name: str) -> IuvMaps | None:
+            if f"{name}.u" not in table:
+                return None
+            return IuvMaps(*(table[f"{name}.{plane}"] for plane in ("u", "v", "index")))
+
+        return cls(
+            centres=table["centres"],
+            squares=Squares(table["square.centre"], table["square.half"]),
+            maps=maps("maps"),
+            annotation=table.get("annotation"),
+            partial=maps("partial"),
+            first_rotations=table.get("first_rotations"),
+            positions=table.get("positions"),
+        )
 
 
 @dataclass(frozen=True)
@@ -252,7 +268,7 @@ class DanetStreams(nn.Module):
     ) -> tuple[
         Float[Tensor, "batch parameters"],
         Float[Tensor, "batch J 6"] | None,
-        tuple[Float[Tensor, "batch J 3"], ...],
+        Float[Tensor, "batch P J 3"] | None,
     ]:
         """Gives what is added to where the estimate starts: [camera 3, pose, shape].
 
@@ -266,18 +282,19 @@ class DanetStreams(nn.Module):
         """
         said = self.body_net(whole.stack())
         if partial is None:
-            return said, None, ()
+            return said, None, None
         features = self.limb_net(partial.stack())
         if self.settings.places:
             where = torch.cat([squares.centre, squares.half[..., None]], -1).flatten(1)
             features = features + self.places(where.to(features.dtype)).view_as(features)
         first: Tensor | None = None
-        positions: tuple[Tensor, ...] = ()
+        positions: Tensor | None = None
         if self.settings.graph:
             first = say(self.pose_regressors[0], features)
             refined = self.graph(features)
             heads, found = list(self.coord_regressors), [refined.positions, refined.refined]
-            positions = tuple(say(head, each) for head, each in zip(heads, found, strict=False))
+            places = [say(head, each) for head, each in zip(heads, found, strict=False)]
+            positions = torch.stack(places, 1)
             features = refined.rotations
         pose = say(self.pose_regressors[-1], features)
         return torch.cat([said[:, :3], pose.flatten(1), said[:, 3:]], 1), first, positions
@@ -336,29 +353,32 @@ class DanetRegressor(PointRegressor):
         self,
         image: Float[Tensor, "batch 3 size size"],
         keypoints: Float[Tensor, "batch 17 3"],
-        lesson: Lesson | None = None,
-    ) -> Float[Tensor, "batch parameters"] | DanetAnswer:
-        """Gives the vector of numbers; in training also what led to it.
+        generator: torch.Generator | None = None,
+        estimator_only: bool = False,
+    ) -> Float[Tensor, "batch parameters"] | dict[str, Tensor]:
+        """Gives the vector of numbers; in training a table of `vector` and what led to it.
 
         Args:
             image: Colours, or an IUV picture.
             keypoints: Nobody looks at them.
-            lesson: None to predict.
+            generator: Of what is dropped and moved in training, on the network's device; None to
+                predict.
+            estimator_only: Whether only maps and places of joints are learnt now.
         """
-        generator = None if lesson is None else lesson.generator
         estimate, whole, partial = self.estimate(image, generator)
-        if lesson is None:
+        if generator is None:
             return self._numbers(estimate, whole, partial)[0]
-        if lesson.estimator_only:
+        if estimator_only:
             # All parameters take part, with gradients of 0, as several processes must agree on.
             idle = torch.stack([each.sum() for each in self.streams.parameters()]).sum()
-            return DanetAnswer(self.initial.expand(len(image), -1) + 0 * idle, estimate)
-        whole, partial = self._drop(estimate, whole, partial, lesson.generator)
+            return {"vector": self.initial.expand(len(image), -1) + 0 * idle, **estimate.table()}
+        whole, partial = self._drop(estimate, whole, partial, generator)
         vector, first, positions = self._numbers(estimate, whole, partial)
         if first is not None:
             start = self.initial[3 : 3 + 6 * self.joint_count].unflatten(0, (-1, 6))
             first = rot6d_to_rotmat(first.float() + start)
-        return DanetAnswer(vector, replace(estimate, first_rotations=first, positions=positions))
+        estimate = replace(estimate, first_rotations=first, positions=positions)
+        return {"vector": vector, **estimate.table()}
 
     def estimate(
         self, image: Float[Tensor, "batch 3 size size"], generator: torch.Generator | None = None
@@ -409,7 +429,7 @@ class DanetRegressor(PointRegressor):
 
     def _numbers(
         self, estimate: DanetEstimate, whole: IuvMaps, partial: IuvMaps
-    ) -> tuple[Tensor, Tensor | None, tuple[Tensor, ...]]:
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Runs the streams; gives the vector, rotations before the graph, and positions."""
         around = partial if self.settings.local else None
         said, first, positions = self.streams(whole, around, estimate.squares)
@@ -421,17 +441,17 @@ class DanetRegressor(PointRegressor):
 
     def lesson(self, proxy: Proxy, step: int, generator: torch.Generator) -> tuple[Any, ...]:
         first = self.channel == "rgb" and step < self.settings.estimator_steps
-        return (*self.inputs(proxy), Lesson(generator, first))
+        return (*self.inputs(proxy), generator, first)
 
     def vector_of(self, answer: Any) -> Float[Tensor, "batch parameters"]:
-        vector: Tensor = answer.vector
+        vector: Tensor = answer["vector"]
         return vector
 
     def read_lesson(
         self, answer: Any, vector: Float[Tensor, "batch parameters"]
     ) -> DanetPrediction:
         said = self.read(vector)
-        return DanetPrediction(said.camera, said.parameters, answer.estimate)
+        return DanetPrediction(said.camera, said.parameters, DanetEstimate.of_table(answer))
 
 
 def draw_kept(batch: int, rate: float, generator: torch.Generator) -> Float[Tensor, "batch 25"]:

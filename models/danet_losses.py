@@ -158,9 +158,10 @@ class DanetLoss(nn.Module):
         if estimate.first_rotations is not None:
             gap = (estimate.first_rotations - target.parameters.rotations).square()
             parts["first_rotations"] = self.weights.first_rotations * mean(gap)
-        joints = true_points(self.markers, target).joints if estimate.positions else None
-        for number, said in enumerate(estimate.positions):
-            assert joints is not None
+        if estimate.positions is None:
+            return parts
+        joints = true_points(self.markers, target).joints
+        for number, said in enumerate(estimate.positions.unbind(1)):
             gap = (said.float() - joints).abs().sum((1, 2))
             parts[f"positions{number}"] = self.weights.positions * mean(gap)
         return parts

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from plausibody.models.calibration import LEAST_PEOPLE
+from plausibody.models.danet import READS, DanetSettings
+from plausibody.models.danet_losses import DanetWeights
 from plausibody.models.hmr_loss import HmrWeights
 from plausibody.models.likelihood import HierprobWeights, LikelihoodWeights
 from plausibody.models.losses import LiteWeights
@@ -105,7 +107,7 @@ class RunConfig:
     """All that decides what a training run does."""
 
     method: str = "lite"
-    """lite, straps, hierprob or hmr: the network's head."""
+    """lite, straps, hierprob, hmr or danet: the network, or its head."""
     objective: str = "lite"
     """What is minimised: lite, straps, hierprob or hmr. With lite, distributions add
     `likelihood`."""
@@ -120,6 +122,8 @@ class RunConfig:
     likelihood: LikelihoodWeights = field(default_factory=LikelihoodWeights)
     hierprob: HierprobWeights = field(default_factory=HierprobWeights)
     hmr: HmrWeights = field(default_factory=HmrWeights)
+    danet: DanetSettings = field(default_factory=DanetSettings)
+    dense: DanetWeights = field(default_factory=DanetWeights)
     supervision: SupervisionSettings = field(default_factory=SupervisionSettings)
     semantics: SemanticSettings = field(default_factory=SemanticSettings)
     renderer: RendererSettings = field(default_factory=RendererSettings)
@@ -143,6 +147,7 @@ class RunConfig:
                 "semantics: wanted a stream that hands over label maps to compare predictions "
                 "with, got stream.maps.size=0; do: --set stream.maps.size=64"
             )
+        self._check_danet()
         counts = ("batch_size", "steps", "checkpoint_every", "keep", "validate_every", "log_every")
         for key in counts:
             if getattr(self.train, key) < 1:
@@ -174,6 +179,36 @@ class RunConfig:
         if not 0 < self.train.cool_down <= 1:
             raise ValueError(
                 f"train.cool_down: wanted a share above 0, up to 1, got {self.train.cool_down}"
+            )
+
+    def _check_danet(self) -> None:
+        if self.method != "danet":
+            if self.proxy.channel == "iuv":
+                raise ValueError(
+                    f"proxy.channel: only the method danet reads iuv, got {self.method}; "
+                    "do: --preset danet-lite-iuv"
+                )
+            return
+        if self.proxy.channel not in READS:
+            raise ValueError(
+                f"proxy.channel: danet reads {' or '.join(READS)}, got {self.proxy.channel}; "
+                "do: --preset danet-lite or danet-lite-iuv"
+            )
+        if self.objective not in ("lite", "hmr"):
+            raise ValueError(
+                f"objective: danet learns bodies by lite or hmr, got {self.objective}; "
+                "do: --set objective=lite"
+            )
+        if not self.stream.dense.size:
+            raise ValueError(
+                "stream.dense.size: danet learns from IUV pictures and places of joints, wanted "
+                f"pixels, got 0; do: --set stream.dense.size={self.danet.map_size(self.proxy)}"
+            )
+        if self.danet.estimator_steps >= self.train.steps and self.proxy.channel == "rgb":
+            raise ValueError(
+                "danet.estimator_steps: wanted fewer than all steps, in which no body would be "
+                f"learnt, got {self.danet.estimator_steps} of {self.train.steps}; "
+                f"do: --set danet.estimator_steps={self.train.steps // 10}"
             )
 
 
@@ -387,6 +422,93 @@ def dsr_lite() -> RunConfig:
     return override(lite(), values)
 
 
+def danet() -> RunConfig:
+    """DaNet: HRNet-W48 estimates IUV maps of the whole and round 24 joints, from which bodies come.
+
+    Network, losses, weights, rate (Adam, 1e-4), batches of 16, 65,000 steps and the first 5,000 of
+    them for the maps alone are those of the released code. HRNet starts from COCO's key points
+    there: do the same with --init-backbone pose_hrnet_w48_256x192.pth. What is ours:
+
+    - people are drawn (`hierprob`), so that all maps are exact, and amodal as the rendered ones of
+      the release (`stream.dense.kind=modal` for what is left to see);
+    - parts are dropped from clean maps (`danet.partdrop_stage=published` for the other), and
+      squares round joints have sizes of our own, since the release learnt its;
+    - the rate stays, then falls to zero over the last half, where the release divides it by ten at
+      steps 30,000 and 60,000.
+    """
+    values = {
+        "method": "danet",
+        "objective": "hmr",
+        "hmr.camera": 1.0,
+        "train.schedule": "flat",
+        "train.cool_down": 0.5,
+        "proxy.size": 224,
+        "proxy.least_confidence": 0.2,
+        "proxy.channel": "rgb",
+        "stream.recipe": "hierprob",
+        "stream.hierprob.size": 224,
+        "stream.hierprob.supersample": 2,
+        "stream.dense.size": 56,
+    }
+    return override(_published("straps", 16, 65_000), values)
+
+
+def danet_lite() -> RunConfig:
+    """DaNet's ideas for half an hour on two CPU cores: small networks, colours of 64 px.
+
+    Maps have 32 px and those round joints 12; bodies are learnt by the objective of `lite`.
+    """
+    values = {
+        "method": "danet",
+        "train.batch_size": 64,
+        "train.steps": 2_400,
+        "train.checkpoint_every": 300,
+        "train.validate_every": 600,
+        "train.calibrated": 0,
+        "train.average": 0.99,
+        "proxy.size": 64,
+        "proxy.channel": "rgb",
+        "danet.backbone": "light",
+        "danet.width": 32,
+        "danet.stride": 2,
+        "danet.streams": "light",
+        "danet.crop": 12,
+        "danet.features": 64,
+        "danet.places": True,
+        "danet.estimator_steps": 300,
+        "danet.partdrop": 0.15,
+        "stream.recipe": "hierprob",
+        "stream.hierprob.size": 64,
+        "stream.hierprob.supersample": 2,
+        "stream.hierprob.extreme_crop": 0.0,
+        "stream.hierprob.occluder": 12,
+        "stream.hierprob.halves.row_range": 13,
+        "stream.hierprob.halves.column_range": 2,
+        "stream.dense.size": 32,
+    }
+    return override(lite(), values)
+
+
+def danet_lite_iuv() -> RunConfig:
+    """The same from IUV pictures of 32 px, as DensePose gives them: no colours are read.
+
+    People are those of `lite`, and what spoils their silhouettes spoils their IUV pictures too;
+    `stream.iuv` adds confused parts, noise and holes.
+    """
+    values = {
+        "train.batch_size": 128,
+        "train.steps": 4_000,
+        "train.checkpoint_every": 400,
+        "train.validate_every": 1_000,
+        "train.average": 0.995,
+        "proxy.size": 32,
+        "proxy.channel": "iuv",
+        "stream.recipe": "lite",
+        "stream.lite.frame": 64,
+    }
+    return override(danet_lite(), values)
+
+
 def paper() -> RunConfig:
     """HierProb3D's 27.3 million samples, as a GPU takes them best: batches of 256.
 
@@ -429,6 +551,9 @@ PRESETS = {
     "lasor-lite": lasor_lite,
     "dsr": dsr,
     "dsr-lite": dsr_lite,
+    "danet": danet,
+    "danet-lite": danet_lite,
+    "danet-lite-iuv": danet_lite_iuv,
     "gpu-20min": gpu_20min,
     "paper": paper,
 }

@@ -10,6 +10,7 @@ from torch.nn import functional
 from plausibody.models.proxy import Proxy
 from plausibody.predict import drawing
 from plausibody.predict.drawing import PEOPLE, Colour
+from plausibody.predict.drawing_iuv import colour_iuv
 from plausibody.predict.drawing_uncertainty import (
     VIEWS,
     colour_uncertainty,
@@ -77,7 +78,7 @@ def draw_evidence_sheet(
 
     Args:
         seen: By `drawing.draw_evidence`, cut to the person.
-        channel: What the regressor reads of the picture: silhouette, edges or rgb.
+        channel: What the regressor reads of the picture: silhouette, edges, rgb or iuv.
     """
     read = draw_proxy(proxy, channel, seen.shape[2])
     parts = {"what the front end saw": seen, f"what the network reads: {channel}": read}
@@ -87,11 +88,12 @@ def draw_evidence_sheet(
 def draw_proxy(proxy: Proxy, channel: str, side: int) -> Float[Tensor, "3 side side"]:
     """Draws what a regressor reads of one person, pixel by pixel, with the key points and bones.
 
-    Regressors that read rgb read no key points, and none are drawn.
+    Regressors that read rgb or iuv read no key points, and none are drawn.
     """
     image = proxy.channel(channel)
-    if channel == "rgb":
-        return functional.interpolate(image[None], size=(side, side))[0]
+    if channel in ("rgb", "iuv"):
+        colours = colour_iuv(image) if channel == "iuv" else image
+        return functional.interpolate(colours[None], size=(side, side))[0]
     strength = image / image.amax().clamp(min=1e-6) if channel == "edges" else image
     grey = functional.interpolate((DARK + (LIT - DARK) * strength)[None, None], size=(side, side))
     drawn = grey[0].expand(3, side, side)

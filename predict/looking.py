@@ -29,6 +29,8 @@ def look_at(
         picture: In which the person is; needed if the settings want it or its edges.
     """
     seen = person.observation()
+    if settings.channel == "iuv":
+        seen = replace(seen, iuv=iuv_of(person, seen.mask))
     if not settings.reads_pictures:
         return make_proxy(seen, settings)
     if picture is None:
@@ -46,6 +48,27 @@ def look_at(
     box = Box(centre=proxy.box.centre - offset, side=proxy.box.side)
     looked = make_proxy(part, settings, box)
     return replace(proxy, edges=looked.edges, rgb=looked.rgb)
+
+
+def iuv_of(person: Person, mask: Float[Tensor, "H W"]) -> Float[Tensor, "3 H W"]:
+    """Takes what lies in a person's mask out of the IUV map that came with the mask.
+
+    Returns:
+        Part 1..24, u and v from 0 to 1; 0 outside the mask.
+
+    Raises:
+        ValueError: If there is no such map.
+    """
+    whole = person.extras.get("iuv")
+    if whole is None:
+        raise ValueError(
+            "iuv: wanted DensePose's IUV map of the picture, which the regressor reads, got "
+            f"{'a part map, which has no u and v' if 'parts' in person.extras else 'none'}; "
+            "do: give such maps with --silhouette-from parts or parts:DIR, or take weights that "
+            "read something else"
+        )
+    places = whole[1:].float() / 255
+    return torch.cat([whole[:1].float(), places]) * (mask > 0.5)
 
 
 def open_picture(picture: Picture) -> UInt8[Tensor, "H W 3"]:

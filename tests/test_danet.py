@@ -11,10 +11,9 @@ from torch import Tensor
 
 from plausibody.models.crop import Box, nearest_square
 from plausibody.models.danet import (
-    DanetAnswer,
+    DanetEstimate,
     DanetRegressor,
     DanetSettings,
-    Lesson,
     draw_kept,
 )
 from plausibody.models.danet_crops import (
@@ -310,16 +309,13 @@ def test_every_variant_predicts_rotations_and_learns_everything_it_has(
     network.train()
     read = network.lesson(inputs(proxy, 3), 5, torch.Generator().manual_seed(0))
     answer = network(*read)
-    assert isinstance(answer, DanetAnswer)
-    total = answer.vector.square().sum() + answer.estimate.centres.sum()
-    estimate = answer.estimate
-    for maps in (estimate.maps, estimate.partial):
-        total = total + (0.0 if maps is None else maps.stack().square().sum())
-    if estimate.annotation is not None:
-        total = total + estimate.annotation.square().sum()
-    for each in (estimate.first_rotations, *estimate.positions):
-        total = total + (0.0 if each is None else each.square().sum())
-    total.backward()
+    assert isinstance(answer, dict)
+    torch.stack([each.square().sum() for each in answer.values()]).sum().backward()
+    estimate = network.read_lesson(answer, answer["vector"]).estimate
+    assert isinstance(estimate, DanetEstimate)
+    assert {"vector": 0, **estimate.table()}.keys() == answer.keys()
+    for name, each in estimate.table().items():
+        assert torch.equal(each, answer[name])
     assert [name for name, each in network.named_parameters() if each.grad is None] == []
 
 
@@ -327,13 +323,13 @@ def test_the_first_steps_learn_maps_alone_and_leave_the_rest_as_it_is() -> None:
     network = build(RGB)
     generator = torch.Generator().manual_seed(0)
     first = network(*network.lesson(inputs(RGB), 1, generator))
-    assert isinstance(first, DanetAnswer)
-    torch.testing.assert_close(first.vector, network.initial.expand(2, -1))
-    first.vector.sum().backward()
+    assert isinstance(first, dict)
+    torch.testing.assert_close(first["vector"], network.initial.expand(2, -1))
+    first["vector"].sum().backward()
     assert all(
         each.grad is not None and not each.grad.any() for each in network.streams.parameters()
     )
-    assert build(IUV).lesson(inputs(IUV), 1, generator)[-1] == Lesson(generator, False)
+    assert build(IUV).lesson(inputs(IUV), 1, generator)[2:] == (generator, False)
 
 
 def test_chance_is_the_generators() -> None:
@@ -342,8 +338,7 @@ def test_chance_is_the_generators() -> None:
     for seed in (0, 0, 1):
         generator = torch.Generator().manual_seed(seed)
         answer = network(*network.lesson(inputs(RGB), 5, generator))
-        assert isinstance(answer, DanetAnswer)
-        vectors.append(answer.vector)
+        vectors.append(network.vector_of(answer))
     assert torch.equal(vectors[0], vectors[1]) and not torch.equal(vectors[0], vectors[2])
 
 

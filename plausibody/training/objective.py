@@ -7,11 +7,13 @@ import dataclasses
 import torch
 
 from plausibody.config import RunConfig
+from plausibody.models.danet_losses import DanetLoss
 from plausibody.models.hmr_loss import HmrLoss
 from plausibody.models.joint_markers import joint_markers
 from plausibody.models.likelihood import HierprobLoss, LikelihoodLoss
 from plausibody.models.losses import LiteLoss, StrapsLoss
 from plausibody.models.markers import Markers, area_shares, supervised_vertices
+from plausibody.models.part_tables import part_tables
 from plausibody.synth.semantic_losses import SemanticLoss, build_semantics
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.supervision import DrawnMesh, SilhouetteLoss, SupervisedLoss
@@ -20,12 +22,16 @@ SUPERVISED = 700
 """Vertices that small networks learn."""
 
 Plain = LiteLoss | StrapsLoss | LikelihoodLoss | HierprobLoss | HmrLoss
-Objective = Plain | SupervisedLoss | SemanticLoss
+Objective = Plain | DanetLoss | SupervisedLoss | SemanticLoss
 
 
 def build_objective(config: RunConfig, assets: SynthAssets) -> Objective:
     """Makes the objective of a run, on the device of the assets' body."""
     objective: Objective = _build_plain(config, assets)
+    if config.method == "danet":
+        first = config.danet.estimator_steps if config.proxy.channel == "rgb" else 0
+        device = assets.template.faces.device
+        objective = DanetLoss(objective, part_tables(), config.dense, first).to(device)
     settings, backend = config.supervision, config.renderer.backend
     if settings.weight:
         pictures = SilhouetteLoss(DrawnMesh.of(assets, settings.mesh), settings, backend)
@@ -47,6 +53,8 @@ def loss_changes(config: RunConfig) -> list[int]:
     found = []
     if config.method == "hierprob":
         found.append(config.train.second_stage)
+    if config.method == "danet" and config.proxy.channel == "rgb":
+        found.append(config.danet.estimator_steps)
     if config.supervision.weight:
         found.append(config.supervision.first_step)
     if config.semantics.counts:

@@ -23,6 +23,7 @@ from plausibody.models.proxy import Box, Proxy, ProxySettings
 from plausibody.models.records import concatenate, map_tensors, take, to_device
 from plausibody.models.regressor import Regressor
 from plausibody.predict.drawing import PAPER, draw_overlay, draw_side, encode_picture, tile
+from plausibody.predict.drawing_iuv import colour_iuv
 from plausibody.predict.embedded import load_embedded
 from plausibody.predict.front_end import FrontEnd
 from plausibody.predict.inputs import find_photos
@@ -58,7 +59,8 @@ class Pictures:
 
     RUN/pictures/truth.jpg               true bodies of the synthetic people
     RUN/pictures/step_N/synthetic.jpg    predicted ones, over what the network was shown
-    RUN/pictures/step_N/photos.jpg       bodies over the photos that ship, and from the side
+    RUN/pictures/step_N/photos.jpg       bodies over the photos that ship, and from the side; not
+                                         of networks that read iuv
     """
 
     def __init__(
@@ -103,10 +105,11 @@ class Pictures:
             "synthetic": self._spared(
                 "pictures of synthetic people", lambda: self._draw_people(network, device)
             ),
-            "photos": self._spared(
-                "pictures of photos", lambda: self._draw_photos(network, device)
-            ),
         }
+        if self._config.proxy.channel != "iuv":  # the photos that ship have no such maps
+            found["photos"] = self._spared(
+                "pictures of photos", lambda: self._draw_photos(network, device)
+            )
         network.train(training)
         drawn = {name: picture for name, picture in found.items() if picture is not None}
         for name, picture in drawn.items():
@@ -198,15 +201,16 @@ def draw_evidence(proxy: Proxy, channel: str) -> Float[Tensor, "people 3 side si
     """Draws what a network is shown besides key points: dark on paper.
 
     Args:
-        channel: silhouette, edges or rgb, which is shown as it is.
+        channel: silhouette, edges, rgb, which is shown as it is, or iuv, in colours of its own.
     """
     shown = proxy.channel(channel).float()
-    planes = shown if channel == "rgb" else shown[:, None]
+    if channel == "iuv":
+        shown = colour_iuv(shown)
+    coloured = channel in ("rgb", "iuv")
+    planes = shown if coloured else shown[:, None]
     shrinks = shown.shape[-1] > SIDE
-    drawn = functional.interpolate(
-        planes, size=(SIDE, SIDE), mode="area" if shrinks else "nearest"
-    )
-    if channel == "rgb":
+    drawn = functional.interpolate(planes, size=(SIDE, SIDE), mode="area" if shrinks else "nearest")
+    if coloured:
         return drawn
     strength = SHOWN_EDGES if channel == "edges" else 1 - PERSON
     return (PAPER - strength * drawn).clamp(0, 1).expand(-1, 3, -1, -1)

@@ -66,7 +66,9 @@ def build_model(config: RunConfig, assets: SynthAssets) -> Regressor:
     with torch.random.fork_rng(devices=[]):  # layers draw their start from the global generator
         torch.manual_seed(config.train.seed)
         parents = assets.template.parents
-        network = build_regressor(config.method, config.regressor, config.proxy, mean, parents)
+        network = build_regressor(
+            config.method, config.regressor, config.proxy, mean, parents, config.danet
+        )
     if config.train.init_backbone:
         load_backbone(network, config.train.init_backbone)
     return network
