@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from training_rows import steps_within, train, train_words
+from training_rows import decide_steps, train, train_words
 
 from plausibody.bench import document
+from plausibody.evaluate.ablation import certain, mean_values
 from plausibody.evaluate.baselines import MeanBody
 from plausibody.evaluate.bootstrap import Difference
 from plausibody.evaluate.occlusion import (
@@ -33,9 +34,7 @@ from plausibody.evaluate.occlusion import (
     SHARES,
     OccludedSettings,
     by_share,
-    certain,
     effects,
-    mean_values,
     measure_occluded,
 )
 from plausibody.evaluate.run import training_bank
@@ -184,23 +183,6 @@ def page(record: dict[str, Any], picture: str) -> str:
     return "\n".join([*lines, record["command"], "```", ""])
 
 
-def decide_steps(options: argparse.Namespace) -> int:
-    """Gives the steps of all trainings: those of the folder's first call, if there was one."""
-    plan: Path = options.runs / "plan.json"
-    if plan.is_file():
-        steps = int(json.loads(plan.read_text("utf-8"))["steps"])
-        if options.steps not in (None, steps):
-            raise SystemExit(
-                f"--steps: wanted the {steps} that {options.runs} was begun with, got "
-                f"{options.steps}; do: another --runs"
-            )
-        return steps
-    steps = options.steps or steps_within(PRESET, "", options.minutes)
-    options.runs.mkdir(parents=True, exist_ok=True)
-    write_file(plan, json.dumps({"steps": steps}))
-    return steps
-
-
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("out", type=Path)
@@ -212,7 +194,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--people", type=int, default=OccludedSettings().count)
     parser.add_argument("--page", type=Path, help="with a picture of the same name beside it")
     options = parser.parse_args(words)
-    steps = decide_steps(options)
+    steps = decide_steps(options.runs, PRESET, options.steps, options.minutes)
     settings = OccludedSettings(count=options.people)
     assets = load_assets(settings.split)
     rows: list[Row] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from plausibody.config import PRESETS, override, parse_settings
+from plausibody.models.files import write_file
 from plausibody.sources import open_assets
 from plausibody.synth.generator import BatchGenerator
 from plausibody.training.estimates import estimate
@@ -61,3 +63,27 @@ def steps_within(preset: str, settings: str, minutes: float) -> int:
     told = estimate(trainer, BatchGenerator(config, assets, trainer.device))
     slowest = max(plan.seconds for plan in told.stages)
     return max(int(60 * minutes / slowest), 1)
+
+
+def decide_steps(runs: Path, preset: str, steps: int | None, minutes: float) -> int:
+    """Gives the steps of all trainings: those of the folder's first call, if there was one.
+
+    Args:
+        runs: The folder.
+        preset: Of the trainings.
+        steps: Of each, if they are told.
+        minutes: Of each, if not.
+    """
+    plan = runs / "plan.json"
+    if plan.is_file():
+        planned = int(json.loads(plan.read_text("utf-8"))["steps"])
+        if steps not in (None, planned):
+            raise SystemExit(
+                f"--steps: wanted the {planned} that {runs} was begun with, got {steps}; "
+                "do: another --runs"
+            )
+        return planned
+    steps = steps or steps_within(preset, "", minutes)
+    runs.mkdir(parents=True, exist_ok=True)
+    write_file(plan, json.dumps({"steps": steps}))
+    return steps

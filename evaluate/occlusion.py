@@ -8,16 +8,17 @@ that cuts them. Everybody's share is known, and so is the whole silhouette.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from plausibody.evaluate import metrics
+from plausibody.evaluate import ablation, metrics
+from plausibody.evaluate.ablation import by_kind
 from plausibody.evaluate.answers import draw_people
-from plausibody.evaluate.bootstrap import Difference, paired_differences
+from plausibody.evaluate.bootstrap import Difference
 from plausibody.evaluate.ruler import Ruler
 from plausibody.evaluate.run import Estimator
 from plausibody.evaluate.values import Attribute, Values
@@ -128,38 +129,14 @@ def _measure(
     }
 
 
-def mean_values(several: Sequence[Values]) -> Values:
-    """Averages each person's numbers over networks, such as those of several seeds."""
-    first = several[0]
-    errors = {
-        name: torch.stack([values.errors[name] for values in several]).mean(0)
-        for name in first.errors
-    }
-    return Values(first.names, errors, attributes=first.attributes)
-
-
 def by_share(values: Values, metric: str) -> list[float]:
     """Gives the mean of a metric in each bin of `SHARES`; NaN of nobody."""
-    hidden, errors = values.attributes["hidden"].of, values.errors[metric]
-    return [float(errors[hidden == number].mean()) for number in range(len(SHARES))]
+    return by_kind(values, metric, "hidden")
 
 
 def effects(without: Values, with_it: Values) -> Mapping[str, Mapping[str, Difference]]:
     """Tells by bin and metric what something changes, with intervals of a paired bootstrap.
 
-    Args:
-        without: Numbers of some people.
-        with_it: Numbers of the same people. Differences are these less those.
+    Arguments as of `ablation.effects`.
     """
-    hidden = without.attributes["hidden"].of.numpy()
-    return {
-        name: paired_differences(without, with_it, METRICS, hidden == number)
-        for number, name in enumerate(SHARES)
-    }
-
-
-def certain(difference: Difference) -> bool:
-    """Tells whether an interval leaves out 0: only then does an effect count."""
-    if difference.low is None or difference.high is None:
-        return False
-    return difference.low > 0 or difference.high < 0
+    return ablation.effects(without, with_it, METRICS, "hidden")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from plausibody.config import override, preset
+from plausibody.evaluate.ablation import certain, mean_values
 from plausibody.evaluate.answers import draw_people
 from plausibody.evaluate.occlusion import (
     FORTY,
@@ -22,9 +23,7 @@ from plausibody.evaluate.occlusion import (
     SHARES,
     OccludedSettings,
     by_share,
-    certain,
     effects,
-    mean_values,
     measure_occluded,
     share_bins,
 )

@@ -1,0 +1,52 @@
+"""What leaving things out of a training costs: errors by kind of people, and paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from plausibody.evaluate.bootstrap import Difference, paired_differences
+from plausibody.evaluate.values import Values
+
+
+def mean_values(several: Sequence[Values]) -> Values:
+    """Averages each person's numbers over networks, such as those of several seeds."""
+    first = several[0]
+    errors = {
+        name: torch.stack([values.errors[name] for values in several]).mean(0)
+        for name in first.errors
+    }
+    return Values(first.names, errors, attributes=first.attributes)
+
+
+def by_kind(values: Values, metric: str, attribute: str) -> list[float]:
+    """Gives the mean of a metric over each kind of an attribute; NaN of nobody."""
+    kinds, errors = values.attributes[attribute], values.errors[metric]
+    return [float(errors[kinds.of == number].mean()) for number in range(len(kinds.kinds))]
+
+
+def effects(
+    without: Values, with_it: Values, metrics: Sequence[str], attribute: str
+) -> Mapping[str, Mapping[str, Difference]]:
+    """Tells by kind and metric what something changes, with intervals of a paired bootstrap.
+
+    Args:
+        without: Numbers of some people.
+        with_it: Numbers of the same people. Differences are these less those.
+        metrics: To compare.
+        attribute: Of the people.
+    """
+    kinds = without.attributes[attribute]
+    of = kinds.of.numpy()
+    return {
+        name: paired_differences(without, with_it, metrics, of == number)
+        for number, name in enumerate(kinds.kinds)
+    }
+
+
+def certain(difference: Difference) -> bool:
+    """Tells whether an interval leaves out 0: only then does an effect count."""
+    if difference.low is None or difference.high is None:
+        return False
+    return difference.low > 0 or difference.high < 0
