@@ -225,6 +225,9 @@ def test_known_errors_equal_the_published_definitions(women: Staged, bodies: Lab
         joints = regressor @ mine, regressor @ true
         for name in ("mpjpe", "mpjpe_smplorigin", "mpjpe_sc", "pa_mpjpe"):
             found.setdefault(name, []).append(twins.METRICS[name](*joints))
+        for name in ("mpjpe", "pa_mpjpe"):
+            error = twins.METRICS[name](*joints, twins.H36M_TO_J17)
+            found.setdefault(f"{name}[h36m17]", []).append(error)
         for name in ("pve", "pve_sc", "pve_pa"):
             found.setdefault(name, []).append(twins.METRICS[name](mine, true))
         for tag in ("neutral", "gendered"):
@@ -465,6 +468,7 @@ def test_a_network_of_another_body_is_refused_or_compared_by_joints(
     measured = {figure.metric for figure in result.figures}
     assert measured == {
         *("mpjpe", "mpjpe_sc", "pa_mpjpe", "keypoint_error"),
+        *("mpjpe[h36m17]", "mpjpe_sc[h36m17]", "pa_mpjpe[h36m17]"),
         *("silhouette_iou", "silhouette_iou_pooled"),
     }
     assert "another body" in result.note

@@ -23,9 +23,17 @@ from plausibody.evaluate.datasets.asking import read_mask
 from plausibody.evaluate.datasets.bodies import LabelBodies
 from plausibody.evaluate.datasets.overlaps import Overlaps, nearest_crop, with_overlaps
 from plausibody.evaluate.datasets.people import LabelledJoints, LabelledPeople, camera_over_world
-from plausibody.evaluate.datasets.variants import PELVIS, Errors, diversity, joint_errors, reduced
+from plausibody.evaluate.datasets.variants import (
+    JOINT_SETS,
+    PELVIS,
+    Errors,
+    diversity,
+    joint_errors,
+    reduced,
+)
 from plausibody.evaluate.distributions import surprise
 from plausibody.evaluate.open import facing, stoutness
+from plausibody.evaluate.protocols import tagged
 from plausibody.evaluate.ruler import CROP
 from plausibody.models.body import BodyTemplate, pose_body, regress, rest_vertices
 from plausibody.models.genders import shape_map
@@ -250,15 +258,12 @@ class Scorer:
         """Takes all errors that are numbers of one guess and one person."""
         found: Errors = {}
 
-        def compare(name: str, metric: metrics.Metric, guess: Tensor, true: Tensor) -> None:
-            found[name] = metric(guess, true.expand_as(guess))
-
         if truth.h36m is not None:
-            for name, metric in (
-                *(("mpjpe", metrics.mpjpe), ("mpjpe_sc", metrics.mpjpe_sc)),
-                ("pa_mpjpe", metrics.pa_mpjpe),
-            ):
-                compare(name, metric, guesses.h36m, truth.h36m)
+            joints = guesses.h36m, truth.h36m.expand_as(guesses.h36m)
+            for tags, names in JOINT_SETS:
+                found[tagged("mpjpe", *tags)] = metrics.mpjpe(*joints, names)
+                found[tagged("mpjpe_sc", *tags)] = metrics.mpjpe_sc(*joints, names)
+                found[tagged("pa_mpjpe", *tags)] = metrics.pa_mpjpe(*joints, names)
         if truth.joints is not None:
             found |= joint_errors(guesses.h36m, truth.joints)
         if self.same_mesh and truth.vertices is not None:

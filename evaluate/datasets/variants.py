@@ -17,6 +17,10 @@ from plausibody.models.skeleton import H36M17, LSP14, indices
 Errors: TypeAlias = dict[str, Tensor]
 """By metric, (guesses, people): of the mode first, then of each sample."""
 PELVIS = H36M17.index("pelvis")
+JOINT_SETS: tuple[tuple[tuple[str, ...], list[str]], ...] = (((), LSP14), (("h36m17",), H36M17))
+"""Tags and names of the joints that papers count: J14, and the J17 of MPI-INF-3DHP."""
+ONCE = ("root_angle", "mpjpe[h36m17]", "mpjpe_sc[h36m17]", "pa_mpjpe[h36m17]")
+"""Metrics that no paper takes of samples; samples share one root."""
 
 
 def joint_errors(guess: Float[Tensor, "guesses people 17 3"], truth: LabelledJoints) -> Errors:
@@ -31,7 +35,7 @@ def joint_errors(guess: Float[Tensor, "guesses people 17 3"], truth: LabelledJoi
         all of them counted has NaN: alignments of fewer points are not comparable.
     """
     found: Errors = {}
-    for tags, names in (((), LSP14), (("h36m17",), H36M17)):
+    for tags, names in JOINT_SETS:
         if any(name not in truth.names for name in names):
             continue
         theirs, ours = indices(names, list(truth.names)), indices(names, H36M17)
@@ -59,7 +63,7 @@ def reduced(errors: Errors, count: int) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for name, error in errors.items():
         found[name] = error[0]
-        if not count or name == "root_angle":  # samples share one root
+        if not count or name in ONCE:
             continue
         if name.startswith("keypoint_error"):
             found[tagged(name, f"samples{count}")] = error[1:].mean(0)
