@@ -110,11 +110,10 @@ def test_hrnets_key_points_are_shown_by_the_published_rule(
     # Its pixels have their centres at whole numbers, ours at +0.5.
     assert np.allclose(people.keypoints[..., :2], points[..., :2] + 0.5, atol=1e-4)
     for joint, name in enumerate(COCO17):
-        shown = people.keypoints[:, joint, 2].numpy()
+        shown, sure = people.keypoints[:, joint, 2].numpy(), points[:, joint, 2]
         if re.search("elbow|wrist|knee|ankle", name):
-            assert np.array_equal(shown, points[:, joint, 2] > 0.6)
-        else:
-            assert (shown == 1).all()
+            sure = np.where(sure > 0.6, sure, 0)  # left out
+        assert np.allclose(shown, sure, atol=1e-6)
 
 
 def test_labels_in_spins_layout_open_over_whole_frames(staged_3dpw: Staged, tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ HRNET = "hrnet_results_centred.npy"
 LEAST_LIMB = 0.6
 """Confidence that key points of the limbs must exceed to be shown to a regressor; all others always
 are."""
+LEAST = 0.001
+"""Confidence of a key point that is shown at least."""
 LIMBS = [n for n, name in enumerate(COCO17) if name.endswith(("elbow", "wrist", "knee", "ankle"))]
 PUBLISHED = 35_515
 """Crops of the test split, as SPIN's and HierProb3D's labels count them."""
@@ -228,9 +230,10 @@ def _about(labels: Path, people: int) -> About:
 
 
 def _read_hrnet(path: Path, people: int) -> Float[Tensor, "people 17 3"] | None:
-    """Reads HRNet's key points in the crops, and which of them are shown; None without the file.
+    """Reads HRNet's key points in the crops; None without the file.
 
-    HRNet's places count from the centre of the first pixel.
+    HRNet's places count from the centre of the first pixel. Those that the protocol leaves out get
+    confidence 0.
 
     Raises:
         ValueError: If they are not of these people, or not finite.
@@ -252,9 +255,9 @@ def _read_hrnet(path: Path, people: int) -> Float[Tensor, "people 17 3"] | None:
             f"{path}: wanted finite numbers, got others in {some(odd, 'row')} (from 0); do: take "
             "the file as it is published"
         )
-    shown = torch.ones_like(points[..., 2:])
-    shown[:, LIMBS] = (points[:, LIMBS, 2:] > LEAST_LIMB).float()
-    return torch.cat([points[..., :2] + 0.5, shown], -1)
+    sure = points[..., 2:].clamp(LEAST, 1)
+    sure[:, LIMBS] = torch.where(points[:, LIMBS, 2:] > LEAST_LIMB, sure[:, LIMBS], 0.0)
+    return torch.cat([points[..., :2] + 0.5, sure], -1)
 
 
 def _check_names(labels: Path, names: Sequence[str]) -> None:
