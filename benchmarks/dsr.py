@@ -49,7 +49,7 @@ PRESET = "dsr-lite"
 VARIANTS = {
     "key points": "semantics.mc=0 semantics.c=0 stream.maps.size=0",
     "silhouette": "semantics.mc=0 semantics.c=0 supervision.weight=1 supervision.kind=visible "
-    "supervision.first_step=1000",
+    "supervision.first_step=800",
     "MC": "semantics.c=0",
     "C": "semantics.mc=0",
     "MC and C": "",
