@@ -1,4 +1,4 @@
-"""Published weights of STRAPS, LASOR, HierProb3D, SPIN, EFT and DSR, used as they are.
+"""Published weights of STRAPS, LASOR, HierProb3D, SPIN, EFT, DSR and DaNet, used as they are.
 
 A file as downloaded becomes a `TrainedRegressor`: its system is told by its parameters' names, its
 inputs are made as published, and its answer is read in our frames. It needs the body that the
@@ -11,8 +11,8 @@ What is as published, and where we differ:
 - Boxes go round the mask and the key points; the authors' go round the mask (STRAPS, LASOR), the
   detector's box (HierProb3D), or the key points or a given box (SPIN, EFT, DSR). Squares are
   `scale` = 1.2 times as large in all.
-- SPIN, EFT and DSR see the square through a pinhole of 5,000 px; here it is read as seen from far
-  away, which at that focal length is the same to a pixel or two.
+- SPIN, EFT, DSR and DaNet see the square through a pinhole of 5,000 px; here it is read as seen
+  from far away, which at that focal length is the same to a pixel or two.
 - Confidences are those of the front end in use. HierProb3D's bound for limbs, 0.75, was chosen for
   HRNet's.
 - Key points that are not seen are left out. STRAPS draws them at the picture's corner.
@@ -38,6 +38,13 @@ from plausibody.models.official_body import (
     find_smpl,
     nearby,
     read_mean_parameters,
+)
+from plausibody.models.official_danet import (
+    DANET_PROXY,
+    DANET_SOURCE,
+    PublishedDanet,
+    is_danet,
+    take_danet,
 )
 from plausibody.models.official_file import (
     ALONE,
@@ -84,6 +91,7 @@ _COLOURS = ProxySettings(size=224, scale=1.2, channel="rgb")
 SPIN = System("SPIN", "hmr", 50, _COLOURS, SPIN_SOURCE)
 DSR = System("DSR", "hmr", 50, _COLOURS, "github.com/saidwivedi/DSR")
 EFT = System("EFT", "hmr", 50, _COLOURS, "github.com/facebookresearch/eft")
+DANET = System("DaNet", "danet", 18, DANET_PROXY, DANET_SOURCE)
 HIERPROB = System(
     name="HierProb3D",
     method="hierprob",
@@ -134,6 +142,8 @@ def load_official(
     network = _build(system, settings)
     if isinstance(network, PublishedHmr):
         weights = take_spin(file, network, system.name)
+    elif isinstance(network, PublishedDanet):
+        weights = take_danet(file, network.state_dict())
     else:
         wanted = {name: value for name, value in network.state_dict().items() if name not in OWN}
         if (camera := file.weights.get("init_cam")) is not None and camera.shape == (3,):
@@ -181,6 +191,8 @@ def recognise(file: PublishedCheckpoint) -> System:
         CheckpointError: If they are of none of these systems.
     """
     names = list(file.weights)
+    if is_danet(names):
+        return DANET
     if is_hmr(names):
         return {"state_dict": DSR, ALONE: EFT}.get(file.form, SPIN)
     if any(name.startswith("fc_pose.") for name in names):
@@ -189,7 +201,7 @@ def recognise(file: PublishedCheckpoint) -> System:
         return LASOR if "image_encoder.layer1.0.conv3.weight" in names else STRAPS
     raise CheckpointError(
         f"{file.path}: wanted the weights of STRAPS, LASOR (ief_module.*), HierProb3D (fc_pose.*), "
-        "SPIN, EFT or DSR (decpose.*), came "
+        "SPIN, EFT or DSR (decpose.*), or DaNet (img2iuv.*), came "
         f"{', '.join(names[:6]) or 'none'}{', ...' if len(names) > 6 else ''}"
     )
 
@@ -205,5 +217,7 @@ def _build(system: System, settings: RegressorSettings) -> Regressor:
         return CameraFrameRegressor(system.depth)
     if system.method == "hmr":
         return PublishedHmr()
+    if system.method == "danet":
+        return PublishedDanet()
     still = torch.eye(3).expand(len(SMPL24), 3, 3)
     return build_regressor(system.method, settings, system.proxy, still)

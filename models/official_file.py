@@ -26,7 +26,7 @@ from plausibody.models.unpickle import DAMAGED, INERT, Inert
 WEIGHTS = "best_model_state_dict"
 """What the authors' prediction loads; `model_state_dict` beside it is of the last epoch."""
 ALONE = "alone"
-"""The form of a file that holds parameters and nothing else (EFT)."""
+"""The form of a file that holds parameters and nothing else (EFT, early DaNet)."""
 FORMS = (WEIGHTS, "model", "state_dict")
 """Keys under which parameters lie: of STRAPS, LASOR and HierProb3D; of SPIN; of DSR."""
 DUPLICATES = {
@@ -120,12 +120,13 @@ def _find_state(path: Path, content: Any) -> tuple[str, Mapping[str, Any]]:
         for form in FORMS:
             if isinstance(state := content.get(form), Mapping):
                 return form, state
-        if is_hmr(str(name) for name in content):
+        names = [str(name) for name in content]
+        if is_hmr(names) or any(name.startswith("img2iuv.") for name in names):
             return ALONE, content
     raise CheckpointError(
-        f"{path}: wanted a checkpoint of SPIN or DSR, which has 'model' or 'state_dict', the "
-        "parameters of EFT alone, or a checkpoint of STRAPS, LASOR or HierProb3D, which has "
-        f"{WEIGHTS!r}, came {_described(content)}"
+        f"{path}: wanted a checkpoint of SPIN, DaNet or DSR, which has 'model' or 'state_dict', "
+        "the parameters of EFT or DaNet alone, or a checkpoint of STRAPS, LASOR or HierProb3D, "
+        f"which has {WEIGHTS!r}, came {_described(content)}"
     )
 
 

@@ -109,18 +109,21 @@ def part_tables(
         )
     if len(joints) != len(parents):
         raise ValueError(f"parents: wanted one for each of {len(joints)}, came {len(parents)}")
-    telling = torch.zeros(len(joints), len(PARTS24) + 1, dtype=torch.bool)
+    cpu = torch.device("cpu")  # whatever device is the default when they are made
+    telling = torch.zeros(len(joints), len(PARTS24) + 1, dtype=torch.bool, device=cpu)
     shown = []
     for place, name in enumerate(joints):
         parts, telltale = _REGIONS[_bare(name)]
         shown.append([_part(part, name) for part in parts])
         telling[place, [_part(part, name) for part in telltale]] = True
     return PartTables(
-        shown=torch.tensor(shown),
+        shown=torch.tensor(shown, device=cpu),
         telling=telling,
-        parents=torch.tensor([max(0, parent) for parent in parents]),
-        onward=torch.tensor([_onward(place, joints, parents) for place in range(len(joints))]),
-        crops=torch.tensor([_CROPS[_bare(name)] for name in joints]),
+        parents=torch.tensor([max(0, parent) for parent in parents], device=cpu),
+        onward=torch.tensor(
+            [_onward(place, joints, parents) for place in range(len(joints))], device=cpu
+        ),
+        crops=torch.tensor([_CROPS[_bare(name)] for name in joints], device=cpu),
     )
 
 

@@ -49,6 +49,11 @@ from plausibody.models.regressor import RegressorSettings
 from plausibody.models.rotations import rot6d_to_rotmat
 from plausibody.models.skeleton import SMPL24, SMPL24_PARENTS, mirror
 from plausibody.models.weights import load_regressor, save_regressor
+from plausibody.predict.drawing_iuv import colour_iuv
+from plausibody.predict.front_end import Person
+from plausibody.predict.looking import look_at
+from plausibody.predict.mask_files import soft_mask
+from plausibody.training.pictures import draw_evidence
 
 SMALL = DanetSettings(
     backbone="light", width=8, stride=2, streams="light", crop=8, features=8, places=True,
@@ -413,3 +418,52 @@ def test_other_channels_and_sizes_are_refused() -> None:
         build_regressor("lite", RegressorSettings(), IUV, torch.eye(3).expand(24, 3, 3))
     with pytest.raises(ValueError, match="multiples of 16"):
         build(RGB).estimate(torch.rand(1, 3, 40, 40))
+
+
+# Predicting from files
+
+
+def found_person(mask: Tensor, extras: dict[str, Tensor]) -> Person:
+    """A person whose mask is known, and what came with it."""
+    height, width = mask.shape
+    return Person(
+        score=1.0,
+        box=torch.tensor([0.0, 0.0, width, height]),
+        keypoints=torch.zeros(17, 3),
+        soft_mask=soft_mask(mask, width, height),
+        extras=extras,
+    )
+
+
+def test_people_are_seen_by_the_iuv_maps_that_came_with_their_masks() -> None:
+    iuv = torch.zeros(3, 40, 40, dtype=torch.uint8)
+    iuv[:, 8:32, 8:32] = torch.tensor([2, 51, 255], dtype=torch.uint8)[:, None, None]
+    mask = torch.zeros(40, 40)
+    mask[8:32, 8:20] = 1  # somebody else has the other half
+    proxy = look_at(found_person(mask, {"iuv": iuv}), IUV)
+    assert proxy.iuv is not None and proxy.iuv[0].unique().tolist() == [0, 2]
+    seen = proxy.iuv[0] > 0
+    torch.testing.assert_close(proxy.iuv[1][seen], torch.full((int(seen.sum()),), 0.2))
+    assert proxy.iuv[2][seen].eq(1).all()
+    covered = proxy.silhouette > 0.9
+    assert bool(seen[covered].all()) and not seen[proxy.silhouette < 0.1].any()
+
+
+@pytest.mark.parametrize(
+    ("extras", "complaint"),
+    [({}, "got none"), ({"parts": torch.zeros(1, 8, 8)}, "has no u and v")],
+)
+def test_people_without_iuv_maps_are_not_guessed(extras: dict[str, Tensor], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        look_at(found_person(torch.ones(8, 8), extras), IUV)
+
+
+def test_iuv_is_drawn_in_a_colour_for_each_part() -> None:
+    iuv = torch.zeros(3, 5, 5)
+    iuv[0] = torch.arange(25.0).view(5, 5)
+    iuv[2] = 1.0
+    colours = colour_iuv(iuv).flatten(1).T
+    assert colours.min() >= 0 and colours.max() <= 1
+    assert len({tuple(round(value, 3) for value in colour) for colour in colours.tolist()}) == 25
+    shown = draw_evidence(inputs(IUV), "iuv")
+    assert shown.shape[:2] == (2, 3) and shown.std() > 0.1
