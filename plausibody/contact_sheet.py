@@ -15,6 +15,7 @@ from plausibody.models.skeleton import COCO17
 from plausibody.predict.drawing import label, tile
 from plausibody.preview import draw_proxies
 from plausibody.synth.batch import Batch
+from plausibody.synth.semantic_labels import LABELS
 
 BRIGHTEN = 3.0
 """How much edges are, whose contrast is rarely full."""
@@ -25,7 +26,8 @@ HEATMAP_WIDTH = 4.0
 def contact_sheet(batch: Batch, side: int = 160) -> Float[Tensor, "3 height width"]:
     """Draws what a regressor reads of each person, and every channel that the batch has kept.
 
-    Colours of key points and parts tell a person's own left (red) from right (blue).
+    Colours of key points and parts tell a person's own left (red) from right (blue). Of maps that
+    losses look at, what is hidden is grey; labels have the colours of the parser.
 
     Args:
         side: Of each picture [px].
@@ -36,6 +38,11 @@ def contact_sheet(batch: Batch, side: int = 160) -> Float[Tensor, "3 height widt
             columns[name] = _resize(DRAWN[name](values), side)
         elif name in ("part24", "part14", "part6", "semantics"):
             columns[name] = _resize(_coloured(values, PALETTES[name]), side)
+    maps = batch.target.maps
+    if maps is not None:
+        columns["map"] = _resize(_grey(0.4 * maps.whole + 0.6 * maps.visible), side)
+        if maps.labels is not None:
+            columns["parser's labels"] = _resize(_coloured(maps.labels, PARSER), side)
     heads = tile([label(torch.ones(3, 0, side), name) for name in columns], columns=len(columns))
     rows = [pictures[n] for n in range(len(batch)) for pictures in columns.values()]
     return torch.cat([heads, tile(rows, columns=len(columns))], 1)
@@ -103,6 +110,8 @@ _SEMANTIC_COLOURS = torch.tensor(
     ]
 )
 """Of background, skin, hair, upper, lower, shoes, socks, glove, hat, eye, lip, brow."""
+
+PARSER = torch.tensor(list(LABELS.values())) / 255
 
 PALETTES = {
     "part24": _wheel(24),

@@ -13,6 +13,7 @@ import torch
 from dressed_looks import plain_looks
 
 from plausibody.config import RunConfig, override, preset, to_json
+from plausibody.contact_sheet import contact_sheet
 from plausibody.models.hmr import HmrRegressor
 from plausibody.models.hmr_loss import HmrLoss, HmrWeights
 from plausibody.models.losses import Moment
@@ -21,7 +22,7 @@ from plausibody.models.weights import save_regressor
 from plausibody.synth import generator
 from plausibody.synth.batch import Batch
 from plausibody.synth.generator import BatchGenerator
-from plausibody.synth.semantic_labels import NAMES
+from plausibody.synth.semantic_labels import LABELS, NAMES
 from plausibody.synth.semantic_losses import SemanticLoss
 from plausibody.synth.stores import SynthAssets
 from plausibody.training.objective import build_objective, loss_changes
@@ -78,6 +79,16 @@ def test_label_maps_change_nothing_else_and_show_the_dressed_person(clothed: Syn
     assert {0, NAMES.index("upper clothes"), NAMES.index("left leg")} <= seen
     overlap = ((maps.visible > 0) & (batch.proxy.silhouette > 0.5)).sum()
     assert overlap > 0.9 * (batch.proxy.silhouette > 0.5).sum()
+
+
+def test_sheets_show_label_maps_in_the_parsers_colours(clothed: SynthAssets) -> None:
+    batch = take(batch_of(clothed), slice(0, 2))
+    plain = dataclasses.replace(batch, target=dataclasses.replace(batch.target, maps=None))
+    with_maps, without = contact_sheet(batch, 64), contact_sheet(plain, 64)
+    assert with_maps.shape[2] - without.shape[2] >= 2 * 64
+    shirt = torch.tensor(LABELS["upper clothes"])[:, None, None] / 255
+    alike = ((with_maps - shirt).abs().amax(0) < 1e-3).sum()
+    assert alike > 100 > ((without - shirt).abs().amax(0) < 1e-3).sum()
 
 
 def test_maps_may_be_smaller_than_pictures(clothed: SynthAssets) -> None:
