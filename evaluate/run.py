@@ -43,9 +43,9 @@ from plausibody.models.weights import TrainedRegressor, find_weights, load_regre
 from plausibody.synth.poses import PoseBank, load_poses
 from plausibody.synth.stores import SynthAssets, load_assets
 
-OPEN = "open"
+OPEN, FIRST_OPEN = "open", "open-v0"
 """The benchmark that needs no data."""
-BENCHMARKS = (OPEN, "renders", "calibration")
+BENCHMARKS = (OPEN, FIRST_OPEN, "renders", "calibration")
 """What needs no data."""
 REGRESSOR = "regressor"
 """Name of the estimator that is evaluated, beside the baselines."""
@@ -203,7 +203,7 @@ def evaluate_open(
         lambda done: watch(done, len(benchmark)),
         samples,
     )
-    sealed, digest, note = check_seal(benchmark)
+    sealed, digest, note = benchmark.check()
     return Result(
         benchmark=settings.name if sealed else f"not {settings.name}",
         sealed=sealed,
@@ -217,29 +217,6 @@ def evaluate_open(
         figures=figures(measured, REGRESSOR),
         values=measured.values(REGRESSOR),
     )
-
-
-def check_seal(benchmark: OpenBenchmark) -> tuple[bool, str, str]:
-    """Compares what there is with what the benchmark's name stands for.
-
-    Returns:
-        Whether they agree, the hash, and what to tell if they do not.
-    """
-    settings, now = benchmark.settings, benchmark.seal()
-    if settings.seal is None:
-        return False, now.digest, f"{settings.name} is not compared between versions: no seal."
-    if settings.seal.agrees(now):
-        return True, settings.seal.digest, ""
-    cause = (
-        "its settings or asset files (poses, body) are others"
-        if settings.seal.content != now.content
-        else "this version of plausibody makes other people of the same settings and files"
-    )
-    return False, now.digest, (
-        f"NOT {settings.name}: {cause}; do not compare these figures with published ones. Wanted "
-        f"{settings.seal.digest[:12]}, got {now.digest[:12]}. Do: 'plausibody assets check', and "
-        "unset $PLAUSIBODY_ASSETS."
-    )  # fmt: skip
 
 
 def _unfit(proxy: ProxySettings, body: str) -> str:
@@ -293,13 +270,14 @@ def run_evaluation(
     """Does what `plausibody evaluate` says, without printing.
 
     Args:
-        dataset: open, or a data set of `datasets.registry`.
+        dataset: open, open-v0, or a data set of `datasets.registry`.
         weights: A file, or the name of weights that ship, such as "lite".
         out: Folder for results.json, results.md and people.npz; none to write nothing.
         device: Where networks and bodies are computed.
-        batch_size: People at a time (open).
+        batch_size: People at a time (open-v0).
         watch: Is told the progress.
-        samples: How many are drawn from each prediction; None: none (open), or as published.
+        samples: How many are drawn from each prediction; None: none (open-v0), or as published.
+            Of open the number is fixed.
         data: Folder of the data set.
         options: How a data set is evaluated; its own samples do not count.
 
@@ -311,6 +289,15 @@ def run_evaluation(
     if samples is not None and samples < 0:
         raise ValueError(f"--samples: wanted 0 or more, got {samples}")
     if dataset == OPEN:
+        from plausibody.evaluate.open_v1_run import evaluate_weights  # needs this module
+
+        if samples is not None:
+            raise ValueError(
+                "open: wanted no --samples, as their number is a part of the benchmark; do: leave "
+                "it out"
+            )
+        result = evaluate_weights(weights, watch, device)
+    elif dataset == FIRST_OPEN:
         regressor = load_regressor(find_weights(weights), device)
         result = evaluate_open(regressor, device, batch_size, watch, samples=samples or 0)
     else:

@@ -75,11 +75,11 @@ def run_demo(out: Path, watch: Watch, device: str = "cpu") -> Path:
 
     watch.say("3/3 evaluating the shipped weights and those just trained on open-v0")
     shipped = run_evaluation(
-        "open", Path(DEFAULT_WEIGHTS), out / "evaluation" / "shipped", device,
+        "open-v0", Path(DEFAULT_WEIGHTS), out / "evaluation" / "shipped", device,
         watch=watch.evaluation,
     )  # fmt: skip
     fresh = run_evaluation(
-        "open", own, out / "evaluation" / "trained", device, watch=watch.evaluation
+        "open-v0", own, out / "evaluation" / "trained", device, watch=watch.evaluation
     )
     seconds = {"training": trained - started, "all": time.perf_counter() - started}
     report = _report(out, shipped, fresh, samples, seconds)

@@ -52,7 +52,7 @@ def demo_command(out: Path, device: str) -> None:
 @click.option(
     "--samples",
     type=int,
-    help="Drawn from each prediction, for the best of N.  [default: as published; open: none]",
+    help="Drawn from each prediction, for the best of N.  [default: as published; open-v0: none]",
 )
 @click.option("--seed", type=int, default=0, help="Of samples of data sets.")
 @click.option(
@@ -89,7 +89,7 @@ def demo_command(out: Path, device: str) -> None:
 )
 @click.option("--people", type=int, help="Measure only so many, for a look (data sets).")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
-@click.option("--batch-size", type=int, default=256, help="People at a time (open).")
+@click.option("--batch-size", type=int, default=256, help="People at a time (open-v0).")
 @click.option("--quiet", is_flag=True)
 def evaluate_command(
     dataset: str,
@@ -113,9 +113,9 @@ def evaluate_command(
 ) -> None:
     """Measure a regressor on DATASET.
 
-    open (proxies), renders (painted people through the front end) and calibration (of intervals)
-    need no data. ssp3d, 3dpw, h36m-p1, h36m-p2, mpi-inf-3dhp and coco want --data: without it, they
-    say where the data comes from and which files are read.
+    open (painted adults through the front end), open-v0 (proxies), renders (silhouettes of painted
+    people) and calibration (of intervals) need no data. ssp3d, 3dpw, h36m-p1, h36m-p2, mpi-inf-3dhp
+    and coco want --data: without it, they say where the data comes from and which files are read.
     """
     with helpful_errors():
         from plausibody.evaluate.comparing import compare_results, save_comparison
