@@ -124,9 +124,9 @@ def _find_state(path: Path, content: Any) -> tuple[str, Mapping[str, Any]]:
         if is_hmr(names) or any(name.startswith("img2iuv.") for name in names):
             return ALONE, content
     raise CheckpointError(
-        f"{path}: wanted a checkpoint of SPIN, DaNet or DSR, which has 'model' or 'state_dict', "
-        "the parameters of EFT or DaNet alone, or a checkpoint of STRAPS, LASOR or HierProb3D, "
-        f"which has {WEIGHTS!r}, came {_described(content)}"
+        f"{path}: wanted a checkpoint of DaNet, of SPIN or DSR, which has 'model' or "
+        "'state_dict', the parameters of EFT or DaNet alone, or a checkpoint of STRAPS, LASOR or "
+        f"HierProb3D, which has {WEIGHTS!r}, came {_described(content)}"
     )
 
 

@@ -461,6 +461,7 @@ def danet_lite() -> RunConfig:
     """
     values = {
         "method": "danet",
+        "train.threads": 2,
         "train.batch_size": 64,
         "train.steps": 2_400,
         "train.checkpoint_every": 300,
