@@ -479,6 +479,8 @@ def danet_lite() -> RunConfig:
         "danet.places": True,
         "danet.estimator_steps": 300,
         "danet.partdrop": 0.15,
+        "dense.first_rotations": 20.0,
+        "dense.positions": 0.2,
         "stream.recipe": "hierprob",
         "stream.hierprob.size": 64,
         "stream.hierprob.supersample": 2,
