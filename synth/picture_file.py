@@ -72,6 +72,21 @@ def read_bytes(path: Path) -> bytes:
         raise PictureError(f"{path}: wanted a picture, cannot read the file ({error})") from error
 
 
+def read_numbers(path: Path) -> UInt8[ndarray, "H W *planes"]:
+    """Reads a PNG of labels as it was written: one plane of numbers, or three of colours.
+
+    Raises:
+        PictureError: If it is no PNG, or damaged.
+    """
+    try:
+        with Image.open(path, formats=("PNG",)) as file:
+            return np.asarray(file if file.mode in ("L", "P") else file.convert("RGB"))
+    except BROKEN as error:
+        raise PictureError(
+            f"{path}: wanted a PNG, came something else ({type(error).__name__}: {error})"
+        ) from error
+
+
 def picture_size(path: Path) -> tuple[int, int]:
     """Gives the width and height [px] of a picture as `read_picture` would, from its header.
 

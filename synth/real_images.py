@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from PIL import Image
 from torch import Tensor
 
 from plausibody.models.crop import Box
@@ -34,7 +33,7 @@ from plausibody.models.records import concatenate, map_tensors, take, to_device
 from plausibody.models.skeleton import COCO17, mirror
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
-from plausibody.synth.picture_file import BROKEN, PictureError, read_picture
+from plausibody.synth.picture_file import PictureError, read_numbers, read_picture
 from plausibody.synth.semantic_labels import LABELS, mirror_labels
 from plausibody.synth.target_maps import MapSettings
 
@@ -229,13 +228,10 @@ def read_label_map(path: Path, size: tuple[int, int]) -> UInt8[Tensor, "H W"]:
         ValueError: If it is damaged, of another size, or has other colours or numbers.
     """
     try:
-        with Image.open(path, formats=("PNG",)) as file:
-            mode = file.mode
-            array = np.asarray(file if mode in ("L", "P") else file.convert("RGB"))
-    except BROKEN as error:
+        array = read_numbers(path)
+    except PictureError as error:
         raise ValueError(
-            f"{path}: wanted a label map (PNG), came something else ({type(error).__name__}: "
-            f"{error}); do: parse the photo again, or remove the file"
+            f"label map: {error}; do: parse the photo again, or remove the file"
         ) from error
     if array.shape[:2] != size:
         raise ValueError(

@@ -282,7 +282,7 @@ def test_other_label_maps_are_refused(tmp_path: Path) -> None:
     refused(Image.fromarray(mixed), r"came \(64, 0, 0\) and others in 1 pixels.*smoothing")
     refused(Image.fromarray(mixed), "its photo's size, 7 x 6 px, came one of 5 x 4", (6, 7))
     path.write_bytes(b"<html>")
-    with pytest.raises(ValueError, match=r"wanted a label map \(PNG\), came something else"):
+    with pytest.raises(ValueError, match="label map: .*wanted a PNG, came something else"):
         read_label_map(path, (4, 5))
 
 
