@@ -25,20 +25,19 @@ from plausibody.commands.terminal import (
     usage_errors,
 )
 
-RECIPES = ("lite", "straps", "hierprob", "lasor")
+METHODS = ("straps", "hierprob", "lasor", "danet", "dsr", "lite")
+"""Presets that are called by their systems."""
 LEAST_FOR_CARD = 1000
 """Samples; fewer say little about what a stream covers."""
 
 
 @click.command("train")
-@click.option(
-    "--method", type=click.Choice(["straps", "hierprob", "lite"]), help="Which system to train."
-)
+@click.option("--method", type=click.Choice(METHODS), help="Which system to train.")
 @click.option(
     "--preset",
     "preset_name",
-    help="lite, lite-demo, hierprob-lite, straps, hierprob, paper or gpu-20min.  "
-    "[default: the method]",
+    help="A method; or lite-demo, hierprob-lite, lasor-lite, dsr-lite, danet-lite, danet-lite-iuv, "
+    "paper or gpu-20min.  [default: the method]",
 )
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON file.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Overrides a setting.")
@@ -115,7 +114,7 @@ def train_command(
             values |= {"train.precision": precision} if precision else {}
             values |= {"train.init_backbone": init_backbone} if init_backbone else {}
             config = configs.override(config, values)
-            if method and config.method != method:
+            if method and config.method != configs.preset(method).method:
                 raise ValueError(f"--method {method}, but the preset or file is of {config.method}")
             check_launch(device, config.train.batch_size)
         quiet = quiet or not first_process()
@@ -162,7 +161,7 @@ def _compare(runs: tuple[Path, ...], out: Path) -> None:
 @click.command("preview")
 @click.option(
     "--method",
-    type=click.Choice(RECIPES),
+    type=click.Choice(METHODS),
     default="lite",
     help="Whose stream to show.",
 )
@@ -232,7 +231,7 @@ def _told(value: Any) -> str:
 @click.argument("what", type=click.Choice(["render", "synth", "step", "sample", "predict"]))
 @click.option(
     "--method",
-    type=click.Choice(RECIPES),
+    type=click.Choice(METHODS),
     default="lite",
     help="Whose stream and step (synth, step).",
 )
