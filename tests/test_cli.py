@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from plausibody.cli import main
 from plausibody.commands.predict import FRONT_ENDS
+from plausibody.commands.training import METHODS
 from plausibody.config import PRESETS, RunConfig, override, preset
 from plausibody.demo import clear_folder
 from plausibody.models.networks import NETWORKS
@@ -43,7 +44,9 @@ def test_help_names_all_there_is() -> None:
         "".join(run(name, "--help").output.split())  # lines break within names
         for name in ("train", "predict", "evaluate")
     )
-    assert all(name in train for name in (*PRESETS, *NETWORKS))
+    assert all(name in train for name in PRESETS)
+    assert set(METHODS) <= set(PRESETS)
+    assert {preset(name).method for name in METHODS} == set(NETWORKS)
     assert all(name in predict for name in (DEFAULT_WEIGHTS, *SAVE, *MESH_FORMATS, *GENDERS))
     assert set(FRONT_ENDS) == set(NAMES)
     assert DEFAULT_WEIGHTS in evaluate
