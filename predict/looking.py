@@ -64,8 +64,8 @@ def iuv_of(person: Person, mask: Float[Tensor, "H W"]) -> Float[Tensor, "3 H W"]
         raise ValueError(
             "iuv: wanted DensePose's IUV map of the picture, which the regressor reads, got "
             f"{'a part map, which has no u and v' if 'parts' in person.extras else 'none'}; "
-            "do: give such maps with --silhouette-from parts or parts:DIR, or take weights that "
-            "read something else"
+            "do: put such maps beside the key points of --front-end files and add "
+            "--silhouette-from parts, or take weights that read something else"
         )
     places = whole[1:].float() / 255
     return torch.cat([whole[:1].float(), places]) * (mask > 0.5)
