@@ -133,7 +133,7 @@ class FromFrontEnd:
             if person is None:
                 proxy = _empty(open_picture(path), box, settings)
             else:
-                pixels = open_picture(path) if reads_colours(settings) else None
+                pixels = open_picture(path) if settings.reads_pictures else None
                 proxy = look_at(person, settings, pixels)
             proxies.append(map_tensors(proxy, lambda tensor: tensor[None]))
         return Shown(concatenate(proxies), torch.tensor(missed))
@@ -191,16 +191,13 @@ def lacks(dataset: Dataset, settings: ProxySettings) -> str:
     lacking = []
     if first.keypoints is None:
         lacking.append("key points")
-    if not reads_colours(settings) and first.masks is None:
+    if settings.channel == "silhouette" and first.masks is None:
         lacking.append("masks")
-    if reads_colours(settings) and first.pictures[0] is None:
+    if settings.channel == "iuv":
+        lacking.append("IUV maps")
+    if settings.reads_pictures and first.pictures[0] is None:
         lacking.append("pictures")
     return " and ".join(lacking)
-
-
-def reads_colours(settings: ProxySettings) -> bool:
-    """Tells whether a regressor reads something of the picture itself."""
-    return settings.channel != "silhouette"
 
 
 def read_mask(path: Path) -> Bool[Tensor, "H W"]:
@@ -225,7 +222,7 @@ def corners(box: Box) -> Float[Tensor, "*batch 4"]:
 def _labelled(people: LabelledPeople, number: int, settings: ProxySettings) -> Proxy:
     """Makes the proxy of one person from labels; its tensors have an axis of one."""
     pixels, mask = None, None
-    if not reads_colours(settings):
+    if not settings.reads_pictures:
         assert people.masks is not None  # see `lacks`
         mask = read_mask(people.masks[number]).float()
     else:
