@@ -336,14 +336,18 @@ def rewrite(text: str, place: str, table: str) -> str:
     return f"{before}{found}{table}\n{ended}{after}"
 
 
-def main() -> None:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("weights")
     parser.add_argument("people", type=int, nargs="?", default=PEOPLE)
     parser.add_argument("--only", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--document", type=Path)
-    told = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    told = make_parser().parse_args()
     weights = find_weights(told.weights)
     regressor, rows = load_regressor(weights), list[Row]()
     looks = load_looks(load_template("open"))
