@@ -129,7 +129,7 @@ def protocol_of(metric: str) -> Protocol:
 
 def _part(protocol: Protocol, part: str) -> Protocol:
     measured = "measurements" in protocol.points
-    unit = "kg" if measured and part == "mass" else protocol.unit
+    unit = "kg" if part == "mass" and protocol.unit == "mm" else protocol.unit
     part = part.replace("_", " ")
     points = (
         protocol.points.replace("measurements", part) if measured else f"{protocol.points}, {part}"
