@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from plausibody.evaluate.figures import MEAN_BODY, NEAREST_POSE
-from plausibody.evaluate.markdown import markdown_table
+from plausibody.evaluate.markdown import markdown_table, replace_table
 from plausibody.evaluate.open_v1 import OPEN_V1
 from plausibody.evaluate.open_v1_measure import HELD, SAMPLES, VISIBLE
 from plausibody.evaluate.open_v1_run import NEAREST_LINEAR, evaluate_weights
@@ -25,7 +25,6 @@ from plausibody.models.files import write_file
 from plausibody.models.weights import find_weights
 
 RESULTS = Path(__file__).parent / "results"
-FIRST, LAST = "<!-- leaderboard -->", "<!-- end -->"
 COLUMNS = {
     "mpjpe": "MPJPE",
     "pa_mpjpe": "PA-MPJPE",
@@ -72,19 +71,6 @@ def check(path: Path, result: Result) -> None:
         )
 
 
-def rewrite(text: str, table: str) -> str:
-    """Puts a table between the two lines.
-
-    Raises:
-        ValueError: If they are not there, once each and in this order.
-    """
-    before, first, rest = text.partition(FIRST)
-    _, last, after = rest.partition(LAST)
-    if not first or not last or FIRST in rest:
-        raise ValueError(f"wanted a line {FIRST} and after it a line {LAST}, found them not")
-    return f"{before}{FIRST}\n{table}\n{LAST}{after}"
-
-
 def board(folder: Path = RESULTS) -> str:
     """Gives the leaderboard of the results in a folder, as Markdown.
 
@@ -122,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     for weights in given.measure:
         measure(weights, given.results)
-    text = rewrite(given.readme.read_text("utf-8"), board(given.results))
+    text = replace_table(given.readme.read_text("utf-8"), "leaderboard", board(given.results))
     write_file(given.readme, text)
 
 

@@ -38,7 +38,7 @@ from plausibody.evaluate.datasets.pw3d import open_3dpw
 from plausibody.evaluate.datasets.pw3d_import import import_3dpw
 from plausibody.evaluate.datasets.pw3d_split import read_split
 from plausibody.evaluate.datasets.ssp3d import open_ssp3d
-from plausibody.evaluate.markdown import markdown_table
+from plausibody.evaluate.markdown import markdown_table, replace_table
 from plausibody.evaluate.protocols import protocol_of
 from plausibody.evaluate.result import Result
 from plausibody.evaluate.staged.coco import TOGETHER, places, stage_coco
@@ -323,19 +323,6 @@ def _change(row: Mapping[str, Any]) -> str:
     return f"{told} ({row['low']:+.{digits}f} to {row['high']:+.{digits}f})"
 
 
-def rewrite(text: str, place: str, table: str) -> str:
-    """Puts a table between its two lines of a page.
-
-    Raises:
-        ValueError: If the page has not both, the first once.
-    """
-    before, found, rest = text.partition(f"<!-- {place} -->\n")
-    _, ended, after = rest.partition("<!-- end -->")
-    if not found or not ended or found in after:
-        raise ValueError(f"page: wanted one line <!-- {place} --> and then <!-- end -->")
-    return f"{before}{found}{table}\n{ended}{after}"
-
-
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("out", type=Path)
@@ -361,7 +348,7 @@ def main() -> None:
     page = told.document.read_text("utf-8") if told.document else ""
     for place, table in tables(record["rows"]).items():
         print(f"\n{place}\n\n{table}")
-        page = rewrite(page, place, table) if told.document else ""
+        page = replace_table(page, place, table) if told.document else ""
     if told.document:
         write_file(told.document, page)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from plausibody.evaluate.figures import MEAN_BODY, NEAREST_POSE
-from plausibody.evaluate.markdown import markdown_table
+from plausibody.evaluate.markdown import markdown_table, replace_table
 from plausibody.evaluate.result import read_result
 from plausibody.models.files import write_file
 
@@ -213,20 +213,6 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
-def rewrite(text: str, name: str, table: str) -> str:
-    """Puts a table between its two lines.
-
-    Raises:
-        ValueError: If they are not there, once each and in this order.
-    """
-    first, last = f"<!-- {name} -->", "<!-- end -->"
-    before, found, rest = text.partition(first)
-    _, ended, after = rest.partition(last)
-    if not found or not ended or first in rest:
-        raise ValueError(f"wanted one line {first} and after it a line {last}, found them not")
-    return f"{before}{first}\n{table}\n{last}{after}"
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("readme", type=Path)
@@ -234,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     text = given.readme.read_text("utf-8")
     for name in given.only:
-        text = rewrite(text, name, TABLES[name]())
+        text = replace_table(text, name, TABLES[name]())
     write_file(given.readme, text)
 
 

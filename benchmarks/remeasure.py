@@ -27,6 +27,8 @@ STEPS = {
     "photos": "python benchmarks/photos.py benchmarks/results/photos.json hierprob-lite lite",
     "refine": "python benchmarks/refine.py benchmarks/results/refine.json",
     "predict": "plausibody bench predict --json benchmarks/results/predict.json",
+    "protocols": "python benchmarks/protocols.py benchmarks/results/protocols.json hierprob-lite "
+    "--document docs/protocols.md",
     "figures": "python benchmarks/figures.py docs/",
     "report": "plausibody predict assets/photos --out {scratch}/report --samples 25 --save report",
     "shots": "python benchmarks/report_shots.py {scratch}/report docs/",

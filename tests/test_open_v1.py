@@ -14,6 +14,7 @@ import torch
 from painted import Truthful, Witness, small_stage
 
 from plausibody.evaluate.asked import Asked
+from plausibody.evaluate.markdown import replace_table
 from plausibody.evaluate.open import Seal
 from plausibody.evaluate.open_v1 import (
     OPEN_V1,
@@ -294,8 +295,8 @@ def test_the_table_is_written_between_its_lines(
     assert text.startswith("before\n<!-- leaderboard -->\n|") and text.endswith("-->\nafter\n")
     assert "old" not in text and "`untrained`" in text and "nearest linear body" in text
     assert f"{evaluation.of('pa_mpjpe').value:.1f}" in text
-    with pytest.raises(ValueError, match="wanted a line"):
-        leaderboard.rewrite("nothing", "table")
+    with pytest.raises(ValueError, match="wanted one line"):
+        replace_table("nothing", "leaderboard", "table")
 
 
 def test_the_benchmark_is_sealed() -> None:

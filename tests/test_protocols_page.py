@@ -24,6 +24,7 @@ from plausibody.evaluate.datasets.people import LabelledPeople
 from plausibody.evaluate.datasets.pw3d import open_3dpw
 from plausibody.evaluate.datasets.pw3d_labels import CROP, SCALE
 from plausibody.evaluate.datasets.registry import READERS
+from plausibody.evaluate.markdown import replace_table
 from plausibody.evaluate.protocols import METRICS, protocol_of, untagged
 from plausibody.evaluate.staged.exact import DOUBT, FromExact, exact_3dpw, exact_people
 from plausibody.evaluate.staged.scenes import SceneSettings, stage_people, tight_boxes
@@ -109,7 +110,7 @@ def test_the_pages_tables_are_what_was_measured(script: ModuleType) -> None:
     page = PAGE
     for place, table in tables.items():
         assert table.count("\n") >= 3
-        page = script.rewrite(page, place, table)
+        page = replace_table(page, place, table)
     assert page == PAGE
 
 
@@ -128,9 +129,9 @@ def test_tables_show_differences_with_their_intervals(script: ModuleType) -> Non
     assert "| 50.0 mm | 52.2 mm | +2.2 mm (-1.0 to +5.5) |" in tables["counted:x"]
     assert tables["shown:x"].splitlines()[2:] == ["| as usual | 0.500 |", "| nothing | -0.250 |"]
     page = "before\n<!-- shown:x -->\nold\n<!-- end -->\nafter\n"
-    assert "old" not in script.rewrite(page, "shown:x", tables["shown:x"])
+    assert "old" not in replace_table(page, "shown:x", tables["shown:x"])
     with pytest.raises(ValueError, match="counted:x"):
-        script.rewrite(page, "counted:x", "")
+        replace_table(page, "counted:x", "")
 
 
 def settings() -> ProxySettings:
