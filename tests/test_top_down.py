@@ -13,11 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from plausibody.models.checkpoint import CheckpointError
+from plausibody.models.encoder import IMAGENET_MEAN, IMAGENET_STD
 from plausibody.models.hrnet import PoseHRNet
 from plausibody.models.skeleton import COCO17
 from plausibody.predict.boxes import NotListedError, WholePicture
 from plausibody.predict.front_end import ImageResult, Person, Picture
-from plausibody.predict.heatmaps import MEAN, STD, crop_affine, cut, decode, in_crop, with_flip
+from plausibody.predict.heatmaps import crop_affine, cut, decode, in_crop, with_flip
 from plausibody.predict.hrnet import HRNetKeypoints, load_hrnet
 from plausibody.predict.mask import SoftMask
 from plausibody.predict.top_down import BoxedPeople, TopDownFrontEnd, with_keypoints
@@ -46,7 +47,7 @@ class SeesRed(PoseHRNet):
     """Takes every fourth pixel's red for all heatmaps: what a network trained on such dots says."""
 
     def forward(self, picture: Tensor) -> Tensor:
-        red = picture[:, :1, ::STEP, ::STEP] * STD[0] + MEAN[0]
+        red = picture[:, :1, ::STEP, ::STEP] * IMAGENET_STD[0] + IMAGENET_MEAN[0]
         return red.expand(-1, 17, -1, -1)
 
 
@@ -148,8 +149,8 @@ def test_the_mirror_image_s_left_is_right():
 def test_a_crop_beyond_the_picture_is_black():
     picture = torch.full((40, 40, 3), 255, dtype=torch.uint8)
     crop = cut(picture, torch.tensor([[1.0, 0.0, -16.0], [0.0, 1.0, 0.0]]), 32, 32)
-    black = -torch.tensor(MEAN) / torch.tensor(STD)
-    white = (1 - torch.tensor(MEAN)) / torch.tensor(STD)
+    black = -torch.tensor(IMAGENET_MEAN) / torch.tensor(IMAGENET_STD)
+    white = (1 - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
     assert torch.allclose(crop[:, 5, 3], black) and torch.allclose(crop[:, 5, 28], white)
 
 
