@@ -123,6 +123,12 @@ def compare(
             f"{title(second)}: their people have the same names, but not the same truth or "
             "settings; do: evaluate both with the same version and files"
         )
+    bodies = [result.settings.get("labels_body") for result in (first, second)]
+    if bodies[0] != bodies[1]:
+        raise ValueError(
+            f"--compare: wanted results of one labelled body, got {bodies[0]} and {bodies[1]}; "
+            "do: evaluate both with the same --labels-body"
+        )
     two = _in_order(two, one.names)
     protocols = {figure.metric: figure.protocol for figure in first.figures}
     theirs = {figure.metric: figure.protocol for figure in second.figures}
@@ -206,9 +212,25 @@ def _notes(first: Result, second: Result, metrics: list[str], values: Values) ->
     for own, which in zip(have, ("first", "second"), strict=True):
         if alone := [metric for metric in own if metric not in metrics]:
             notes.append(f"Not compared, the {which} alone has them: {', '.join(alone)}.")
+    if changed := _changed(first.settings, second.settings):
+        notes.append(f"They were evaluated otherwise (first, second): {', '.join(changed)}.")
     if (drawn := len(set(clusters_of(values).tolist()))) < FEW:
         notes.append(f"There are only {drawn} {_drawn(values)} to draw: intervals are too narrow.")
     return tuple(notes)
+
+
+def _changed(first: Mapping[str, Any], second: Mapping[str, Any], within: str = "") -> list[str]:
+    """Names the settings in which two evaluations differ, with both values."""
+    found = []
+    for key in dict.fromkeys((*first, *second)):
+        values = first.get(key), second.get(key)
+        if values[0] == values[1]:
+            continue
+        if isinstance(values[0], Mapping) and isinstance(values[1], Mapping):
+            found += _changed(*values, f"{within}{key}.")
+        else:
+            found.append(f"{within}{key} ({values[0]}, {values[1]})")
+    return found
 
 
 def _drawn(values: Values) -> str:

@@ -198,6 +198,20 @@ def test_files_are_compared_by_name_whatever_their_order(tmp_path: Path) -> None
         assert ours.better == theirs.better
 
 
+def test_evaluations_with_other_settings_say_so() -> None:
+    usual = dataclasses.replace(
+        result(values()), settings={"mirrored": False, "proxy": {"size": 96}}
+    )
+    other = dataclasses.replace(usual, settings={"mirrored": True, "proxy": {"size": 64}})
+    assert compare(usual, other, resamples=10).notes == (
+        "They were evaluated otherwise (first, second): mirrored (False, True), "
+        "proxy.size (96, 64).",
+    )
+    other = dataclasses.replace(usual, settings={"labels_body": "smpl"})
+    with pytest.raises(ValueError, match="wanted results of one labelled body, got None and smpl"):
+        compare(usual, other)
+
+
 def test_only_what_compares_is_compared(tmp_path: Path) -> None:
     one = values()
     fewer = Values(one.names[1:], {"pve": one.errors["pve"][1:]})

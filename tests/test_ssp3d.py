@@ -32,6 +32,7 @@ from plausibody.evaluate.datasets.options import Options
 from plausibody.evaluate.datasets.people import Dataset, LabelledPeople, camera_over_world
 from plausibody.evaluate.datasets.registry import open_dataset
 from plausibody.evaluate.datasets.ssp3d import open_ssp3d
+from plausibody.evaluate.datasets.survey import survey
 from plausibody.evaluate.result import Result
 from plausibody.evaluate.staged.scenes import GENDERS, SceneSettings, StagedPeople
 from plausibody.evaluate.staged.ssp3d import stage_ssp3d
@@ -331,6 +332,22 @@ def test_a_camera_over_another_box_shows_the_same(staged: Staged) -> None:
         theirs = evaluated(folder, Knowing(people.body, camera=camera))
     for metric in ("keypoint_error", "silhouette_iou", "silhouette_iou_pooled"):
         assert of(theirs, metric) == pytest.approx(of(ours, metric), abs=2e-3)
+
+
+def test_results_of_other_labels_have_another_digest(staged: Staged, tmp_path: Path) -> None:
+    shutil.copytree(staged[0], tmp_path, dirs_exist_ok=True)
+    labels, masks = tmp_path / "labels.npz", sorted((tmp_path / "silhouettes").iterdir())
+    content = dict(np.load(labels))
+    usual = survey(open_ssp3d(tmp_path), 4).digest
+    found = [usual]
+    for key in ("poses", "shapes", "joints2D", "cam_trans", "bbox_whs"):
+        np.savez(labels, **(content | {key: content[key] + 0.01}))
+        found.append(survey(open_ssp3d(tmp_path), 4).digest)
+    np.savez(labels, **content)
+    assert survey(open_ssp3d(tmp_path), 4).digest == usual
+    masks[0].write_bytes(masks[1].read_bytes())
+    found.append(survey(open_ssp3d(tmp_path), 4).digest)
+    assert len(set(found)) == len(found)
 
 
 def test_part_of_the_people_is_no_figure_of_a_paper(staged: Staged) -> None:

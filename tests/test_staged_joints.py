@@ -19,7 +19,7 @@ from plausibody.evaluate.datasets.asking import Shown
 from plausibody.evaluate.datasets.coco import STATISTICS, open_coco
 from plausibody.evaluate.datasets.coco_labels import read_coco
 from plausibody.evaluate.datasets.coco_similarity import SIGMAS
-from plausibody.evaluate.datasets.h36m import open_h36m_p1, open_h36m_p2
+from plausibody.evaluate.datasets.h36m import open_h36m_p1, open_h36m_p2, take_names
 from plausibody.evaluate.datasets.measuring import Options, evaluate_dataset
 from plausibody.evaluate.datasets.mpi_inf import open_mpi_inf_3dhp
 from plausibody.evaluate.datasets.people import Dataset, LabelledPeople, WholeSet
@@ -191,6 +191,14 @@ def test_each_action_has_its_own_row(
         wanted = np.mean([metric_twins.pa_mpjpe(*pair) for pair in pairs])
         assert figure.value == pytest.approx(wanted, abs=1e-2)
     assert {"camera: 54138969", "camera: 55011271", "subject: S9"} <= set(result.subsets())
+
+
+def test_all_cameras_of_a_take_are_one_sequence() -> None:
+    """Intervals draw whole takes: their frames, and their cameras, are not independent."""
+    names = ["images/S9_Directions_1.54138969_000001.jpg", "images/S9_Directions_1.60457274_6.jpg"]
+    assert take_names([*names, "S11_Directions.54138969_000001.jpg"]) == (
+        *("S9_Directions_1", "S9_Directions_1", "S11_Directions"),
+    )
 
 
 def test_protocol_2_has_the_frontal_camera_alone(tmp_path: Path) -> None:

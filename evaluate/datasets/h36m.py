@@ -65,7 +65,7 @@ def _open(folder: Path, protocol: int) -> SpinJoints:
     labels, home = find_labels(folder, (f"h36m_valid_protocol{protocol}.npz",), "Human3.6M")
     file = read_spin(labels, ("S",))
     attributes = parse_names(file.names, labels, protocol)
-    return SpinJoints.open(about(protocol), file, home, LSP14, attributes=attributes)
+    return SpinJoints.open(about(protocol), file, home, LSP14, take_names(file.names), attributes)
 
 
 def about(protocol: int) -> About:
@@ -80,6 +80,11 @@ def about(protocol: int) -> About:
         headline=("mpjpe",) if protocol == 1 else ("pa_mpjpe",),
         factor=FACTOR,
     )
+
+
+def take_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Gives the take that each picture shows, which all four cameras filmed: S9_Directions_1."""
+    return tuple(PurePosixPath(name).name.partition(".")[0] for name in names)
 
 
 def parse_names(names: Iterable[str], labels: Path, protocol: int) -> dict[str, tuple[str, ...]]:

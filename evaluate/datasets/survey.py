@@ -22,6 +22,10 @@ CHUNK = 256
 """People whose labels are looked through at a time."""
 
 
+STEP = 1e-4
+"""To what entries of rotations are rounded for the hash."""
+
+
 @dataclass(frozen=True)
 class Survey:
     """What the labels of everybody have in common, without pictures."""
@@ -78,14 +82,22 @@ def survey(dataset: Dataset, count: int) -> Survey:
 
 
 def _hash(content: hashlib._Hash, people: LabelledPeople) -> None:
-    """Adds labels to a hash: what is read as it stands, not what is computed of it."""
+    """Adds labels to a hash: as they are read, but for rotations."""
     content.update("\n".join((*people.names, *people.genders)).encode())
     tensors = [people.box.centre, people.box.side, people.keypoints, people.true_keypoints]
-    tensors += [people.body.shape] if people.body is not None else []
-    tensors += [people.joints.places] if people.joints is not None else []
+    if people.body is not None:
+        # Rotations are made of axes and angles, whose last bits differ between machines.
+        tensors += [people.body.shape, (people.body.rotations / STEP).round()]
+    if people.joints is not None:
+        content.update(" ".join(people.joints.names).encode())
+        tensors += [people.joints.places, people.joints.counted]
+    if people.camera is not None:
+        tensors += [people.camera.focal, people.camera.principal, people.camera.translation]
     for tensor in tensors:
         if tensor is not None:
-            content.update(tensor.float().contiguous().numpy().tobytes())
+            content.update((tensor.float() + 0.0).contiguous().numpy().tobytes())
+    for path in people.masks or ():
+        content.update(path.read_bytes())
 
 
 def join(parts: Sequence[Scores], found: Survey) -> Values:

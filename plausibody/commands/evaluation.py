@@ -45,7 +45,7 @@ def demo_command(out: Path, device: str) -> None:
     type=FILE,
     help="A file, or the name of weights.  [default: hierprob-lite]",
 )
-@click.option("--out", type=FILE, help="Folder for what is found (.json, .md).")
+@click.option("--out", type=FILE, help="Folder for what is found: JSON, Markdown, a page.")
 @click.option(
     "--compare", nargs=2, type=FILE, help="Two results of the same people, files or folders."
 )
@@ -126,11 +126,14 @@ def evaluate_command(
         from plausibody.models.weights import DEFAULT_WEIGHTS
 
         if compare is not None:
+            with usage_errors():
+                _check_alone("compare", "out", "quiet")
             first, second = (path / NAME if path.is_dir() else path for path in compare)
             comparison = compare_results(first, second)
             if out is not None:
                 save_comparison(comparison, out)
-            Console().print(comparison_table(comparison))
+            if not quiet:
+                Console().print(comparison_table(comparison))
             return
         chosen = weights or Path(DEFAULT_WEIGHTS)
         with usage_errors():
@@ -173,6 +176,26 @@ def evaluate_command(
             )
         if not quiet:
             Console().print(result_table(result))
+
+
+def _check_alone(*wanted: str) -> None:
+    """Refuses options that would be passed over.
+
+    Raises:
+        ValueError: If any but those wanted were given.
+    """
+    context = click.get_current_context()
+    others = [
+        name
+        for name in context.params
+        if name not in wanted
+        and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if others:
+        raise ValueError(
+            f"--compare: wanted only --out and --quiet beside it, came {', '.join(others)}; do: "
+            "leave them out"
+        )
 
 
 def _shown(
