@@ -223,13 +223,11 @@ def _changed(first: Mapping[str, Any], second: Mapping[str, Any], within: str = 
     """Names the settings in which two evaluations differ, with both values."""
     found = []
     for key in dict.fromkeys((*first, *second)):
-        values = first.get(key), second.get(key)
-        if values[0] == values[1]:
-            continue
-        if isinstance(values[0], Mapping) and isinstance(values[1], Mapping):
-            found += _changed(*values, f"{within}{key}.")
-        else:
-            found.append(f"{within}{key} ({values[0]}, {values[1]})")
+        one, two = first.get(key), second.get(key)
+        if isinstance(one, Mapping) and isinstance(two, Mapping):
+            found += _changed(one, two, f"{within}{key}.")
+        elif one != two:
+            found.append(f"{within}{key} ({one}, {two})")
     return found
 
 
