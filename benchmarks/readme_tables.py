@@ -38,7 +38,7 @@ OPEN = {
     ("pa_mpjpe", "untruncated"): "- of whole people",
     ("pa_mpjpe", "truncated"): "- of people cut by the border",
     ("pve", "all"): "PVE, no alignment [mm]",
-    ("pve_t_sc[neutral]", "all"): "PVE-T-SC (shape) [mm]",
+    ("pve_t_sc", "all"): "PVE-T-SC (shape) [mm]",
     ("silhouette_iou", "all"): "silhouette IoU, naked body",
 }
 """Metrics and subsets of `open-v0`, and what the table calls them."""
