@@ -33,6 +33,8 @@ from plausibody.evaluate.datasets.people import Dataset, LabelledPeople, camera_
 from plausibody.evaluate.datasets.registry import open_dataset
 from plausibody.evaluate.datasets.ssp3d import open_ssp3d
 from plausibody.evaluate.datasets.survey import survey
+from plausibody.evaluate.datasets.variants import diversity
+from plausibody.evaluate.protocols import protocol_of
 from plausibody.evaluate.result import Result
 from plausibody.evaluate.staged.scenes import GENDERS, SceneSettings, StagedPeople
 from plausibody.evaluate.staged.ssp3d import stage_ssp3d
@@ -332,6 +334,27 @@ def test_a_camera_over_another_box_shows_the_same(staged: Staged) -> None:
         theirs = evaluated(folder, Knowing(people.body, camera=camera))
     for metric in ("keypoint_error", "silhouette_iou", "silhouette_iou_pooled"):
         assert of(theirs, metric) == pytest.approx(of(ours, metric), abs=2e-3)
+
+
+def test_a_picture_twice_is_refused(staged: Staged, tmp_path: Path) -> None:
+    shutil.copytree(staged[0], tmp_path, dirs_exist_ok=True)
+    content = dict(np.load(tmp_path / "labels.npz"))
+    content["fnames"][1] = content["fnames"][0]
+    np.savez(tmp_path / "labels.npz", **content)
+    with pytest.raises(ValueError, match="fnames: wanted each picture once, got more of athlete_0"):
+        open_ssp3d(tmp_path)
+
+
+def test_diversity_is_pooled_too() -> None:
+    """HuManiFlow's evaluation takes the mean over the joints of all frames."""
+    coco = torch.randn(5, 3, 17, 3, generator=torch.Generator().manual_seed(1))
+    seen = torch.arange(17) < torch.tensor([[3], [17], [9]])
+    values, weights = diversity(coco, seen, 5)
+    name = "diversity[visible,pooled,samples5]"
+    gaps = (coco - coco.mean(0)).norm(dim=-1).mean(0)[seen].mean() * 1000
+    found = (values[name] * weights[name]).sum() / weights[name].sum()
+    assert float(found) == pytest.approx(float(gaps), rel=1e-5)
+    assert protocol_of(name).pooled == "points"
 
 
 def test_results_of_other_labels_have_another_digest(staged: Staged, tmp_path: Path) -> None:

@@ -161,12 +161,14 @@ class Scorer:
         bodies = _stacked(prediction, count, generator)
         guesses = self._guesses(bodies, prediction, proxy.box, people)
         errors = self._errors(guesses, truth)
-        values = reduced(errors, count)
+        values, points = reduced(errors, count), dict[str, Tensor]()
         if count:
             inside = (proxy.keypoints[..., :2].abs() <= 1).all(-1)
             seen = (proxy.keypoints[..., 2] >= VISIBLE) & inside
-            values |= diversity(guesses.coco[1:], seen, count)
+            spread, points = diversity(guesses.coco[1:], seen, count)
+            values |= spread
         values, weights = with_overlaps(values, self._overlaps(guesses, truth), count)
+        weights |= points
         joint_nll = None
         if distribution is not None and people.body is not None and self.same_mesh:
             unlikely = surprise(distribution, self._in_their_space(people, people.body))

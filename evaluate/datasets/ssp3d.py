@@ -7,6 +7,7 @@ the released evaluation of HierProb3D.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +137,11 @@ def open_ssp3d(folder: Path) -> Ssp3d:
             [file_below(folder / part, name, f"{path}, fnames") for name in names],
             f"SSP-3D's {part}",
             f"unpack the whole archive: {ABOUT.layout}",
+        )
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ValueError(
+            f"{path}, fnames: wanted each picture once, got more of {some(twice, '')}; do: take "
+            "the file as it is published"
         )
     centres, sides = torch.from_numpy(labels["bbox_centres"]), torch.from_numpy(labels["bbox_whs"])
     if odd := (sides <= 0).nonzero()[:, 0].tolist():

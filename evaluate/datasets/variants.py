@@ -76,10 +76,17 @@ def reduced(errors: Errors, count: int) -> dict[str, Tensor]:
 
 def diversity(
     coco: Float[Tensor, "N people 17 3"], seen: Bool[Tensor, "people 17"], count: int
-) -> dict[str, Tensor]:
-    """Tells how far samples spread, of key points that were seen and of the others [mm]."""
-    tag = f"samples{count}"
-    return {
-        tagged("diversity", "visible", tag): sample_metrics.sample_diversity(coco, seen),
-        tagged("diversity", "hidden", tag): sample_metrics.sample_diversity(coco, ~seen),
-    }
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Tells how far samples spread, of key points that were seen and of the others [mm].
+
+    Returns:
+        The means of each person, and by how many points each counts where they are pooled, as
+        HuManiFlow's evaluation does it.
+    """
+    values, weights = {}, {}
+    for which, counted in (("visible", seen), ("hidden", ~seen)):
+        spread = sample_metrics.sample_diversity(coco, counted)
+        values[tagged("diversity", which, f"samples{count}")] = spread
+        pooled = tagged("diversity", which, "pooled", f"samples{count}")
+        values[pooled], weights[pooled] = spread, counted.sum(-1)
+    return values, weights
