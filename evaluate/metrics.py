@@ -5,7 +5,7 @@ leading batch axes. The names are those of the papers, which use some of them fo
 each docstring says which points are compared, how they are aligned, and whose definition it is.
 
 What is predicted must be finite: a NaN that dropped out of a mean would flatter. Where the truth is
-unknown, NaN, the sample's error is NaN. `sample_metrics` has what is taken of many guesses.
+unknown, NaN, the sample's error is NaN. `sample_metrics` has what else is taken of many guesses.
 
 Sources: [H] Sengupta et al., "Hierarchical Kinematic Probability Distributions for 3D Human Shape
 and Pose Estimation from Images in the Wild", 2021, and its released evaluation; [S] Sengupta et
@@ -337,3 +337,57 @@ def keypoint_error(
     if visible is None:
         return distance.mean(-1)
     return distance.where(visible, 0.0).sum(-1) / visible.sum(-1)
+
+
+def minimum_of_samples(
+    metric: Metric,
+    samples: Float[Tensor, " N *batch"],
+    target: Float[Tensor, "*batch"],
+    mode: Float[Tensor, "*batch"] | None = None,
+) -> Tensor:
+    """Takes the smallest error among several guesses of each sample [the metric's unit].
+
+    It falls with the number of guesses whatever they are worth: name that number beside it.
+
+    Args:
+        metric: Of one guess, such as `pve`.
+        samples: Guesses, as the metric takes them, stacked along the first axis.
+        target: The truth, without that axis.
+        mode: Takes the place of the first guess if given, as in the released evaluation of [H].
+    """
+    guesses = list(samples) if mode is None else [mode, *samples[1:]]
+    if not guesses:
+        raise ValueError("samples: wanted at least one guess, got none")
+    return torch.stack([metric(guess, target) for guess in guesses]).amin(0)
+
+
+def coverage(
+    prediction: Float[Tensor, " N *batch"], target: Float[Tensor, "*batch"], level: float = 0.9
+) -> Float[Tensor, "*batch"]:
+    """Tells whether the truth lies in the central interval of predictive samples: 1 or 0.
+
+    Its mean over people should be the level; above it, the intervals are too wide. N samples can
+    at best resolve steps of 1 / (N + 1).
+
+    Args:
+        prediction: Samples of a number (a length, a coefficient) along the first axis.
+        target: The true number.
+        level: Probability that the interval should hold, between 0 and 1.
+    """
+    low, high = central_quantiles(prediction, level)
+    return ((low <= target) & (target <= high)).to(prediction.dtype)
+
+
+def central_quantiles(
+    prediction: Float[Tensor, " N *batch"], level: float
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """Gives both ends of the central interval of samples.
+
+    Raises:
+        ValueError: If the level is no probability, or samples are not finite.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level: wanted a probability between 0 and 1, got {level}")
+    tails = prediction.new_tensor([(1 - level) / 2, (1 + level) / 2])
+    low, high = finite(prediction).quantile(tails, dim=0)
+    return low, high

@@ -1,7 +1,8 @@
-"""What many guesses of a body are worth: how far apart they are, the best, how often they hold.
+"""What many guesses of a body are worth: how far apart they are, how wide, what they say of sizes.
 
 A prediction that is a distribution gives samples; here they are stacked along the first axis. Pure
-functions with one number per person, like those of `metrics`. `distributions` has likelihoods.
+functions with one number per person, like those of `metrics`, which has the best of them and how
+often they hold. `distributions` has likelihoods.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from plausibody.evaluate.metrics import MILLIMETRES, Metric, finite, length
+from plausibody.evaluate.metrics import MILLIMETRES, central_quantiles, finite, length
 from plausibody.models.intervals import QUANTITIES, UNITS, Interval
 
 
@@ -39,45 +40,6 @@ def sample_diversity(
     return (distance * counted).sum(-1) / counted.sum(-1)
 
 
-def minimum_of_samples(
-    metric: Metric,
-    samples: Float[Tensor, " N *batch"],
-    target: Float[Tensor, "*batch"],
-    mode: Float[Tensor, "*batch"] | None = None,
-) -> Tensor:
-    """Takes the smallest error among several guesses of each sample [the metric's unit].
-
-    It falls with the number of guesses whatever they are worth: name that number beside it.
-
-    Args:
-        metric: Of one guess, such as `pve`.
-        samples: Guesses, as the metric takes them, stacked along the first axis.
-        target: The truth, without that axis.
-        mode: Takes the place of the first guess if given, as in the released evaluation of [H].
-    """
-    guesses = list(samples) if mode is None else [mode, *samples[1:]]
-    if not guesses:
-        raise ValueError("samples: wanted at least one guess, got none")
-    return torch.stack([metric(guess, target) for guess in guesses]).amin(0)
-
-
-def coverage(
-    prediction: Float[Tensor, " N *batch"], target: Float[Tensor, "*batch"], level: float = 0.9
-) -> Float[Tensor, "*batch"]:
-    """Tells whether the truth lies in the central interval of predictive samples: 1 or 0.
-
-    Its mean over people should be the level; above it, the intervals are too wide. N samples can
-    at best resolve steps of 1 / (N + 1).
-
-    Args:
-        prediction: Samples of a number (a length, a coefficient) along the first axis.
-        target: The true number.
-        level: Probability that the interval should hold, between 0 and 1.
-    """
-    low, high = _central(prediction, level)
-    return ((low <= target) & (target <= high)).to(prediction.dtype)
-
-
 def interval_width(
     prediction: Float[Tensor, " N *batch"], level: float = 0.9
 ) -> Float[Tensor, "*batch"]:
@@ -86,18 +48,8 @@ def interval_width(
     The sharpness of a prediction: of two that hold the truth as often as they say (`coverage`) the
     narrower is the better. Arguments as in `coverage`.
     """
-    low, high = _central(prediction, level)
+    low, high = central_quantiles(prediction, level)
     return high - low
-
-
-def _central(
-    prediction: Float[Tensor, " N *batch"], level: float
-) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
-    if not 0 < level < 1:
-        raise ValueError(f"level: wanted a probability between 0 and 1, got {level}")
-    tails = prediction.new_tensor([(1 - level) / 2, (1 + level) / 2])
-    low, high = finite(prediction).quantile(tails, dim=0)
-    return low, high
 
 
 def measurement_errors(

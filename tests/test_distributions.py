@@ -17,8 +17,7 @@ from plausibody.evaluate.distributions import (
     sample_errors,
     surprise,
 )
-from plausibody.evaluate.metrics import pa_mpjpe, pve_t_sc
-from plausibody.evaluate.sample_metrics import minimum_of_samples
+from plausibody.evaluate.metrics import minimum_of_samples, pa_mpjpe, pve_t_sc
 from plausibody.models.body import BodyTemplate, regress
 from plausibody.models.camera import WeakPerspectiveCamera
 from plausibody.models.fisher import MatrixFisher

@@ -28,7 +28,7 @@ def test_the_least_of_samples_is_its_twin(name: str, with_mode: bool) -> None:
     """Each metric takes its own best sample; the mode stands in place of the first, if at all."""
     samples, target, mode = points(6, 4, 17, seed=1), points(4, 17, seed=2), points(4, 17, seed=3)
     metric, own = getattr(metrics, name), mode if with_mode else None
-    found = sample_metrics.minimum_of_samples(metric, samples, target, own)
+    found = metrics.minimum_of_samples(metric, samples, target, own)
     of_samples = torch.stack([metric(one, target) for one in samples])
     of_mode = metric(mode, target) if with_mode else None
     least = least_errors(of_samples, [1, 6], of_mode)
@@ -44,10 +44,10 @@ def test_the_least_of_samples_is_its_twin(name: str, with_mode: bool) -> None:
 
 def test_the_least_of_samples_may_be_the_mode() -> None:
     samples, target = points(6, 4, 14, seed=1), points(4, 14, seed=2)
-    best = sample_metrics.minimum_of_samples(metrics.pve, samples, target, mode=target)
+    best = metrics.minimum_of_samples(metrics.pve, samples, target, mode=target)
     assert best.max() == 0
     with pytest.raises(ValueError, match="at least one guess, got none"):
-        sample_metrics.minimum_of_samples(metrics.pve, samples[:0], target)
+        metrics.minimum_of_samples(metrics.pve, samples[:0], target)
 
 
 @pytest.mark.parametrize("level", [0.5, 0.8, 0.9, 0.95])
@@ -56,20 +56,20 @@ def test_calibrated_samples_cover_at_their_level(level: float) -> None:
     centre = torch.randn(4000, generator=generator)
     samples = centre + torch.randn(200, 4000, generator=generator)
     truth = centre + torch.randn(4000, generator=generator)
-    share = sample_metrics.coverage(samples, truth, level).mean().item()
+    share = metrics.coverage(samples, truth, level).mean().item()
     # Three standard errors, and 1 % for the quantiles of 200 samples.
     assert abs(share - level) < 3 * math.sqrt(level * (1 - level) / 4000) + 0.01
 
 
 def test_coverage_wants_a_probability() -> None:
     with pytest.raises(ValueError, match="between 0 and 1, got 90.0"):
-        sample_metrics.coverage(torch.zeros(3, 2), torch.zeros(2), 90.0)
+        metrics.coverage(torch.zeros(3, 2), torch.zeros(2), 90.0)
 
 
 def test_intervals_of_samples_are_their_twin() -> None:
     samples, target = points(11, 40, seed=1)[..., 0], points(40, seed=2)[..., 0]
     held, width = (
-        sample_metrics.coverage(samples, target, 0.8),
+        metrics.coverage(samples, target, 0.8),
         sample_metrics.interval_width(samples, 0.8),
     )
     for n in range(40):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from plausibody.evaluate import metrics, sample_metrics
 from plausibody.evaluate.datasets.people import LabelledJoints
+from plausibody.evaluate.distributions import least_errors
 from plausibody.evaluate.protocols import tagged
 from plausibody.models.skeleton import H36M17, LSP14, indices
 
@@ -68,9 +69,9 @@ def reduced(errors: Errors, count: int) -> dict[str, Tensor]:
         if name.startswith("keypoint_error"):
             found[tagged(name, f"samples{count}")] = error[1:].mean(0)
             continue
-        with_mode = torch.cat([error[:1], error[2:]])
-        found[tagged(name, f"min{count}+mode")] = with_mode.amin(0)
-        found[tagged(name, f"min{count}")] = error[1:].amin(0)
+        samples = error[1:]
+        found[tagged(name, f"min{count}+mode")] = least_errors(samples, [count], error[0])[count]
+        found[tagged(name, f"min{count}")] = least_errors(samples, [count])[count]
     return found
 
 
