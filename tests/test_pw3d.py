@@ -6,7 +6,6 @@ import json
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from known_answers import Knowing
 from scipy.spatial.transform import Rotation
 
 from plausibody.cli import main
@@ -26,14 +26,10 @@ from plausibody.evaluate.datasets.pw3d_sequences import Sequence3DPW
 from plausibody.evaluate.datasets.registry import open_dataset
 from plausibody.evaluate.result import Result
 from plausibody.models.body import pose_body, rest_vertices
-from plausibody.models.camera import WeakPerspectiveCamera, world_to_camera
-from plausibody.models.fisher import MatrixFisher
-from plausibody.models.prediction import BodyParameters, FisherPrediction
-from plausibody.models.proxy import Proxy, ProxySettings
-from plausibody.models.records import take
-from plausibody.models.regressor import Regressor
+from plausibody.models.camera import world_to_camera
+from plausibody.models.prediction import BodyParameters
+from plausibody.models.proxy import ProxySettings
 from plausibody.models.rotations import axis_rotation
-from plausibody.models.shapes import ShapeGaussian
 from plausibody.models.skeleton import COCO17
 from plausibody.models.templates import load_template
 from plausibody.models.weights import TrainedRegressor
@@ -205,50 +201,6 @@ def test_which_labels_are_meant_must_be_clear(written: Callable[..., Path], tmp_
 # Figures.
 
 
-@dataclass(frozen=True)
-class Listed(FisherPrediction):
-    """A distribution whose samples are known."""
-
-    samples: BodyParameters
-
-    def sample(
-        self,
-        count: int,
-        generator: torch.Generator | None = None,
-        reparameterized: bool = False,
-    ) -> BodyParameters:
-        assert count == len(self.samples.shape)
-        return self.samples
-
-
-class Knowing(Regressor):
-    """Says what it was told of people who come in their order."""
-
-    def __init__(self, mode: BodyParameters, samples: BodyParameters):
-        """Args:
-        mode: Of all people.
-        samples: The same with an axis before it.
-        """
-        super().__init__("edges", 24)
-        self.mode, self.samples, self.asked = mode, samples, 0
-
-    def predict(self, proxy: Proxy) -> Listed:
-        people = slice(self.asked, self.asked + len(proxy.keypoints))
-        self.asked = people.stop
-        mode = take(self.mode, people)
-        count = len(mode.shape)
-        assert count == len(proxy.keypoints)
-        return Listed(
-            camera=WeakPerspectiveCamera(torch.full((count,), 0.9), torch.zeros(count, 2)),
-            root=mode.rotations[:, 0],
-            joints=MatrixFisher(80 * mode.rotations[:, 1:]),
-            shape=ShapeGaussian(mean=mode.shape, factor=torch.eye(10).expand(count, 10, 10)),
-            samples=BodyParameters(
-                self.samples.shape[:, people], self.samples.rotations[:, people]
-            ),
-        )
-
-
 def evaluated(dataset: People3DPW, network: Knowing, gender: str) -> Result:
     settings = ProxySettings(size=32, channel="edges")
     options = Options(samples=3, mirrored=False, labels_body="open")
@@ -275,7 +227,8 @@ def test_the_truth_has_no_errors(written: Callable[..., Path], staged_3dpw: Stag
     folder = written(women)
     np.save(folder / HRNET, hrnet(len(women)))
     dataset = open_3dpw(folder)
-    network = Knowing(dataset.body, stacked(*[bent(dataset.body, 0.3, 1.0)] * 3))
+    wrong = stacked(*[bent(dataset.body, 0.3, 1.0)] * 3)
+    network = Knowing(dataset.body, wrong, channel="edges")
     result = evaluated(dataset, network, "female")
     assert result.values is not None
     exact = [
@@ -344,7 +297,7 @@ def test_known_errors_equal_the_published_definitions(
     mode = bent(dataset.body, 0.5, 0.6)
     much = ((0.1, 0.1), (0.7, 0.2), (0.3, 2.0))
     samples = [bent(dataset.body, angle, stouter) for angle, stouter in much]
-    result = evaluated(dataset, Knowing(mode, stacked(*samples)), "neutral")
+    result = evaluated(dataset, Knowing(mode, stacked(*samples), channel="edges"), "neutral")
     assert result.values is not None and result.values.names == dataset.names
     arrays = arrays_of(staged_3dpw)
     of_mode = twin_errors(arrays, mode, bodies)
