@@ -23,7 +23,7 @@ from plausibody.evaluate.renders import evaluate_renders
 from plausibody.evaluate.run import evaluate_open
 from plausibody.models.files import write_file
 from plausibody.models.weights import load_regressor
-from plausibody.predict.embedded import load_embedded
+from plausibody.predict.front_ends.embedded import load_embedded
 
 STEPS = 2500
 COMMON = f"synth-train --preset lite --steps {STEPS} --set train.threads=1"

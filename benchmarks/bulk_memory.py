@@ -29,15 +29,15 @@ import torch
 from plausibody.assets.catalog import find_asset
 from plausibody.bench import document
 from plausibody.models.files import write_file
-from plausibody.predict.drawing import save_picture, shrink
-from plausibody.predict.engine import Done, Job, Task
-from plausibody.predict.front_end import FrontEnd, ImageResult, Picture
-from plausibody.predict.inputs import Inputs
+from plausibody.predict.bulk.engine import Done, Job, Task
+from plausibody.predict.bulk.inputs import Inputs
+from plausibody.predict.bulk.options import RunOptions
+from plausibody.predict.bulk.run import Progress, predict_folder
+from plausibody.predict.drawing.bodies import save_picture, shrink
+from plausibody.predict.front_ends.front_end import FrontEnd, ImageResult, Picture
 from plausibody.predict.looking import open_picture
-from plausibody.predict.options import RunOptions
-from plausibody.predict.photo import read_photo
 from plausibody.predict.predictor import load_predictor
-from plausibody.predict.run import Progress, predict_folder
+from plausibody.predict.reading.photo import read_photo
 
 PHOTOS = ("skier.jpg", "astronaut.png", "grace_hopper.jpg")
 SIDE = 320

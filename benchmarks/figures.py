@@ -21,15 +21,15 @@ from plausibody.evaluate.calibration_result import read_calibration_result
 from plausibody.models.body import BodyTemplate
 from plausibody.models.fisher import MatrixFisher
 from plausibody.plots import draw_reliability, draw_rotations
-from plausibody.predict import drawing
-from plausibody.predict.drawing_uncertainty import (
+from plausibody.predict.drawing import bodies as drawing
+from plausibody.predict.drawing.uncertainty import (
     VIEWS,
     colour_uncertainty,
     draw_legend,
 )
-from plausibody.predict.embedded import load_embedded
-from plausibody.predict.photo import read_photo
+from plausibody.predict.front_ends.embedded import load_embedded
 from plausibody.predict.predictor import Predictor
+from plausibody.predict.reading.photo import read_photo
 from plausibody.predict.result import PersonPrediction
 
 CASES = {

@@ -21,11 +21,12 @@ import torch
 from torch import Tensor
 
 from plausibody.bench import document
-from plausibody.config import RunConfig, override, stream_config
+from plausibody.config import RunConfig, override
 from plausibody.models.body import pose_body
 from plausibody.models.camera import PerspectiveCamera
 from plausibody.models.records import to_device
 from plausibody.models.rotations import rotvec_to_rotmat
+from plausibody.presets import stream_config
 from plausibody.synth.generator import BLOCK, BLOCK_CUDA, BatchGenerator
 from plausibody.synth.raster import rasterize
 from plausibody.synth.stores import SynthAssets, load_assets

@@ -31,9 +31,11 @@ import torch
 
 from plausibody.bench import document
 from plausibody.bench_training import StepTimes, stages, time_steps
-from plausibody.config import RunConfig, override, parse_settings, preset, to_json
+from plausibody.config import RunConfig, override, parse_settings
+from plausibody.config_file import to_json
 from plausibody.models.checkpoint import checkpoints
 from plausibody.models.files import write_file
+from plausibody.presets import preset
 from plausibody.sources import open_assets
 from plausibody.training.history import read_history
 

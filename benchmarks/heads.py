@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from plausibody.bench import document
-from plausibody.config import RunConfig, from_json, known_keys, override, preset
+from plausibody.config import RunConfig, known_keys, override
+from plausibody.config_file import from_json
 from plausibody.evaluate.distributions import (
     FixedSpread,
     Surprise,
@@ -40,6 +41,7 @@ from plausibody.models.files import write_file
 from plausibody.models.prediction import BodyParameters, BodyPrediction, FisherPrediction
 from plausibody.models.records import concatenate, take
 from plausibody.models.weights import TrainedRegressor, load_regressor
+from plausibody.presets import preset
 from plausibody.training.run import train_run
 
 HEADS = ("fisher", "iterative")
@@ -70,10 +72,10 @@ def settings(head: str, seed: int, steps: int) -> RunConfig:
         "train.checkpoint_every": max(steps // 4, 1),
         "train.calibrated": 0,
     }
-    if head == "iterative":
-        return override(preset("lite"), values | {"method": "straps"})
-    alike = {"stream.lite.shape.gendered": 0, "regressor.gendered": False}
-    return override(preset("hierprob-lite"), values | alike | {"train.second_stage": steps // 2})
+    own: dict[str, Any] = {"method": "straps"}
+    if head == "fisher":
+        own = {"method": "hierprob", "train.second_stage": steps // 2}
+    return override(preset("lite"), values | own)
 
 
 def trained(head: str, seed: int, steps: int, runs: Path) -> TrainedRegressor:

@@ -42,7 +42,7 @@ from plausibody.evaluate.values import Values, decode_values, encode_values
 from plausibody.models.files import write_file
 from plausibody.models.weights import load_regressor
 from plausibody.plots import AblationPlot, draw_ablation
-from plausibody.predict.drawing import save_picture
+from plausibody.predict.drawing.bodies import save_picture
 from plausibody.synth.stores import SynthAssets, load_assets
 
 PRESET = "lasor-lite"

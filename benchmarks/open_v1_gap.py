@@ -32,8 +32,8 @@ from plausibody.models.calibration import calibration_path, load_calibration
 from plausibody.models.files import write_file
 from plausibody.models.records import concatenate
 from plausibody.models.weights import find_weights, load_regressor
-from plausibody.predict.embedded import load_embedded
-from plausibody.predict.witness import embedded_digest
+from plausibody.predict.front_ends.embedded import load_embedded
+from plausibody.predict.front_ends.witness import embedded_digest
 from plausibody.synth.measured_stage import build_stage
 from plausibody.synth.stores import load_assets
 

@@ -19,7 +19,7 @@ from plausibody.bench import document
 from plausibody.evaluate.photos import fit_photos
 from plausibody.models.checkpoint import load_checkpoint, save_weights
 from plausibody.models.weights import TrainedRegressor, find_weights, load_regressor
-from plausibody.predict.embedded import load_embedded
+from plausibody.predict.front_ends.embedded import load_embedded
 
 
 def open_regressor(source: Path) -> TrainedRegressor:

@@ -33,11 +33,11 @@ from plausibody.models.body import pose_body, regress
 from plausibody.models.files import write_file
 from plausibody.models.records import take
 from plausibody.models.weights import TrainedRegressor, find_weights, load_regressor
-from plausibody.predict.embedded import load_embedded
-from plausibody.predict.front_end import FrontEnd, ImageResult, Picture
+from plausibody.predict.front_ends.embedded import load_embedded
+from plausibody.predict.front_ends.front_end import FrontEnd, ImageResult, Picture
+from plausibody.predict.front_ends.witness import embedded_digest
 from plausibody.predict.predictor import Predictor
 from plausibody.predict.result import PersonPrediction
-from plausibody.predict.witness import embedded_digest
 
 UNITS = {
     "silhouette_iou": "0..1, with the front end's mask",

@@ -19,8 +19,8 @@ from plausibody.evaluate.renders_result import to_json, to_markdown
 from plausibody.evaluate.renders_sheet import draw_worst
 from plausibody.models.files import write_file
 from plausibody.models.weights import find_weights, load_regressor
-from plausibody.predict.drawing import save_picture
-from plausibody.predict.embedded import load_embedded
+from plausibody.predict.drawing.bodies import save_picture
+from plausibody.predict.front_ends.embedded import load_embedded
 
 
 def main(out: Path, sources: list[str]) -> None:

@@ -36,9 +36,10 @@ import torch
 from torch import Tensor
 
 from plausibody.bench import document
-from plausibody.config import RunConfig, override, preset
+from plausibody.config import RunConfig, override
 from plausibody.models.checkpoint import load_latest
 from plausibody.models.files import DiskFullError, write_file
+from plausibody.presets import preset
 from plausibody.synth.batch import Batch
 from plausibody.training.fit import Progress
 from plausibody.training.folder import prepare_folder

@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from plausibody.config import PRESETS, override, parse_settings
+from plausibody.config import override, parse_settings
 from plausibody.models.files import write_file
+from plausibody.presets import PRESETS
 from plausibody.sources import open_assets
 from plausibody.synth.generator import BatchGenerator
 from plausibody.training.estimates import estimate

@@ -18,7 +18,7 @@ from plausibody.models.prediction import BodyPrediction
 from plausibody.models.proxy import Proxy
 from plausibody.models.records import to_device
 from plausibody.models.weights import TrainedRegressor
-from plausibody.predict.front_end import ImageResult, Person, Picture
+from plausibody.predict.front_ends.front_end import ImageResult, Person, Picture
 from plausibody.predict.predictor import Predictor
 from plausibody.predict.result import PersonPrediction
 

@@ -7,7 +7,7 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 
 from plausibody.evaluate.protocols import METRICS
-from plausibody.predict.report import STYLE as HOUSE
+from plausibody.predict.report.page_parts import STYLE as HOUSE
 
 STYLE = (
     HOUSE

@@ -48,10 +48,10 @@ from plausibody.models.prediction import BodyParameters, BodyPrediction
 from plausibody.models.records import concatenate, take
 from plausibody.models.weights import TrainedRegressor, find_weights, load_regressor
 from plausibody.predict.answers import troubles_of
-from plausibody.predict.embedded import load_embedded
-from plausibody.predict.front_end import FrontEnd
+from plausibody.predict.front_ends.embedded import load_embedded
+from plausibody.predict.front_ends.front_end import FrontEnd
+from plausibody.predict.front_ends.witness import embedded_digest
 from plausibody.predict.placement import PictureCamera
-from plausibody.predict.witness import embedded_digest
 from plausibody.synth.full_bodies import fit_shapes
 from plausibody.synth.stores import SynthAssets, load_assets
 

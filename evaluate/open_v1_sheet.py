@@ -15,7 +15,7 @@ from plausibody.evaluate.renders import Bodies
 from plausibody.evaluate.sheet import Sight, draw_sight
 from plausibody.models.body import BodyTemplate, pose_body
 from plausibody.models.records import take
-from plausibody.predict.drawing import fit_square, tile
+from plausibody.predict.drawing.bodies import fit_square, tile
 from plausibody.predict.placement import PictureCamera
 
 SIDE = 160

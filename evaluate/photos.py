@@ -15,7 +15,7 @@ from plausibody.assets.catalog import SHIPPED
 from plausibody.models.skeleton import COCO17, indices
 from plausibody.models.weights import TrainedRegressor
 from plausibody.predict.fit import CONFIDENT
-from plausibody.predict.front_end import FrontEnd, Person
+from plausibody.predict.front_ends.front_end import FrontEnd, Person
 from plausibody.predict.predictor import Predictor
 
 PHOTOS = ("astronaut.png", "grace_hopper.jpg", "skier.jpg")

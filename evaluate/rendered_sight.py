@@ -23,9 +23,9 @@ from plausibody.models.camera import PerspectiveCamera
 from plausibody.models.files import cache_folder, encode_arrays, write_file
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.records import take
-from plausibody.predict.front_end import FrontEnd, Person
-from plausibody.predict.mask import SoftMask
-from plausibody.predict.witness import LEAST_OVERLAP
+from plausibody.predict.front_ends.front_end import FrontEnd, Person
+from plausibody.predict.front_ends.mask import SoftMask
+from plausibody.predict.front_ends.witness import LEAST_OVERLAP
 
 BLOCK = 16
 """People who are painted and looked at together, and kept in one file."""

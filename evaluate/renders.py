@@ -28,9 +28,9 @@ from plausibody.models.body import BodyTemplate
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.records import concatenate, map_tensors, take
 from plausibody.models.weights import TrainedRegressor
-from plausibody.predict.front_end import FrontEnd
+from plausibody.predict.front_ends.front_end import FrontEnd
+from plausibody.predict.front_ends.witness import embedded_digest
 from plausibody.predict.placement import PictureCamera
-from plausibody.predict.witness import embedded_digest
 
 THIRDS = ("thinnest third", "middle third", "stoutest third")
 REGRESSOR, TRUTH, WEAK, MEAN = "regressor", "truth", "truth, orthographic", "mean body"

@@ -10,7 +10,7 @@ from plausibody.evaluate.renders import Evaluation
 from plausibody.evaluate.sheet import Sight, choose, draw_sight
 from plausibody.models.body import pose_body
 from plausibody.models.records import take
-from plausibody.predict.drawing import label, tile
+from plausibody.predict.drawing.bodies import label, tile
 from plausibody.predict.placement import PictureCamera
 
 

@@ -30,7 +30,7 @@ from plausibody.evaluate.result_text import (
 )
 from plausibody.evaluate.svg_charts import Chart, Line, draw_chart
 from plausibody.evaluate.values import Values
-from plausibody.predict.drawing import encode_picture
+from plausibody.predict.drawing.bodies import encode_picture
 
 CURVE = 120
 """Points of a line at most."""

@@ -11,7 +11,7 @@ from plausibody.evaluate.result import NAME, Case, Result, read_result, to_json
 from plausibody.evaluate.result_text import case_figures, to_markdown
 from plausibody.evaluate.values import decode_values, encode_values
 from plausibody.models.files import write_file
-from plausibody.predict.drawing import label, save_picture, text_width, tile
+from plausibody.predict.drawing.bodies import label, save_picture, text_width, tile
 
 PEOPLE = "people.npz"
 """The numbers of each person, beside a results.json."""

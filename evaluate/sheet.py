@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from plausibody.predict.drawing import draw_evidence, draw_overlay, fit_square, tile
+from plausibody.predict.drawing.bodies import draw_evidence, draw_overlay, fit_square, tile
 from plausibody.predict.placement import PictureCamera
 
 OUTLINE = (1.0, 0.9, 0.1)

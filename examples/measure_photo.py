@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from plausibody.predict.embedded import load_embedded
+from plausibody.predict.front_ends.embedded import load_embedded
 from plausibody.predict.predictor import Predictor
 
 photo = Path(__file__).parent.parent / "assets" / "photos" / "skier.jpg"

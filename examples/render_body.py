@@ -5,7 +5,7 @@ import torch
 from plausibody.doctor import asymmetric_pose, render_pose
 from plausibody.models.body import pose_body
 from plausibody.models.templates import load_template
-from plausibody.predict.drawing import save_picture
+from plausibody.predict.drawing.bodies import save_picture
 
 template = load_template("open", "neutral")
 

@@ -2,7 +2,8 @@
 
 import torch
 
-from plausibody.config import override, preset
+from plausibody.config import override
+from plausibody.presets import preset
 from plausibody.synth.generator import BatchGenerator
 from plausibody.synth.stores import load_assets
 

@@ -20,12 +20,12 @@ from plausibody.assets.catalog import find_asset
 from plausibody.models.proxy import Proxy
 from plausibody.models.records import concatenate, map_tensors, to_device
 from plausibody.models.weights import DEFAULT_WEIGHTS
-from plausibody.predict.embedded import load_embedded
-from plausibody.predict.front_end import FrontEnd, ImageResult, Picture
+from plausibody.predict.bulk.options import RunOptions
+from plausibody.predict.bulk.run import predict_folder
+from plausibody.predict.front_ends.embedded import load_embedded
+from plausibody.predict.front_ends.front_end import FrontEnd, ImageResult, Picture
 from plausibody.predict.looking import look_at, open_picture
-from plausibody.predict.options import RunOptions
 from plausibody.predict.predictor import Predictor
-from plausibody.predict.run import predict_folder
 
 PHOTOS = ("skier.jpg", "astronaut.png", "grace_hopper.jpg")
 """Bundled, with one person each."""

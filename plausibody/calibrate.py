@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from plausibody.config import RunConfig, from_json
+from plausibody.config import RunConfig
+from plausibody.config_file import from_json
 from plausibody.evaluate.calibration import evaluate_calibration, fit_calibration_for
 from plausibody.evaluate.calibration_result import CalibrationResult, save_calibration_result
 from plausibody.evaluate.run import Watch
@@ -23,7 +24,7 @@ from plausibody.models.weights import (
     find_weights,
     load_regressor,
 )
-from plausibody.predict.drawing import save_picture
+from plausibody.predict.drawing.bodies import save_picture
 
 PEOPLE = 4096
 """To whom a correction is fitted, and others on whom it is measured."""

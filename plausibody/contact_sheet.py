@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from plausibody.models.proxy import Proxy, gaussian_heatmaps
 from plausibody.models.skeleton import COCO17
-from plausibody.predict.drawing import label, tile
+from plausibody.predict.drawing.bodies import label, tile
 from plausibody.preview import draw_proxies
 from plausibody.synth.batch import Batch
 from plausibody.synth.semantic_labels import LABELS

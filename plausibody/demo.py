@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from plausibody.assets.catalog import SHIPPED
-from plausibody.config import lite_demo
 from plausibody.evaluate.result import Result
 from plausibody.evaluate.run import quick_figures, run_evaluation
 from plausibody.models.weights import DEFAULT_WEIGHTS
-from plausibody.predict.embedded import load_embedded
+from plausibody.predict.bulk.run import RunOptions, predict_folder
+from plausibody.predict.front_ends.embedded import load_embedded
 from plausibody.predict.predictor import Predictor
-from plausibody.predict.report import Curve, Report, Table
-from plausibody.predict.report_page import write_report_page
-from plausibody.predict.run import RunOptions, predict_folder
+from plausibody.predict.report.page import write_report_page
+from plausibody.predict.report.page_parts import Curve, Report, Table
+from plausibody.presets import lite_demo
 from plausibody.training.fit import Progress
 from plausibody.training.run import train_run
 

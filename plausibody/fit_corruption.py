@@ -20,8 +20,8 @@ from plausibody.evaluate.proxy_gap import Gap, Measured, measure, perfect, proxy
 from plausibody.evaluate.published import published
 from plausibody.models.files import cache_folder, write_file
 from plausibody.models.records import take
-from plausibody.predict.front_end import FrontEnd
-from plausibody.predict.witness import Session, embedded_digest, show
+from plausibody.predict.front_ends.front_end import FrontEnd
+from plausibody.predict.front_ends.witness import Session, embedded_digest, show
 from plausibody.synth.looks import Looks, load_looks
 from plausibody.synth.measured import MeasuredModel
 from plausibody.synth.measured_file import write_measured

@@ -6,7 +6,7 @@ import zlib
 from dataclasses import dataclass
 
 from plausibody.models.proxy import Proxy
-from plausibody.predict.front_end import Person
+from plausibody.predict.front_ends.front_end import Person
 from plausibody.predict.told import Told
 
 

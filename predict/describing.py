@@ -17,7 +17,7 @@ from plausibody.models.records import Record, concatenate, map_tensors, take, to
 from plausibody.models.uncertainty import uncertainty_of_samples
 from plausibody.predict.case import Case
 from plausibody.predict.fit import CONFIDENT, Fit
-from plausibody.predict.front_end import Person
+from plausibody.predict.front_ends.front_end import Person
 from plausibody.predict.measurements import PersonMeasurements, measure_people
 from plausibody.predict.placement import NEAREST, to_perspective
 from plausibody.predict.placing import Placed, Placer

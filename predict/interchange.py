@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from plausibody.models.calibration import LEVELS
 from plausibody.models.intervals import QUANTITIES, UNITS
 from plausibody.models.skeleton import COCO17
+from plausibody.predict.bulk.table import intervals_of
 from plausibody.predict.fit import Fit
 from plausibody.predict.measurements import PersonMeasurements
 from plausibody.predict.parameters import Arrays
 from plausibody.predict.result import PersonPrediction
-from plausibody.predict.table import intervals_of
 
 SCHEMA = 1
 """Version of `person_<k>.json`."""

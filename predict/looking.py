@@ -12,9 +12,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from plausibody.models.proxy import Box, Observation, Proxy, ProxySettings, make_proxy
-from plausibody.predict.boxes import Boxes, NotListedError
-from plausibody.predict.front_end import ImageResult, Person, Picture
-from plausibody.predict.photo import LEAST_SIDE, PhotoError, read_photo
+from plausibody.predict.front_ends.front_end import ImageResult, Person, Picture
+from plausibody.predict.reading.boxes import Boxes, NotListedError
+from plausibody.predict.reading.photo import LEAST_SIDE, PhotoError, read_photo
 
 
 def look_at(

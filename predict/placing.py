@@ -19,7 +19,7 @@ from plausibody.models.records import concatenate, take, to_device
 from plausibody.predict.case import Case
 from plausibody.predict.fit import Fit, measure_fit, person_diagonal
 from plausibody.predict.placement import PictureCamera
-from plausibody.predict.refine import Refiner, judge
+from plausibody.predict.refine.refiner import Refiner, judge
 from plausibody.predict.result import Refinement
 
 

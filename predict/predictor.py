@@ -28,13 +28,13 @@ from plausibody.models.weights import (
 from plausibody.predict.answers import rows_of, troubles_of
 from plausibody.predict.case import Case
 from plausibody.predict.describing import Describer
-from plausibody.predict.embedded import load_embedded
-from plausibody.predict.front_end import FrontEnd, ImageResult, Picture
+from plausibody.predict.front_ends.embedded import load_embedded
+from plausibody.predict.front_ends.front_end import FrontEnd, ImageResult, Picture
 from plausibody.predict.gendered import GenderedBody, gendered_body
 from plausibody.predict.looking import look_at, open_picture
 from plausibody.predict.placement import DIAGONAL_VIEW
 from plausibody.predict.placing import Placer
-from plausibody.predict.refine import STEPS, Refiner, RefineSettings
+from plausibody.predict.refine.refiner import STEPS, Refiner, RefineSettings
 from plausibody.predict.result import ImagePrediction, PersonPrediction, Status
 from plausibody.predict.told import Told, check_told, fuse_shapes, tell
 from plausibody.synth.stores import load_coco17

@@ -14,7 +14,7 @@ from plausibody.models.prediction import BodyParameters, BodyPrediction
 from plausibody.models.proxy import Box
 from plausibody.models.uncertainty import VertexUncertainty
 from plausibody.predict.fit import Fit
-from plausibody.predict.front_end import Person
+from plausibody.predict.front_ends.front_end import Person
 from plausibody.predict.measurements import PersonMeasurements
 from plausibody.predict.placement import PictureCamera
 from plausibody.predict.told import Told

@@ -32,10 +32,10 @@ from plausibody.models.prediction import (
 from plausibody.models.records import map_tensors, to_device
 from plausibody.models.rotations import geodesic_angle
 from plausibody.models.shapes import ShapeGaussian
-from plausibody.predict.boxes import overlaps
 from plausibody.predict.case import Case
 from plausibody.predict.looking import look_at
 from plausibody.predict.predictor import Predictor
+from plausibody.predict.reading.boxes import overlaps
 from plausibody.predict.result import ImagePrediction, PersonPrediction
 
 LIMIT = math.radians(30)

@@ -143,7 +143,7 @@ class BatchGenerator:
         self, config: StreamConfig, assets: SynthAssets, device: torch.device | str = "cpu"
     ):
         """Args:
-        config: Of a run, as `plausibody.config.preset` gives it.
+        config: Of a run, as `plausibody.presets.preset` gives it.
         assets: What the recipe draws from; moved to the device.
         device: Where samples are made.
         """

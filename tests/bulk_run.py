@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from plausibody.cli import main as main_command
-from plausibody.predict import keeping
-from plausibody.predict.front_end import ImageResult, Picture
+from plausibody.predict.bulk import keeping
+from plausibody.predict.bulk.options import RunOptions
+from plausibody.predict.bulk.run import predict_folder
+from plausibody.predict.front_ends.front_end import ImageResult, Picture
 from plausibody.predict.looking import open_or_explain
-from plausibody.predict.options import RunOptions
-from plausibody.predict.run import predict_folder
 
 
 class ReadingFrontEnd:

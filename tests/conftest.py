@@ -28,8 +28,8 @@ from plausibody.models.rotations import axis_rotation, rotmat_to_rot6d
 from plausibody.models.shapes import ShapeGaussian
 from plausibody.models.templates import load_template
 from plausibody.models.weights import TrainedRegressor
-from plausibody.predict.front_end import ImageResult, Person, Picture
-from plausibody.predict.mask import SoftMask
+from plausibody.predict.front_ends.front_end import ImageResult, Person, Picture
+from plausibody.predict.front_ends.mask import SoftMask
 from plausibody.predict.placement import PictureCamera
 from plausibody.predict.predictor import Predictor
 from plausibody.synth.raster import rasterize

@@ -15,8 +15,8 @@ from plausibody.models.camera import fit_weak_perspective
 from plausibody.models.prediction import PointPrediction
 from plausibody.models.proxy import Proxy
 from plausibody.models.records import take
-from plausibody.predict.front_end import ImageResult, Person, Picture
-from plausibody.predict.mask import SoftMask
+from plausibody.predict.front_ends.front_end import ImageResult, Person, Picture
+from plausibody.predict.front_ends.mask import SoftMask
 from plausibody.synth.backgrounds import load_backgrounds
 from plausibody.synth.charts import load_chart
 from plausibody.synth.looks import Looks

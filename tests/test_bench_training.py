@@ -16,7 +16,8 @@ from plausibody.bench_training import (
     stages,
     time_steps,
 )
-from plausibody.config import RunConfig, override, preset
+from plausibody.config import RunConfig, override
+from plausibody.presets import preset
 from plausibody.synth.stores import SynthAssets
 
 PARTS = ("idle", "forward", "backward", "optimiser")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from plausibody.models.skeleton import COCO17
-from plausibody.predict.boxes import (
+from plausibody.predict.reading.boxes import (
     BoxFile,
     NotListedError,
     WholePicture,
@@ -18,7 +18,7 @@ from plausibody.predict.boxes import (
     read_boxes,
     within,
 )
-from plausibody.predict.openpose import BODY25, COCO18, read_people
+from plausibody.predict.reading.openpose import BODY25, COCO18, read_people
 
 
 def write(path: Path, content: Any) -> Path:

@@ -14,14 +14,14 @@ import torch
 
 from plausibody.models.files import DiskFullError
 from plausibody.models.locks import LockedError, locked
-from plausibody.predict import keeping
-from plausibody.predict.ahead import ReadAhead
-from plausibody.predict.drawing import save_picture
-from plausibody.predict.inputs import Inputs
-from plausibody.predict.journal import Journal, read_journal
-from plausibody.predict.options import RunOptions
-from plausibody.predict.photo import PhotoError
-from plausibody.predict.run import LOG, Progress, StoppedError, predict_folder
+from plausibody.predict.bulk import keeping
+from plausibody.predict.bulk.ahead import ReadAhead
+from plausibody.predict.bulk.inputs import Inputs
+from plausibody.predict.bulk.journal import Journal, read_journal
+from plausibody.predict.bulk.options import RunOptions
+from plausibody.predict.bulk.run import LOG, Progress, StoppedError, predict_folder
+from plausibody.predict.drawing.bodies import save_picture
+from plausibody.predict.reading.photo import PhotoError
 
 
 class Bulk:

@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 
 from plausibody.assets.catalog import SHIPPED
-from plausibody.predict.drawing import save_picture, shrink
-from plausibody.predict.photo import read_photo
+from plausibody.predict.drawing.bodies import save_picture, shrink
+from plausibody.predict.reading.photo import read_photo
 
 GOOD = [
     "a.jpg", "a.png", "animated.gif", "b c.png", "caf\u00e9.png", "cmyk.jpg", "crowd.png",

@@ -11,13 +11,15 @@ from click.testing import CliRunner, Result
 
 from plausibody.calibrate import calibrate_weights, measure_calibration
 from plausibody.cli import main
-from plausibody.config import from_json, hierprob, hierprob_lite, override
+from plausibody.config import override
+from plausibody.config_file import from_json
 from plausibody.models.calibration import calibration_path, load_calibration
 from plausibody.models.checkpoint import CheckpointError, load_weights
 from plausibody.models.networks import build_regressor
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.regressor import RegressorSettings
 from plausibody.models.weights import load_backbone, load_regressor
+from plausibody.presets import hierprob, hierprob_lite
 
 TINY = {
     **{"regressor.features": 32, "regressor.width": 8, "regressor.blocks": 1},

@@ -13,14 +13,15 @@ from click.testing import CliRunner, Result
 from plausibody.cli import main
 from plausibody.commands.predict import FRONT_ENDS
 from plausibody.commands.training import METHODS
-from plausibody.config import PRESETS, RunConfig, override, preset
+from plausibody.config import RunConfig, override
 from plausibody.demo import clear_folder
 from plausibody.models.networks import NETWORKS
 from plausibody.models.weights import DEFAULT_WEIGHTS
+from plausibody.predict.bulk.run import SAVE
 from plausibody.predict.export import MESH_FORMATS
-from plausibody.predict.front_ends import NAMES
-from plausibody.predict.run import SAVE
+from plausibody.predict.front_ends.opening import NAMES
 from plausibody.predict.told import GENDERS
+from plausibody.presets import PRESETS, preset
 from plausibody.training.folder import prepare_folder
 
 

@@ -20,8 +20,8 @@ from plausibody.evaluate.datasets.people import Dataset, WholeSet
 from plausibody.evaluate.datasets.registry import open_dataset
 from plausibody.evaluate.datasets.spin import SPIN24
 from plausibody.models.skeleton import COCO17, SMPL24, indices
-from plausibody.predict.coco import PERSON
-from plausibody.predict.drawing import encode_picture
+from plausibody.predict.drawing.bodies import encode_picture
+from plausibody.predict.reading.coco import PERSON
 
 LARGE, MEDIUM = 200.0**2, 60.0**2
 """Areas of people [px], on either side of COCO's border of 96 x 96."""

@@ -9,17 +9,9 @@ from typing import Any
 
 import pytest
 
-from plausibody.config import (
-    PRESETS,
-    RunConfig,
-    from_json,
-    known_keys,
-    load_config,
-    override,
-    parse_settings,
-    preset,
-    to_json,
-)
+from plausibody.config import RunConfig, known_keys, override, parse_settings
+from plausibody.config_file import from_json, load_config, to_json
+from plausibody.presets import PRESETS, preset
 from plausibody.training.optimiser import rate_at
 
 

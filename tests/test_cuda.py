@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from plausibody.config import RunConfig, override, preset, stream_config
+from plausibody.config import RunConfig, override
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.records import map_tensors, take, to_device
+from plausibody.presets import preset, stream_config
 from plausibody.synth.backgrounds import load_backgrounds
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance

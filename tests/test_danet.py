@@ -49,10 +49,10 @@ from plausibody.models.regressor import RegressorSettings
 from plausibody.models.rotations import rot6d_to_rotmat
 from plausibody.models.skeleton import SMPL24, SMPL24_PARENTS, mirror
 from plausibody.models.weights import load_regressor, save_regressor
-from plausibody.predict.drawing_iuv import colour_iuv
-from plausibody.predict.front_end import Person
+from plausibody.predict.drawing.iuv import colour_iuv
+from plausibody.predict.front_ends.front_end import Person
 from plausibody.predict.looking import look_at
-from plausibody.predict.mask_files import soft_mask
+from plausibody.predict.reading.mask_files import soft_mask
 from plausibody.training.pictures import draw_evidence
 
 SMALL = DanetSettings(

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from plausibody.config import RunConfig, override, preset
+from plausibody.config import RunConfig, override
 from plausibody.models.danet import DanetRegressor
 from plausibody.models.danet_losses import DanetLoss
+from plausibody.presets import preset
 from plausibody.synth.generator import BatchGenerator
 from plausibody.synth.stores import SynthAssets
 from plausibody.training.objective import loss_changes

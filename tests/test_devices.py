@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 import plausibody
-from plausibody.config import override, preset
+from plausibody.config import override
 from plausibody.evaluate import run
 from plausibody.models import edges
 from plausibody.models.edges import canny
@@ -36,6 +36,7 @@ from plausibody.models.records import map_tensors, to_device
 from plausibody.models.regressor import LiteRegressor
 from plausibody.models.rotations import rotvec_to_rotmat
 from plausibody.models.weights import find_weights, load_regressor
+from plausibody.presets import preset
 from plausibody.synth import chance, generator, raster
 from plausibody.synth.backgrounds import load_backgrounds
 from plausibody.synth.batch import Batch

@@ -25,8 +25,10 @@ from click.testing import CliRunner
 from torch import Tensor
 
 from plausibody.cli import main
-from plausibody.config import RunConfig, override, preset, to_json
+from plausibody.config import RunConfig, override
+from plausibody.config_file import to_json
 from plausibody.models.checkpoint import checkpoints, load_checkpoint
+from plausibody.presets import preset
 from plausibody.synth.generator import BatchGenerator, prefetch
 from plausibody.synth.stores import SynthAssets
 from plausibody.training.fit import Progress, Watchers, fit
@@ -211,7 +213,7 @@ TWO = """
 import json, sys
 from pathlib import Path
 import torch
-from plausibody.config import from_json
+from plausibody.config_file import from_json
 from plausibody.synth.generator import BatchGenerator, prefetch
 from plausibody.synth.stores import load_assets
 from plausibody.training.trainer import Trainer

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from plausibody.predict import drawing
+from plausibody.predict.drawing import bodies as drawing
 from plausibody.predict.placement import PictureCamera
 
 

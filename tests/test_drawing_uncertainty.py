@@ -11,8 +11,8 @@ from torch import Tensor
 from plausibody.models.body import PosedBody
 from plausibody.models.skeleton import SMPL24
 from plausibody.models.uncertainty import VertexUncertainty
-from plausibody.predict import drawing
-from plausibody.predict import drawing_uncertainty as pictures
+from plausibody.predict.drawing import bodies as drawing
+from plausibody.predict.drawing import uncertainty as pictures
 
 
 def lightness(colour: Tensor) -> Tensor:

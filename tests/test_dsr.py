@@ -12,13 +12,15 @@ import pytest
 import torch
 from dressed_looks import plain_looks
 
-from plausibody.config import RunConfig, override, preset, to_json
+from plausibody.config import RunConfig, override
+from plausibody.config_file import to_json
 from plausibody.contact_sheet import contact_sheet
 from plausibody.models.hmr import HmrRegressor
 from plausibody.models.hmr_loss import HmrLoss, HmrWeights
 from plausibody.models.losses import Moment
 from plausibody.models.records import take
 from plausibody.models.weights import save_regressor
+from plausibody.presets import preset
 from plausibody.synth import generator
 from plausibody.synth.batch import Batch
 from plausibody.synth.generator import BatchGenerator

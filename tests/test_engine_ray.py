@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from plausibody.models.files import DiskFullError
-from plausibody.predict import keeping
-from plausibody.predict.drawing import save_picture
-from plausibody.predict.engine import Job, LocalEngine
-from plausibody.predict.engine_ray import RayEngine
-from plausibody.predict.options import RunOptions
-from plausibody.predict.photo import decode_photo
-from plausibody.predict.run import StoppedError, predict_folder
+from plausibody.predict.bulk import keeping
+from plausibody.predict.bulk.engine import Job, LocalEngine
+from plausibody.predict.bulk.engine_ray import RayEngine
+from plausibody.predict.bulk.options import RunOptions
+from plausibody.predict.bulk.run import StoppedError, predict_folder
+from plausibody.predict.drawing.bodies import save_picture
+from plausibody.predict.reading.photo import decode_photo
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed"

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from plausibody.config import RunConfig, override, preset
+from plausibody.config import RunConfig, override
+from plausibody.presets import preset
 from plausibody.synth.generator import BatchGenerator
 from plausibody.synth.stores import SynthAssets
 from plausibody.training import estimates

@@ -19,12 +19,12 @@ import trimesh
 from plausibody.models.body import pose_body
 from plausibody.models.files import DiskFullError, encode_arrays, write_file
 from plausibody.models.templates import load_template
-from plausibody.predict.drawing import save_picture
+from plausibody.predict.bulk.naming import folder_names
+from plausibody.predict.bulk.run import LOG, SAVE, Progress, RunOptions, predict_folder
+from plausibody.predict.drawing.bodies import save_picture
 from plausibody.predict.export import draft_folder, encode_mesh
-from plausibody.predict.naming import folder_names
 from plausibody.predict.parameters import Origin, person_arrays
 from plausibody.predict.result import PersonPrediction
-from plausibody.predict.run import LOG, SAVE, Progress, RunOptions, predict_folder
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from plausibody.models.skeleton import COCO17, mirror
-from plausibody.predict.companions import KEYPOINTS, MASKS, Companions
-from plausibody.predict.front_end import describe_front_end
-from plausibody.predict.front_ends import FrontEndSettings, check_photos, open_front_end
-from plausibody.predict.keypoint_files import open_keypoints, read_keypoints
-from plausibody.predict.mask_files import read_masks, read_parts
-from plausibody.predict.openpose import BODY25
+from plausibody.predict.front_ends.front_end import describe_front_end
+from plausibody.predict.front_ends.opening import FrontEndSettings, check_photos, open_front_end
+from plausibody.predict.reading.companions import KEYPOINTS, MASKS, Companions
+from plausibody.predict.reading.keypoint_files import open_keypoints, read_keypoints
+from plausibody.predict.reading.mask_files import read_masks, read_parts
+from plausibody.predict.reading.openpose import BODY25
 
 HEIGHT, WIDTH = 300, 260
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from plausibody.assets.catalog import SHIPPED
 from plausibody.models.proxy import ProxySettings, make_proxy
 from plausibody.models.skeleton import COCO17, mirror
-from plausibody.predict.embedded import EmbeddedFrontEnd, load_embedded
-from plausibody.predict.front_end import Person
-from plausibody.predict.movenet import similarity
-from plausibody.predict.photo import read_photo
+from plausibody.predict.front_ends.embedded import EmbeddedFrontEnd, load_embedded
+from plausibody.predict.front_ends.front_end import Person
+from plausibody.predict.front_ends.movenet import similarity
+from plausibody.predict.reading.photo import read_photo
 
 PHOTOS = SHIPPED / "photos"
 

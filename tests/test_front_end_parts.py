@@ -13,12 +13,19 @@ import torch.nn.functional as F
 
 from plausibody.assets.builders import front_end as builder
 from plausibody.models.skeleton import COCO17, mirror
-from plausibody.predict.blazepose import crop_from_keypoints, refine
-from plausibody.predict.crop import Crop, apply, compose, inverse, magnification, sample
-from plausibody.predict.fusing import fuse
-from plausibody.predict.graph import Graph, Step, load_graph
-from plausibody.predict.mask import SoftMask, separate, without_islands
-from plausibody.predict.movenet import Heads, Poses, crop_round, decode, similarity, suppress
+from plausibody.predict.front_ends.blazepose import crop_from_keypoints, refine
+from plausibody.predict.front_ends.crop import Crop, apply, compose, inverse, magnification, sample
+from plausibody.predict.front_ends.fusing import fuse
+from plausibody.predict.front_ends.graph import Graph, Step, load_graph
+from plausibody.predict.front_ends.mask import SoftMask, separate, without_islands
+from plausibody.predict.front_ends.movenet import (
+    Heads,
+    Poses,
+    crop_round,
+    decode,
+    similarity,
+    suppress,
+)
 
 TURNED = Crop(x=31.0, y=22.0, side=20.0, angle=0.7)
 IDENTITY = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])

@@ -15,14 +15,19 @@ from PIL import Image
 from torch import Tensor
 
 from plausibody.assets.catalog import SHIPPED
-from plausibody.predict.boxes import WholePicture, overlaps, read_boxes
-from plausibody.predict.crop import Crop
-from plausibody.predict.embedded import EmbeddedFrontEnd, load_embedded
-from plausibody.predict.front_end import Person, describe_front_end
-from plausibody.predict.front_ends import NAMES, FrontEndSettings, check_photos, open_front_end
-from plausibody.predict.movenet import Poses, suppress
-from plausibody.predict.photo import read_photo
-from plausibody.predict.tiles import OVERLAP, tile
+from plausibody.predict.front_ends.crop import Crop
+from plausibody.predict.front_ends.embedded import EmbeddedFrontEnd, load_embedded
+from plausibody.predict.front_ends.front_end import Person, describe_front_end
+from plausibody.predict.front_ends.movenet import Poses, suppress
+from plausibody.predict.front_ends.opening import (
+    NAMES,
+    FrontEndSettings,
+    check_photos,
+    open_front_end,
+)
+from plausibody.predict.front_ends.tiles import OVERLAP, tile
+from plausibody.predict.reading.boxes import WholePicture, overlaps, read_boxes
+from plausibody.predict.reading.photo import read_photo
 
 SKIER = SHIPPED / "photos" / "skier.jpg"
 BOX = [280.8, 44.7, 218.7, 346.7]

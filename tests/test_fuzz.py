@@ -21,17 +21,17 @@ from PIL import Image
 
 from plausibody.assets.catalog import SHIPPED
 from plausibody.models.calibration import CalibrationError, load_calibration
-from plausibody.predict.boxes import read_boxes
-from plausibody.predict.embedded import load_embedded
-from plausibody.predict.front_end import ImageResult
-from plausibody.predict.front_ends import FrontEndSettings, open_front_end
-from plausibody.predict.inputs import find_inputs
-from plausibody.predict.keypoint_files import open_keypoints, read_keypoints
-from plausibody.predict.mask_files import read_masks, read_parts
-from plausibody.predict.openpose import BODY25
-from plausibody.predict.photo import read_photo
-from plausibody.predict.run import RunOptions, predict_folder
-from plausibody.predict.summary import LOG, SUMMARY
+from plausibody.predict.bulk.inputs import find_inputs
+from plausibody.predict.bulk.run import RunOptions, predict_folder
+from plausibody.predict.bulk.summary import LOG, SUMMARY
+from plausibody.predict.front_ends.embedded import load_embedded
+from plausibody.predict.front_ends.front_end import ImageResult
+from plausibody.predict.front_ends.opening import FrontEndSettings, open_front_end
+from plausibody.predict.reading.boxes import read_boxes
+from plausibody.predict.reading.keypoint_files import open_keypoints, read_keypoints
+from plausibody.predict.reading.mask_files import read_masks, read_parts
+from plausibody.predict.reading.openpose import BODY25
+from plausibody.predict.reading.photo import read_photo
 
 WIDTH, HEIGHT = 48, 40
 PATIENCE = 300

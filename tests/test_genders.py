@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from plausibody.assets.catalog import find_asset
-from plausibody.config import RunConfig, override, stream_config
+from plausibody.config import RunConfig, override
 from plausibody.models.body import BodyTemplate
 from plausibody.models.genders import ShapeMap, gender_sign, shape_map
 from plausibody.models.measure import measure_shape
 from plausibody.models.templates import load_template
+from plausibody.presets import stream_config
 from plausibody.preview import draw_proxies
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance

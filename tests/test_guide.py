@@ -26,7 +26,8 @@ from plausibody.cli import main
 from plausibody.config import RunConfig
 from plausibody.models.body import BodyTemplate
 from plausibody.models.rotations import rotmat_to_rot6d
-from plausibody.predict import embedded, predictor
+from plausibody.predict import predictor
+from plausibody.predict.front_ends import embedded
 from plausibody.sources import open_assets
 from plausibody.synth.backgrounds import load_backgrounds
 from plausibody.synth.generator import COLOURED

@@ -19,7 +19,7 @@ from plausibody.models.proxy import Box, Proxy, ProxySettings
 from plausibody.models.regressor import RegressorSettings
 from plausibody.models.rotations import rot6d_to_rotmat, rotvec_to_rotmat
 from plausibody.models.weights import TrainedRegressor, load_regressor, save_regressor
-from plausibody.predict.drawing import encode_picture
+from plausibody.predict.drawing.bodies import encode_picture
 from plausibody.predict.predictor import Predictor
 
 SMALL = RegressorSettings(features=32, width=8, blocks=1)

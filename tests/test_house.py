@@ -28,14 +28,14 @@ def by_name(library: str) -> set[str]:
 
 
 DOORS = {
-    "av": {"predict/video.py"},
+    "av": {"predict/reading/video.py"},
     "PIL": {
         *(
-            "predict/photo.py",
-            "predict/mask_files.py",
-            "predict/drawing.py",
+            "predict/reading/photo.py",
+            "predict/reading/mask_files.py",
+            "predict/drawing/bodies.py",
             "predict/export.py",
-            "predict/report_files.py",
+            "predict/report/files.py",
         ),
         *("plausibody/preview.py", "plausibody/demo.py", "synth/picture_file.py"),
     },
@@ -49,7 +49,7 @@ DOORS = {
     "pickle": {"models/unpickle.py", "evaluate/staged/python2.py"},
     "pycocotools": {"evaluate/datasets/coco.py"},
     "pydantic": {"plausibody/config.py"},
-    "ray": {"predict/engine_ray.py"},
+    "ray": {"predict/bulk/engine_ray.py"},
     "pytorch3d": {"synth/raster_pytorch3d.py"},
     "rich": {*COMMANDS, "evaluate/table.py"},
     "roma": {"models/rotations.py"},
@@ -58,7 +58,7 @@ DOORS = {
     "tensorboard": {"plausibody/training/curves.py"},
     "triton": by_name("triton"),
     "torch.utils.tensorboard": {"plausibody/training/curves.py"},
-    "transformers": {"predict/hq.py"},
+    "transformers": {"predict/front_ends/hq.py"},
     "trimesh": {"predict/export.py"},
     **{name: set[str]() for name in ("anny", "chumpy", "cv2", "joblib", "dill", "torchvision")},
 }
@@ -128,7 +128,7 @@ def test_the_walk_sees_faults(tmp_path: Path) -> None:
         "models/proxy.py": "from models import body",
         "synth/generator.py": "from . import raster",
         "synth/recipes.py": "import plausibody.cli",
-        "predict/photo.py": "from PIL import Image\nfrom plausibody import __version__",
+        "predict/reading/photo.py": "from PIL import Image\nfrom plausibody import __version__",
         "predict/predictor.py": "import PIL.Image",
         "evaluate/open.py": "from plausibody.assets import builders",
         "assets/builders/body.py": "import anny\nfrom plausibody.predict import photo",

@@ -16,13 +16,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from plausibody.predict.boxes import WholePicture
-from plausibody.predict.front_end import Person
-from plausibody.predict.heatmaps import decode
-from plausibody.predict.hq import KEYPOINTS, PEOPLE, load_hq
-from plausibody.predict.hq_keypoints import VitPoseKeypoints
-from plausibody.predict.hq_people import RfDetrPeople
-from plausibody.predict.top_down import TopDownFrontEnd
+from plausibody.predict.front_ends.front_end import Person
+from plausibody.predict.front_ends.heatmaps import decode
+from plausibody.predict.front_ends.hq import KEYPOINTS, PEOPLE, load_hq
+from plausibody.predict.front_ends.hq_keypoints import VitPoseKeypoints
+from plausibody.predict.front_ends.hq_people import RfDetrPeople
+from plausibody.predict.front_ends.top_down import TopDownFrontEnd
+from plausibody.predict.reading.boxes import WholePicture
 
 HEIGHT, WIDTH = 120, 200
 NAMES = {0: "background", 1: "person", 2: "dog"}

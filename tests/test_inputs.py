@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from plausibody.predict.inputs import find_inputs, find_photos
+from plausibody.predict.bulk.inputs import find_inputs, find_photos
 
 
 def make(root: Path, *names: str) -> None:

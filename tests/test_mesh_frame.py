@@ -11,9 +11,9 @@ import torch
 import trimesh
 
 from plausibody.models.body import pose_body
+from plausibody.predict.bulk.keeping import person_record
 from plausibody.predict.export import encode_mesh
 from plausibody.predict.gendered import gendered_body
-from plausibody.predict.keeping import person_record
 from plausibody.predict.parameters import Origin, person_arrays
 from plausibody.predict.result import PersonPrediction
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from plausibody.config import override, preset
+from plausibody.config import override
 from plausibody.evaluate.ablation import certain, mean_values
 from plausibody.evaluate.answers import draw_people
 from plausibody.evaluate.occlusion import (
@@ -32,6 +32,7 @@ from plausibody.models.camera import fit_weak_perspective
 from plausibody.models.markers import Markers
 from plausibody.models.prediction import PointPrediction
 from plausibody.models.proxy import Proxy, ProxySettings
+from plausibody.presets import preset
 from plausibody.synth.batch import Batch
 from plausibody.synth.generator import BatchGenerator
 from plausibody.synth.stores import SynthAssets

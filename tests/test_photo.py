@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from plausibody.predict.photo import PhotoError, opened_by, read_photo
+from plausibody.predict.reading.photo import PhotoError, opened_by, read_photo
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 

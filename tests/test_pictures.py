@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from plausibody.models.proxy import ProxySettings
-from plausibody.predict import drawing
-from plausibody.predict.drawing_person import close_up, draw_proxy
+from plausibody.predict.drawing import bodies as drawing
+from plausibody.predict.drawing.person import close_up, draw_proxy
+from plausibody.predict.drawing.pictures import Photo, draw_pictures
 from plausibody.predict.looking import look_at
-from plausibody.predict.pictures import Photo, draw_pictures
 from plausibody.predict.placement import PictureCamera
 from plausibody.predict.result import ImagePrediction
 

@@ -21,10 +21,10 @@ from plausibody.models.body import PosedBody
 from plausibody.models.proxy import Observation
 from plausibody.models.records import take
 from plausibody.plots import draw_gap
-from plausibody.predict.crop import inverse
-from plausibody.predict.front_end import ImageResult, Person, Picture
-from plausibody.predict.mask import SoftMask
-from plausibody.predict.witness import BLOCK, Session, show, witness
+from plausibody.predict.front_ends.crop import inverse
+from plausibody.predict.front_ends.front_end import ImageResult, Person, Picture
+from plausibody.predict.front_ends.mask import SoftMask
+from plausibody.predict.front_ends.witness import BLOCK, Session, show, witness
 from plausibody.synth.backgrounds import load_backgrounds
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import load_chart

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from plausibody.config import override, preset, to_json
+from plausibody.config import override
+from plausibody.config_file import to_json
 from plausibody.models.checkpoint import CheckpointError, save_weights
 from plausibody.models.mirroring import mirror_proxy
 from plausibody.models.proxy import Box, Proxy
@@ -15,6 +16,7 @@ from plausibody.models.quantise import LEAST_VALUES, SCALE, dequantise, quantise
 from plausibody.models.regressor import Regressor
 from plausibody.models.rotations import geodesic_angle
 from plausibody.models.weights import find_weights, load_backbone, load_regressor, save_regressor
+from plausibody.presets import preset
 from plausibody.synth.stores import SynthAssets
 from plausibody.training.trainer import build_model
 

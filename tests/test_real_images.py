@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from plausibody.config import RunConfig, override, preset
+from plausibody.config import RunConfig, override
 from plausibody.models.body import pose_body
 from plausibody.models.camera import fit_weak_perspective
 from plausibody.models.crop import Box
@@ -21,6 +21,7 @@ from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import Proxy, ProxySettings
 from plausibody.models.rotations import rotvec_to_rotmat
 from plausibody.models.skeleton import COCO17
+from plausibody.presets import preset
 from plausibody.real_labels import read_real_labels
 from plausibody.sources import open_assets
 from plausibody.synth.batch import Batch

@@ -26,9 +26,9 @@ from plausibody.models.rotations import geodesic_angle, rotvec_to_rotmat
 from plausibody.models.shapes import ShapeGaussian
 from plausibody.predict.fit import Fit
 from plausibody.predict.ranking import mask_agreement
-from plausibody.predict.refine import Refiner, RefineSettings, judge
-from plausibody.predict.refine_evidence import Misfit, Outline, Seen, keypoint_misfit
-from plausibody.predict.refine_prior import POINT_TURN, Prior, as_distribution
+from plausibody.predict.refine.evidence import Misfit, Outline, Seen, keypoint_misfit
+from plausibody.predict.refine.prior import POINT_TURN, Prior, as_distribution
+from plausibody.predict.refine.refiner import Refiner, RefineSettings, judge
 from plausibody.synth.stores import SynthAssets
 
 PEOPLE = 4

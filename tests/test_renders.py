@@ -36,8 +36,8 @@ from plausibody.models.proxy import Proxy, ProxySettings
 from plausibody.models.records import concatenate, take
 from plausibody.models.regressor import RegressorSettings
 from plausibody.models.weights import TrainedRegressor
-from plausibody.predict.front_end import ImageResult, Person, Picture
-from plausibody.predict.mask import SoftMask
+from plausibody.predict.front_ends.front_end import ImageResult, Person, Picture
+from plausibody.predict.front_ends.mask import SoftMask
 from plausibody.synth.backgrounds import load_backgrounds
 from plausibody.synth.charts import load_chart
 from plausibody.synth.looks import Looks

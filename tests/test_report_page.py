@@ -21,15 +21,15 @@ import torch
 import trimesh
 from PIL import Image
 
+from plausibody.predict.bulk.table import measurement_record
 from plausibody.predict.export import linear_light
 from plausibody.predict.fit import Fit
-from plausibody.predict.report import Curve, Report, Table, render_parts
-from plausibody.predict.report_files import CARD, MOST_PEOPLE, PHOTO, report_files
-from plausibody.predict.report_folder import look_into, size_of_whole
-from plausibody.predict.report_mesh import encode_body, encode_samples
-from plausibody.predict.report_page import write_report_page
+from plausibody.predict.report.files import CARD, MOST_PEOPLE, PHOTO, report_files
+from plausibody.predict.report.folder import look_into, size_of_whole
+from plausibody.predict.report.mesh import encode_body, encode_samples
+from plausibody.predict.report.page import write_report_page
+from plausibody.predict.report.page_parts import Curve, Report, Table, render_parts
 from plausibody.predict.result import ImagePrediction, Refinement
-from plausibody.predict.table import measurement_record
 
 WEIRD = '<b>Tom<i> & "Zoë\'s".png'
 VOID = {"meta", "link", "img", "input"}
@@ -335,17 +335,17 @@ def test_page_stays_small_enough_to_open(
     assert found.size < 25e6 / 60 * 2
     assert found.size - found.size_of_samples < 25e6 / 60
     least = found.size - found.size_of_samples
-    monkeypatch.setattr("plausibody.predict.report_page.MOST_BYTES", 3 * found.size - 1)
+    monkeypatch.setattr("plausibody.predict.report.page.MOST_BYTES", 3 * found.size - 1)
     page = page_of(tmp_path, summary)
     outline = Outline(page)
     assert len(outline.meshes("glb")) == 3 and not outline.meshes("samples-glb")
     assert "cannot be turned about" in page
-    monkeypatch.setattr("plausibody.predict.report_page.MOST_BYTES", 2 * least)
+    monkeypatch.setattr("plausibody.predict.report.page.MOST_BYTES", 2 * least)
     page = page_of(tmp_path, summary)
     assert "the first 2 with bodies are shown" in page
     assert page.count("<article") == 2 and '<a href="f2/">photos/2.png</a>' in page
-    monkeypatch.setattr("plausibody.predict.report_page.MOST_PHOTOS", 1)
-    monkeypatch.setattr("plausibody.predict.report_page.MOST_ROWS", 1)
+    monkeypatch.setattr("plausibody.predict.report.page.MOST_PHOTOS", 1)
+    monkeypatch.setattr("plausibody.predict.report.page.MOST_ROWS", 1)
     page = page_of(tmp_path, summary, inputs=iter(summary["inputs"]))
     assert page.count("<article") == 1 and "1 more are in summary.json" in page
 

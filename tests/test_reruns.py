@@ -18,16 +18,16 @@ from PIL import Image
 from plausibody.models.checkpoint import CheckpointError
 from plausibody.models.shapes import ShapeGaussian
 from plausibody.models.weights import load_regressor
-from plausibody.predict.common_shape import contradictions, copies
-from plausibody.predict.drawing import save_picture
-from plausibody.predict.engine import Job, Task, write_result
+from plausibody.predict.bulk.common_shape import contradictions, copies
+from plausibody.predict.bulk.engine import Job, Task, write_result
+from plausibody.predict.bulk.inputs import find_inputs
+from plausibody.predict.bulk.keeping import RECORD
+from plausibody.predict.bulk.options import SAVE, RunOptions
+from plausibody.predict.bulk.run import predict_folder
+from plausibody.predict.bulk.table import no_formula
+from plausibody.predict.drawing.bodies import save_picture
 from plausibody.predict.export import OURS, draft_folder, remove
-from plausibody.predict.inputs import find_inputs
-from plausibody.predict.keeping import RECORD
-from plausibody.predict.options import SAVE, RunOptions
-from plausibody.predict.photo import note_of_frames
-from plausibody.predict.run import predict_folder
-from plausibody.predict.table import no_formula
+from plausibody.predict.reading.photo import note_of_frames
 
 
 class Reruns:

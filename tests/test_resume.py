@@ -26,9 +26,10 @@ import torch
 from torch import Tensor
 
 from plausibody.commands.terminal import stoppable
-from plausibody.config import RunConfig, override, preset
+from plausibody.config import RunConfig, override
 from plausibody.models.checkpoint import CheckpointError, load_checkpoint, load_latest
 from plausibody.models.files import DiskFullError
+from plausibody.presets import preset
 from plausibody.stopping import StopRequest
 from plausibody.synth.batch import Batch
 from plausibody.synth.generator import BatchGenerator

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from plausibody.config import preset
 from plausibody.models.locks import LockedError, locked
+from plausibody.presets import preset
 from plausibody.training.folder import claimed, prepare_folder
 
 LITE = preset("lite")

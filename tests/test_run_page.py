@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from plausibody.config import RunConfig, override, parse_settings, preset, to_json
+from plausibody.config import RunConfig, override, parse_settings
+from plausibody.config_file import to_json
 from plausibody.evaluate.svg_charts import Chart, Line, draw_chart
 from plausibody.models.body import regress
 from plausibody.models.camera import fit_weak_perspective
@@ -23,8 +24,9 @@ from plausibody.models.files import DiskFullError
 from plausibody.models.prediction import BodyPrediction, PointPrediction
 from plausibody.models.proxy import Proxy
 from plausibody.models.regressor import Regressor
-from plausibody.predict.drawing import encode_picture
-from plausibody.predict.front_end import ImageResult, Picture
+from plausibody.predict.drawing.bodies import encode_picture
+from plausibody.predict.front_ends.front_end import ImageResult, Picture
+from plausibody.presets import preset
 from plausibody.sources import open_assets
 from plausibody.synth.generator import BatchGenerator
 from plausibody.synth.stores import SynthAssets

@@ -21,16 +21,16 @@ from plausibody.models.files import encode_arrays
 from plausibody.models.intervals import QUANTITIES
 from plausibody.models.rotations import rotmat_to_rotvec
 from plausibody.models.templates import load_template
-from plausibody.predict.bars import bars_of_person, render_bars
-from plausibody.predict.common_shape import NAME as SHAPES
-from plausibody.predict.drawing import save_picture
+from plausibody.predict.bulk.common_shape import NAME as SHAPES
+from plausibody.predict.bulk.run import RunOptions, predict_folder
+from plausibody.predict.bulk.table import COLUMNS
+from plausibody.predict.bulk.table import NAME as TABLE
+from plausibody.predict.drawing.bodies import save_picture
+from plausibody.predict.drawing.pictures import vertex_colours
 from plausibody.predict.export import encode_mesh
 from plausibody.predict.parameters import Origin, person_arrays
-from plausibody.predict.pictures import vertex_colours
+from plausibody.predict.report.bars import bars_of_person, render_bars
 from plausibody.predict.result import PersonPrediction
-from plausibody.predict.run import RunOptions, predict_folder
-from plausibody.predict.table import COLUMNS
-from plausibody.predict.table import NAME as TABLE
 
 SAMPLES = 4
 

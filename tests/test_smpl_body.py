@@ -20,13 +20,14 @@ from scipy.io import savemat
 from torch import Tensor
 
 from plausibody.assets.catalog import SHIPPED, find_asset
-from plausibody.config import override, preset
+from plausibody.config import override
 from plausibody.models.body import BodyTemplate, pose_body, regress
 from plausibody.models.camera import PerspectiveCamera
 from plausibody.models.markers import Markers
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.skeleton import COCO17, SMPL24
+from plausibody.presets import preset
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import DENSEPOSE, Chart, load_chart
 from plausibody.synth.coarse import CoarseBody, cluster_mesh

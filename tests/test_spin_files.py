@@ -12,7 +12,7 @@ import torch
 from plausibody.evaluate.datasets.spin import SPIN24, SpinFile, read_spin
 from plausibody.models.rotations import rotvec_to_rotmat
 from plausibody.models.skeleton import COCO17, H36M17, LSP14, indices, mirror
-from plausibody.predict.openpose import BODY25
+from plausibody.predict.reading.openpose import BODY25
 
 PEOPLE = 3
 

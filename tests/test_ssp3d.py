@@ -44,8 +44,8 @@ from plausibody.models.proxy import Box, Observation, ProxySettings, make_proxy
 from plausibody.models.rotations import axis_rotation
 from plausibody.models.templates import load_template, locate_body
 from plausibody.models.weights import TrainedRegressor
-from plausibody.predict.front_end import ImageResult, Person, Picture
-from plausibody.predict.mask import SoftMask
+from plausibody.predict.front_ends.front_end import ImageResult, Person, Picture
+from plausibody.predict.front_ends.mask import SoftMask
 from plausibody.synth.raster import rasterize_outlines
 
 PEOPLE, WOMEN = 4, 3

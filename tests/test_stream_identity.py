@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from plausibody.config import RunConfig, override, stream_config
+from plausibody.config import RunConfig, override
+from plausibody.presets import stream_config
 from plausibody.synth.batch import Batch
 from plausibody.synth.generator import BatchGenerator, keep_channels
 from plausibody.synth.looks import load_looks

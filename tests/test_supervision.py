@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from plausibody.config import RunConfig, from_json, override, preset, to_json
+from plausibody.config import RunConfig, override
+from plausibody.config_file import from_json, to_json
 from plausibody.models.camera import WeakPerspectiveCamera, fit_weak_perspective
 from plausibody.models.losses import LiteLoss, Moment, StrapsLoss, Target, TargetMaps
 from plausibody.models.markers import Markers
@@ -18,6 +19,7 @@ from plausibody.models.networks import build_regressor
 from plausibody.models.prediction import BodyParameters, PointPrediction
 from plausibody.models.records import map_tensors, take
 from plausibody.models.rotations import rotvec_to_rotmat
+from plausibody.presets import preset
 from plausibody.synth.batch import Batch
 from plausibody.synth.generator import BatchGenerator
 from plausibody.synth.raster import label_pixels, rasterize

@@ -13,15 +13,15 @@ import torch
 from plausibody.assets.catalog import SHIPPED
 from plausibody.models.checkpoint import CheckpointError
 from plausibody.models.official_file import read_restricted
-from plausibody.predict import embedded
-from plausibody.predict.boxes import in_common, read_boxes
-from plausibody.predict.embedded import EmbeddedFrontEnd, load_embedded
-from plausibody.predict.files import OtherSilhouettes
-from plausibody.predict.front_end import ImageResult
-from plausibody.predict.front_ends import FrontEndSettings, open_front_end
-from plausibody.predict.photo import read_photo
+from plausibody.predict.front_ends import embedded
+from plausibody.predict.front_ends.embedded import EmbeddedFrontEnd, load_embedded
+from plausibody.predict.front_ends.files import OtherSilhouettes
+from plausibody.predict.front_ends.front_end import ImageResult
+from plausibody.predict.front_ends.opening import FrontEndSettings, open_front_end
+from plausibody.predict.front_ends.silhouettes import Silhouette
+from plausibody.predict.reading.boxes import in_common, read_boxes
+from plausibody.predict.reading.photo import read_photo
 from plausibody.predict.result import ImagePrediction
-from plausibody.predict.silhouettes import Silhouette
 
 SKIER = SHIPPED / "photos" / "skier.jpg"
 HER, SNOW = [280, 45, 213, 342], [0, 0, 200, 400]

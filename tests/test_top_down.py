@@ -16,12 +16,12 @@ from plausibody.models.checkpoint import CheckpointError
 from plausibody.models.encoder import IMAGENET_MEAN, IMAGENET_STD
 from plausibody.models.hrnet import PoseHRNet
 from plausibody.models.skeleton import COCO17
-from plausibody.predict.boxes import NotListedError, WholePicture
-from plausibody.predict.front_end import ImageResult, Person, Picture
-from plausibody.predict.heatmaps import crop_affine, cut, decode, in_crop, with_flip
-from plausibody.predict.hrnet import HRNetKeypoints, load_hrnet
-from plausibody.predict.mask import SoftMask
-from plausibody.predict.top_down import BoxedPeople, TopDownFrontEnd, with_keypoints
+from plausibody.predict.front_ends.front_end import ImageResult, Person, Picture
+from plausibody.predict.front_ends.heatmaps import crop_affine, cut, decode, in_crop, with_flip
+from plausibody.predict.front_ends.hrnet import HRNetKeypoints, load_hrnet
+from plausibody.predict.front_ends.mask import SoftMask
+from plausibody.predict.front_ends.top_down import BoxedPeople, TopDownFrontEnd, with_keypoints
+from plausibody.predict.reading.boxes import NotListedError, WholePicture
 
 STEP = 4
 LEFT = [n for n, name in enumerate(COCO17) if name.startswith("left")]

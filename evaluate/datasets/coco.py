@@ -36,7 +36,7 @@ from plausibody.evaluate.datasets.people import About, LabelledPeople
 from plausibody.models.proxy import Box
 from plausibody.models.records import take
 from plausibody.models.skeleton import COCO17, SMPL24, indices
-from plausibody.predict.coco import PERSON
+from plausibody.predict.reading.coco import PERSON
 
 KINEMATIC = [name for name in COCO17 if name in SMPL24]
 """Key points that DaNet takes from SMPL's own joints: shoulders, elbows, wrists, knees, ankles and

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from plausibody.evaluate.datasets.labels import some
 from plausibody.models.skeleton import COCO17
-from plausibody.predict.coco import PERSON, Told, objects
-from plausibody.predict.json_file import LARGEST, numbers, read_json, shown
+from plausibody.predict.reading.coco import PERSON, Told, objects
+from plausibody.predict.reading.json_file import LARGEST, numbers, read_json, shown
 
 WHAT = "COCO's annotations of key points"
 HALF = 0.5

@@ -17,7 +17,7 @@ from plausibody.evaluate.sheet import Sight, draw_sight
 from plausibody.models.body import BodyTemplate
 from plausibody.models.proxy import Box, Proxy, ProxySettings
 from plausibody.models.records import take
-from plausibody.predict.crop import Crop, apply, compose, inverse, sample
+from plausibody.predict.front_ends.crop import Crop, apply, compose, inverse, sample
 from plausibody.predict.looking import open_picture
 from plausibody.predict.placement import PictureCamera
 

@@ -40,7 +40,7 @@ from plausibody.evaluate.datasets.spin_joints import EXTRAS
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import Box
 from plausibody.models.skeleton import COCO17, SMPL24
-from plausibody.predict.array_file import read_arrays
+from plausibody.predict.reading.array_file import read_arrays
 
 HRNET = "hrnet_results_centred.npy"
 LEAST_LIMB = 0.6

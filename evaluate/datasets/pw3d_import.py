@@ -27,8 +27,8 @@ from plausibody.evaluate.datasets.pw3d_split import SplitLabels, Watch
 from plausibody.models.batches import in_batches
 from plausibody.models.files import encode_arrays, write_file
 from plausibody.models.locks import locked
-from plausibody.predict.drawing import encode_picture
-from plausibody.predict.json_file import read_json
+from plausibody.predict.drawing.bodies import encode_picture
+from plausibody.predict.reading.json_file import read_json
 from plausibody.synth.picture_file import PictureError, picture_size, read_picture
 
 CROPS = "cropped_frames"

@@ -21,7 +21,7 @@ from torch import Tensor
 from plausibody.evaluate.datasets.pw3d_sequences import Actor, Sequence3DPW
 from plausibody.models.body import Skin, pose_body
 from plausibody.models.rotations import mean_rotation, rotmat_to_rotvec, rotvec_to_rotmat
-from plausibody.predict.crop import sample
+from plausibody.predict.front_ends.crop import sample
 
 CROP = 512
 """Side of the crops [px]."""

@@ -32,7 +32,7 @@ from plausibody.models.camera import world_to_camera
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import Box
 from plausibody.models.skeleton import COCO17, SMPL24, indices
-from plausibody.predict.openpose import BODY25
+from plausibody.predict.reading.openpose import BODY25
 
 SPIN24 = (
     "right_ankle right_knee right_hip left_hip left_knee left_ankle right_wrist right_elbow "

@@ -26,8 +26,8 @@ from plausibody.evaluate.staged.scenes import (
 from plausibody.models.batches import in_batches
 from plausibody.models.files import encode_arrays, write_file
 from plausibody.models.skeleton import COCO17, indices
-from plausibody.predict.coco import PERSON
-from plausibody.predict.drawing import encode_picture
+from plausibody.predict.drawing.bodies import encode_picture
+from plausibody.predict.reading.coco import PERSON
 from plausibody.synth.looks import Looks
 
 TOGETHER = 2

@@ -25,7 +25,7 @@ from plausibody.models.files import write_file
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.rotations import rotvec_to_rotmat
 from plausibody.models.skeleton import SMPL24
-from plausibody.predict.mask_files import encode_mask
+from plausibody.predict.reading.mask_files import encode_mask
 from plausibody.synth.raster import rasterize
 from plausibody.synth.render import joint_visibility
 from plausibody.synth.stores import load_regressors

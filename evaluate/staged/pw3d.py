@@ -29,7 +29,7 @@ from plausibody.models.files import write_file
 from plausibody.models.rotations import axis_rotation, rotmat_to_rotvec, rotvec_to_rotmat
 from plausibody.models.skeleton import COCO17, indices
 from plausibody.models.templates import load_template
-from plausibody.predict.drawing import encode_picture, to_bytes
+from plausibody.predict.drawing.bodies import encode_picture, to_bytes
 from plausibody.synth.background_procedural import Procedural
 from plausibody.synth.chance import Chance
 from plausibody.synth.looks import Looks

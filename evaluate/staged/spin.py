@@ -35,8 +35,8 @@ from plausibody.models.camera import world_to_camera
 from plausibody.models.files import encode_arrays, write_file
 from plausibody.models.rotations import rotmat_to_rotvec
 from plausibody.models.skeleton import COCO17, H36M17, indices
-from plausibody.predict.drawing import encode_picture
-from plausibody.predict.openpose import BODY25
+from plausibody.predict.drawing.bodies import encode_picture
+from plausibody.predict.reading.openpose import BODY25
 from plausibody.synth.looks import Looks
 
 CHUNK = 8

@@ -22,8 +22,8 @@ from plausibody.evaluate.staged.scenes import (
 from plausibody.models.batches import in_batches
 from plausibody.models.files import encode_arrays, write_file
 from plausibody.models.rotations import rotmat_to_rotvec
-from plausibody.predict.drawing import save_picture
-from plausibody.predict.mask_files import encode_mask
+from plausibody.predict.drawing.bodies import save_picture
+from plausibody.predict.reading.mask_files import encode_mask
 from plausibody.synth.chance import Chance
 from plausibody.synth.looks import Looks
 

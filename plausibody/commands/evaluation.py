@@ -232,8 +232,8 @@ def _renders(weights: Path, out: Path | None, device: str, quiet: bool) -> None:
     from plausibody.evaluate.renders_sheet import draw_worst
     from plausibody.evaluate.table import renders_table
     from plausibody.models.weights import find_weights, load_regressor
-    from plausibody.predict.drawing import save_picture
-    from plausibody.predict.embedded import load_embedded
+    from plausibody.predict.drawing.bodies import save_picture
+    from plausibody.predict.front_ends.embedded import load_embedded
 
     regressor = load_regressor(find_weights(weights), device)
     with counting("people", quiet) as watch:

@@ -125,10 +125,10 @@ def predict_command(
     """
     with helpful_errors():
         from plausibody.models.weights import DEFAULT_WEIGHTS
-        from plausibody.predict.front_ends import FrontEndSettings, open_front_end
+        from plausibody.predict.bulk.run import RunOptions, StoppedError, predict_folder
+        from plausibody.predict.front_ends.opening import FrontEndSettings, open_front_end
         from plausibody.predict.placement import DIAGONAL_VIEW
         from plausibody.predict.predictor import Predictor
-        from plausibody.predict.run import RunOptions, StoppedError, predict_folder
         from plausibody.stopping import StopRequest
 
         with usage_errors():
@@ -212,8 +212,8 @@ def _inputs(
     paths: tuple[Path, ...], every: int, smooth: int, engine: str, workers: int | None
 ) -> tuple[Any, Any]:
     """Gives what is to be predicted, and what does the work."""
-    from plausibody.predict.engine import LocalEngine
-    from plausibody.predict.video import is_video, video_inputs
+    from plausibody.predict.bulk.engine import LocalEngine
+    from plausibody.predict.reading.video import is_video, video_inputs
 
     if workers is not None and engine == "local":
         raise ValueError("--workers: wanted it with --engine ray, came local")
@@ -222,7 +222,7 @@ def _inputs(
             raise ValueError("--every, --smooth: wanted a video, got photos; do: leave them out")
         if engine == "local":
             return paths, LocalEngine()
-        from plausibody.predict.engine_ray import RayEngine
+        from plausibody.predict.bulk.engine_ray import RayEngine
 
         return paths, RayEngine() if workers is None else RayEngine(workers)
     if len(paths) > 1 or engine != "local":
@@ -232,6 +232,6 @@ def _inputs(
     frames = video_inputs(paths[0], every)
     if not smooth:
         return frames, LocalEngine()
-    from plausibody.predict.engine_video import VideoEngine
+    from plausibody.predict.bulk.engine_video import VideoEngine
 
     return frames, VideoEngine(frames.names, smooth)

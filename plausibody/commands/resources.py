@@ -92,8 +92,8 @@ def fit_corruption_command(out: Path, count: int, seed: int, device: str, quiet:
     with helpful_errors():
         from plausibody.fit_corruption import FitSettings, fit_corruption
         from plausibody.plots import draw_gap
-        from plausibody.predict.drawing import save_picture
-        from plausibody.predict.embedded import load_embedded
+        from plausibody.predict.drawing.bodies import save_picture
+        from plausibody.predict.front_ends.embedded import load_embedded
 
         with usage_errors():
             settings = FitSettings(count=count, seed=seed)
@@ -134,7 +134,7 @@ def doctor_command(picture: Path | None) -> None:
             _mark(check.ok, f"{check.name}: {check.detail}")
         if picture is not None:
             from plausibody.models.templates import load_template
-            from plausibody.predict.drawing import save_picture
+            from plausibody.predict.drawing.bodies import save_picture
 
             drawn, _ = doctor.render_pose(load_template("open"), doctor.asymmetric_pose(), 512)
             save_picture(drawn, picture)

@@ -84,10 +84,12 @@ def train_command(
 ) -> None:
     """Train a regressor on synthetic people (the same as `synth-train`)."""
     with helpful_errors():
-        from plausibody import config as configs
         from plausibody.calibrate import calibrate_weights
+        from plausibody.config import override, parse_settings
+        from plausibody.config_file import load_config
         from plausibody.evaluate.run import quick_figures
         from plausibody.models.locks import locked
+        from plausibody.presets import preset
         from plausibody.training.fit import StoppedError
         from plausibody.training.folder import DOING
         from plausibody.training.launch import check_launch, first_process
@@ -102,19 +104,19 @@ def train_command(
                 raise ValueError("--config and --preset: wanted one of them, got both")
             before = out / "config.json"
             if config_file:
-                config = configs.load_config(config_file)
+                config = load_config(config_file)
             elif resume and not preset_name and before.exists():
                 # Else a run of its own length would go on with the length of the preset.
-                config = configs.load_config(before)
+                config = load_config(before)
             else:
-                config = configs.preset(preset_name or method or "lite")
-            values: dict[str, Any] = dict(configs.parse_settings(settings))
+                config = preset(preset_name or method or "lite")
+            values: dict[str, Any] = dict(parse_settings(settings))
             values |= {"train.steps": steps} if steps is not None else {}
             values |= {"train.seed": seed, "stream.seed": seed} if seed is not None else {}
             values |= {"train.precision": precision} if precision else {}
             values |= {"train.init_backbone": init_backbone} if init_backbone else {}
-            config = configs.override(config, values)
-            if method and config.method != configs.preset(method).method:
+            config = override(config, values)
+            if method and config.method != preset(method).method:
                 raise ValueError(f"--method {method}, but the preset or file is of {config.method}")
             check_launch(device, config.train.batch_size)
         quiet = quiet or not first_process()
@@ -186,22 +188,22 @@ def preview_command(
 ) -> None:
     """Draw what training sees: every channel of any batch of the stream, or what it covers."""
     with helpful_errors():
-        from plausibody import config as configs
+        from plausibody.config import override, parse_settings
+        from plausibody.config_file import load_config
         from plausibody.contact_sheet import contact_sheet
         from plausibody.coverage import measure_coverage
         from plausibody.plots import draw_coverage
-        from plausibody.predict.drawing import save_picture
+        from plausibody.predict.drawing.bodies import save_picture
+        from plausibody.presets import stream_config
         from plausibody.sources import open_assets
         from plausibody.synth.generator import BatchGenerator, keep_channels
         from plausibody.synth.looks import skipped_lines
 
         with usage_errors():
-            config = (
-                configs.load_config(config_file) if config_file else configs.stream_config(method)
-            )
-            values: dict[str, Any] = dict(configs.parse_settings(settings))
+            config = load_config(config_file) if config_file else stream_config(method)
+            values: dict[str, Any] = dict(parse_settings(settings))
             values |= {"stream.seed": seed} if seed is not None else {}
-            config = configs.override(config, values)
+            config = override(config, values)
         prepare_cpu(0)
         with counting("textures", quiet=False) as made:
             assets = open_assets(config, "train", progress=made)
@@ -256,14 +258,15 @@ def bench_command(
         os.environ.setdefault(notice, "6" if notice.startswith("KINETO") else "ERROR")
     with helpful_errors():
         from plausibody import bench, bench_predict, bench_sampling, bench_training
-        from plausibody import config as configs
+        from plausibody.config import override, parse_settings
         from plausibody.models.files import write_file
+        from plausibody.presets import preset, stream_config
         from plausibody.sources import open_assets
 
         rows: list[Any] = []
         with usage_errors():
-            config = configs.preset(preset_name) if preset_name else configs.stream_config(method)
-            config = configs.override(config, configs.parse_settings(settings))
+            config = preset(preset_name) if preset_name else stream_config(method)
+            config = override(config, parse_settings(settings))
         if what not in ("sample", "predict"):
             with counting("textures", quiet=False) as made:
                 assets = open_assets(config, "train", progress=made)

@@ -22,7 +22,8 @@ from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
-from plausibody.config import RunConfig, known_keys, load_config, to_json
+from plausibody.config import RunConfig, known_keys
+from plausibody.config_file import load_config, to_json
 from plausibody.models.files import unfinished, write_file
 from plausibody.models.locks import locked
 from plausibody.training import repeating

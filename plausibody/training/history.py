@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plausibody.config import RunConfig, load_config
+from plausibody.config import RunConfig
+from plausibody.config_file import load_config
 from plausibody.models.checkpoint import checkpoints
 
 LEADING_FIGURE = "pa_mpjpe"

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from plausibody.config import to_json
+from plausibody.config_file import to_json
 from plausibody.evaluate import markup
 from plausibody.evaluate.svg_charts import Chart, draw_chart
 from plausibody.models.files import write_file

@@ -22,14 +22,14 @@ from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import Box, Proxy, ProxySettings
 from plausibody.models.records import concatenate, map_tensors, take, to_device
 from plausibody.models.regressor import Regressor
-from plausibody.predict.drawing import PAPER, draw_overlay, draw_side, encode_picture, tile
-from plausibody.predict.drawing_iuv import colour_iuv
-from plausibody.predict.embedded import load_embedded
-from plausibody.predict.front_end import FrontEnd
-from plausibody.predict.inputs import find_photos
+from plausibody.predict.bulk.inputs import find_photos
+from plausibody.predict.drawing.bodies import PAPER, draw_overlay, draw_side, encode_picture, tile
+from plausibody.predict.drawing.iuv import colour_iuv
+from plausibody.predict.front_ends.embedded import load_embedded
+from plausibody.predict.front_ends.front_end import FrontEnd
 from plausibody.predict.looking import look_at
-from plausibody.predict.photo import read_photo
 from plausibody.predict.placement import PictureCamera
+from plausibody.predict.reading.photo import read_photo
 from plausibody.synth.generator import BatchGenerator
 from plausibody.synth.stores import SynthAssets
 from plausibody.training.spared import Spared

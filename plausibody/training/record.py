@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 import plausibody
-from plausibody.config import RunConfig, to_json
+from plausibody.config import RunConfig
+from plausibody.config_file import to_json
 from plausibody.models.weights import save_regressor
 from plausibody.synth.generator import COLOURED
 from plausibody.synth.stores import SourceSettings

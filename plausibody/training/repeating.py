@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from plausibody.config import PRESETS, RunConfig, known_keys
+from plausibody.config import RunConfig, known_keys
+from plausibody.presets import PRESETS
 
 
 def nearest_preset(config: RunConfig) -> tuple[str, dict[str, tuple[Any, Any]]]:

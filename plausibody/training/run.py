@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from plausibody.config import RunConfig, from_json
+from plausibody.config import RunConfig
+from plausibody.config_file import from_json
 from plausibody.models.checkpoint import checkpoints
 from plausibody.models.files import write_file
 from plausibody.sources import open_assets

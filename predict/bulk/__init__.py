@@ -1,0 +1,1 @@
+"""Predicts many photos: what belongs to a run, and survives its end."""

@@ -1,0 +1,1 @@
+"""Front ends: they find people in pictures, their key points and their silhouettes."""

@@ -1,0 +1,1 @@
+"""Reads files that others write: pictures, videos, boxes, key points, masks, part maps."""

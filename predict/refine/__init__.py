@@ -1,0 +1,1 @@
+"""Moves predicted bodies towards what was seen, as far as the prediction allows."""
