@@ -114,7 +114,7 @@ def hierprob() -> RunConfig:
 
 
 def hierprob_lite() -> RunConfig:
-    """Distributions on a CPU: the encoder of `lite`, wider, correlated coefficients, gender if known.
+    """Distributions on a CPU: the encoder of `lite`, wider; correlated shapes, gender if known.
 
     Network, stream and rate of the shipped weights, which saw five times as many people and, in the
     last steps, poses as they were captured (`stream.lite.pose.jittered=0 recombined=0.1`).
