@@ -78,7 +78,7 @@ def lasor() -> RunConfig:
 
 
 def lasor_lite() -> RunConfig:
-    """LASOR's ideas for half an hour on two CPU cores: `lite` with occlusion and silhouettes.
+    """LASOR's ideas for a quarter of an hour on two CPU cores: `lite`, occlusion and silhouettes.
 
     The encoder of `lite` reads silhouettes of 64 px and places of key points. Other people and
     things stand before people as in the `lasor` recipe, drawn into the small frames of `lite`, and
@@ -86,7 +86,7 @@ def lasor_lite() -> RunConfig:
     the coarse mesh, counts from step 500 on.
     """
     values = {
-        "train.steps": 10_000,
+        "train.steps": 4_000,
         "train.checkpoint_every": 500,
         "proxy.size": 64,
         "stream.lite.frame": 80,
@@ -204,14 +204,14 @@ def dsr() -> RunConfig:
 
 
 def dsr_lite() -> RunConfig:
-    """DSR's ideas for half an hour on two CPU cores: a small network, colours of 64 px.
+    """DSR's ideas for twenty minutes on two CPU cores: a small network, colours of 64 px.
 
     Encoder and head are those of `lite` but for the key points, which nobody reads. One body in
-    five is known. Label maps of 64 px count from step 800 on, drawn with the coarse mesh. The
+    five is known. Label maps of 64 px count from step 400 on, drawn with the coarse mesh. The
     synthesis is the limit: some 190 people a second on a core.
     """
     values = {
-        "train.steps": 2_600,
+        "train.steps": 1_600,
         "train.checkpoint_every": 500,
         "train.calibrated": 0,
         "proxy.size": 64,
@@ -228,7 +228,7 @@ def dsr_lite() -> RunConfig:
         "stream.maps.size": 64,
         "semantics.mc": 0.5,
         "semantics.c": 0.5,
-        "semantics.first_step": 800,
+        "semantics.first_step": 400,
     }
     return override(lite(), values)
 
