@@ -1,17 +1,34 @@
-"""What benchmarks of several trainings share: each is made by a command that anyone can repeat."""
+"""What benchmarks of several trainings share: each is made by a command that anyone can repeat.
+
+A study has variants of a preset, each trained with several seeds and measured on the same people.
+A folder keeps trainings and numbers, so that a stopped study goes on, and one of some variants
+grows by others.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
+import math
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from plausibody.config import override, parse_settings
+from plausibody.config import known_keys, override, parse_settings
+from plausibody.config_file import from_json
+from plausibody.evaluate.ablation import effects, mean_values
+from plausibody.evaluate.baselines import MeanBody
+from plausibody.evaluate.bootstrap import Difference
+from plausibody.evaluate.run import Estimator
+from plausibody.evaluate.values import Values, decode_values, encode_values
 from plausibody.models.files import write_file
+from plausibody.models.proxy import ProxySettings
+from plausibody.models.weights import TrainedRegressor, load_regressor
 from plausibody.presets import PRESETS
 from plausibody.sources import open_assets
 from plausibody.synth.generator import BatchGenerator
@@ -66,7 +83,9 @@ def steps_within(preset: str, settings: str, minutes: float) -> int:
     return max(int(60 * minutes / slowest), 1)
 
 
-def decide_steps(runs: Path, preset: str, steps: int | None, minutes: float) -> int:
+def decide_steps(
+    runs: Path, preset: str, steps: int | None, minutes: float, name: str = "plan"
+) -> int:
     """Gives the steps of all trainings: those of the folder's first call, if there was one.
 
     Args:
@@ -74,8 +93,9 @@ def decide_steps(runs: Path, preset: str, steps: int | None, minutes: float) -> 
         preset: Of the trainings.
         steps: Of each, if they are told.
         minutes: Of each, if not.
+        name: Of the file that keeps them, where a folder has trainings of several presets.
     """
-    plan = runs / "plan.json"
+    plan = runs / f"{name}.json"
     if plan.is_file():
         planned = int(json.loads(plan.read_text("utf-8"))["steps"])
         if steps not in (None, planned):
@@ -88,3 +108,218 @@ def decide_steps(runs: Path, preset: str, steps: int | None, minutes: float) -> 
     runs.mkdir(parents=True, exist_ok=True)
     write_file(plan, json.dumps({"steps": steps}))
     return steps
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training, and its mean errors."""
+
+    variant: str
+    seed: int
+    command: str
+    weights: str
+    """SHA-256."""
+    samples: int
+    minutes: float
+    errors: dict[str, list[float]]
+    """By metric, at the places where the study takes them."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Variants of a training, and how each is measured."""
+
+    preset: str
+    variants: Mapping[str, str]
+    """What differs from the preset, as of `train_words`."""
+    kept: str
+    """Name of the files of a run's folder that keep the numbers of each person."""
+    people: int
+    """How many are measured."""
+    measure: Callable[[Estimator, ProxySettings], Values]
+    """Gives the numbers of each person, by an estimator and how its inputs are made."""
+    summarise: Callable[[Values], dict[str, list[float]]]
+    """Gives a row's errors."""
+    leading: str
+    """The error that is shown first."""
+    baseline: MeanBody | None = None
+    """Is measured beside the networks."""
+    complete: Callable[[Values], Values] = lambda values: values
+    """Adds to kept numbers what follows from them."""
+
+    def folder(self, runs: Path, variant: str, seed: int) -> Path:
+        return runs / f"{variant.replace(', ', '_').replace(' ', '_')}-{seed}"
+
+    def finished(self, runs: Path) -> list[tuple[int, str]]:
+        """Lists the seeds and variants whose training a folder holds."""
+        found = []
+        for variant in self.variants:
+            start = self.folder(runs, variant, 0).name.removesuffix("0")
+            for weights in runs.glob(f"{start}*/weights.safetensors"):
+                seed = weights.parent.name.removeprefix(start)
+                if seed.isdecimal():
+                    found.append((int(seed), variant))
+        return self.sorted(found)
+
+    def sorted(self, trainings: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
+        """Brings trainings into the order of a table: by seed, then by variant."""
+        place = {variant: number for number, variant in enumerate(self.variants)}
+        return sorted(trainings, key=lambda each: (each[0], place[each[1]]))
+
+    def measured(self, out: Path) -> tuple[Values, TrainedRegressor]:
+        """Gives each person's numbers by the network of a folder, measured now or before."""
+        regressor = load_regressor(out / "weights.safetensors")
+        mark = [regressor.card["sha256"], self.people]
+        kept, made = out / f"{self.kept}.npz", out / f"{self.kept}.json"
+        # Older folders have the network alone, where the name of the file tells how many people.
+        if kept.is_file() and made.is_file() and json.loads(made.read_text()) in (mark, mark[0]):
+            return self.complete(decode_values(kept.read_bytes())), regressor
+        values = self.measure(regressor, regressor.proxy)
+        write_file(kept, encode_values(values))
+        write_file(made, json.dumps(mark))
+        return self.complete(values), regressor
+
+
+@dataclass
+class Findings:
+    """What has been found so far."""
+
+    study: Study
+    rows_by_training: dict[tuple[int, str], Row] = field(default_factory=dict)
+    values: dict[str, dict[int, Values]] = field(default_factory=dict)
+    """By variant and seed."""
+    baseline: Values | None = None
+
+    @property
+    def rows(self) -> list[Row]:
+        """In the order of a table."""
+        order = self.study.sorted(list(self.rows_by_training))
+        return [self.rows_by_training[training] for training in order]
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({seed for seed, _ in self.rows_by_training})
+
+    def means(self) -> dict[str, Values]:
+        """Gives each person's numbers by variant, averaged over its seeds; the mean body last."""
+        found = {name: self.values.get(name, {}) for name in self.study.variants}
+        means = {name: mean_values(list(each.values())) for name, each in found.items() if each}
+        return means if self.baseline is None else means | {"mean body": self.baseline}
+
+    def pair(self, first: str, second: str) -> tuple[Values, Values] | None:
+        """Gives the same of two variants, averaged over the seeds that both have; None of none."""
+        one, two = self.values.get(first, {}), self.values.get(second, {})
+        seeds = sorted(one.keys() & two.keys())
+        if not seeds:
+            return None
+        return mean_values([one[seed] for seed in seeds]), mean_values([two[s] for s in seeds])
+
+    def compare(
+        self, pairs: Mapping[str, tuple[str, str]], metrics: Sequence[str], attribute: str
+    ) -> dict[str, Mapping[str, Mapping[str, Difference]]]:
+        """Tells by kind of people and metric what the second of two variants changes.
+
+        Args:
+            pairs: Of variants, by the name of the effect. Those that are not trained are left out.
+            metrics: To compare.
+            attribute: Of the people.
+        """
+        both = {name: self.pair(*variants) for name, variants in pairs.items()}
+        return {
+            name: effects(*values, metrics, attribute) for name, values in both.items() if values
+        }
+
+
+def run_study(
+    study: Study,
+    runs: Path,
+    steps: int,
+    seeds: Sequence[int],
+    variants: Sequence[str],
+    changes: Sequence[str] = (),
+) -> Iterator[Findings]:
+    """Trains and measures, prints each row, and yields what is known after each training.
+
+    What the folder holds of other variants and seeds comes first.
+
+    Args:
+        runs: The folder.
+        steps: Of each training.
+        seeds: To train with; all variants with the first come before any with the second.
+        variants: To train, in this order.
+        changes: Of all trainings, besides those of their variants, `key=value`.
+
+    Raises:
+        ValueError: If the folder holds a training of other settings under a variant's name.
+    """
+    found = Findings(study)
+    wanted = [(seed, variant) for seed in seeds for variant in variants]
+    others = [training for training in study.finished(runs) if training not in wanted]
+    for seed, variant in (*others, *wanted):
+        out = study.folder(runs, variant, seed)
+        settings = " ".join([study.variants[variant], *changes])
+        train(train_words(study.preset, settings, seed, steps, out))
+        values, regressor = study.measured(out)
+        card = regressor.card
+        _check_settings(out, card, settings)
+        found.values.setdefault(variant, {})[seed] = values
+        found.rows_by_training[seed, variant] = Row(
+            variant=variant,
+            seed=seed,
+            command=shlex.join(
+                train_words(study.preset, settings, seed, steps, Path("runs") / out.name)
+            ),
+            weights=card["sha256"],
+            samples=card["samples"],
+            minutes=round(card.get("seconds", math.nan) / 60, 1),
+            errors=study.summarise(values),
+        )
+        if study.baseline is not None and found.baseline is None:
+            found.baseline = study.complete(study.measure(study.baseline, regressor.proxy))
+        errors = found.rows_by_training[seed, variant].errors[study.leading]
+        print(variant, seed, [round(value, 1) for value in errors], flush=True)
+        yield found
+
+
+def _check_settings(out: Path, card: Mapping[str, Any], settings: str) -> None:
+    """Refuses a network that was trained otherwise than its row would say."""
+    trained = from_json(card["config"])
+    wanted, came = (
+        known_keys(each) for each in (override(trained, parse_settings(settings.split())), trained)
+    )
+    odd = [key for key, value in wanted.items() if came[key] != value]
+    if odd:
+        raise ValueError(
+            f"{out}: wanted a training with {odd[0]} = {wanted[odd[0]]!r}, found "
+            f"{came[odd[0]]!r}; do: another --runs, or delete it"
+        )
+
+
+def study_parser(
+    description: str, variants: Sequence[str], default: Sequence[str], minutes: float, people: int
+) -> argparse.ArgumentParser:
+    """Makes the options that all studies have.
+
+    Args:
+        description: Of the script.
+        variants: Which there are.
+        default: Which are trained unless others are told.
+        minutes: Of each training.
+        people: On whom networks are measured.
+    """
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=minutes, help="of each training")
+    parser.add_argument("--steps", type=int, help="of each training, instead of --minutes")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument(
+        "--variants", nargs="+", choices=variants, default=list(default),
+        help="to train; others that DIR holds are told too",
+    )  # fmt: skip
+    parser.add_argument("--people", type=int, default=people)
+    parser.add_argument("--page", type=Path, help="with a picture of the same name beside it")
+    parser.add_argument(
+        "--set", nargs="+", default=[], dest="changes", help="of all trainings, KEY=VALUE"
+    )
+    return parser

@@ -8,17 +8,16 @@ that cuts them. Everybody's share is known, and so is the whole silhouette.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from plausibody.evaluate import ablation, metrics
-from plausibody.evaluate.ablation import by_kind
+from plausibody.evaluate import metrics
 from plausibody.evaluate.answers import draw_people
-from plausibody.evaluate.bootstrap import Difference
+from plausibody.evaluate.joint_errors import JOINT_METRICS, joint_errors
 from plausibody.evaluate.ruler import Ruler
 from plausibody.evaluate.run import Estimator
 from plausibody.evaluate.values import Attribute, Values
@@ -36,6 +35,8 @@ from plausibody.synth.target_maps import MapSettings
 
 SHARES = tuple(f"{share} %" for share in range(0, 70, 10))
 """Bins of the share that is hidden, by their middles; each reaches 5 % either way."""
+HIDDEN = "hidden"
+"""The attribute that tells people's bin."""
 FORTY = "40 %"
 METRICS = ("mpjpe", "pa_mpjpe", "pve_t_sc", "overlap")
 """As of `protocols`, [mm]; and the intersection over union of the whole silhouettes, hidden parts
@@ -51,6 +52,8 @@ class OccludedSettings:
     seed: int = 8_000_001
     split: str = "test"
     """Of the pose store."""
+    joints: bool = False
+    """Whether each joint's errors are taken too."""
     lite: LiteSettings = field(
         default_factory=lambda: LiteSettings(
             frame=112,
@@ -92,26 +95,27 @@ def measure_occluded(
         watch: Is told how many people are done.
 
     Returns:
-        `METRICS` of each person, and their bin as the attribute "hidden".
+        `METRICS` of each person, and `JOINT_METRICS` if wanted; their bin as `HIDDEN`.
     """
     ruler, mesh = Ruler(assets), DrawnMesh.of(assets, "coarse")
-    rows: dict[str, list[Tensor]] = {name: [] for name in (*METRICS, "occluded")}
+    names = (*METRICS, *JOINT_METRICS) if settings.joints else METRICS
+    rows: dict[str, list[Tensor]] = {name: [] for name in (*names, "occluded")}
     done = 0
     for batch in draw_people(settings.stream(), proxy, assets, settings.count):
-        for name, value in _measure(estimator, batch, ruler, mesh).items():
+        for name, value in _measure(estimator, batch, ruler, mesh, settings.joints).items():
             rows[name].append(value.double())
         done += len(batch)
         watch(done)
     columns = {name: torch.cat(parts) for name, parts in rows.items()}
     return Values(
         names=tuple(str(number) for number in range(done)),
-        errors={name: columns[name] for name in METRICS},
-        attributes={"hidden": share_bins(columns["occluded"])},
+        errors={name: columns[name] for name in names},
+        attributes={HIDDEN: share_bins(columns["occluded"])},
     )
 
 
 def _measure(
-    estimator: Estimator, batch: Batch, ruler: Ruler, mesh: DrawnMesh
+    estimator: Estimator, batch: Batch, ruler: Ruler, mesh: DrawnMesh, joints: bool
 ) -> dict[str, Float[Tensor, " batch"]]:
     prediction, maps = estimator.predict(batch.proxy), wanted_maps(batch.target)
     body, camera, size = prediction.mode(), prediction.camera, maps.whole.shape[-1]
@@ -120,23 +124,11 @@ def _measure(
     pixels = mesh.place(body, camera, size, maps.reach)
     drawn = draw_silhouettes(pixels, mesh.faces, size)
     assert maps.occluded is not None, "the lite recipe knows it"
-    return {
+    each = joint_errors(body, batch.target.parameters, ruler.assets.coarse.skin) if joints else {}
+    return each | {
         "mpjpe": metrics.mpjpe(found.h36m, true.h36m),
         "pa_mpjpe": metrics.pa_mpjpe(found.h36m, true.h36m),
         "pve_t_sc": metrics.pve_t_sc(found.rest, true.rest),
         "overlap": 1 - overlap_error(drawn[:, None], maps.whole[:, None]),
         "occluded": maps.occluded,
     }
-
-
-def by_share(values: Values, metric: str) -> list[float]:
-    """Gives the mean of a metric in each bin of `SHARES`; NaN of nobody."""
-    return by_kind(values, metric, "hidden")
-
-
-def effects(without: Values, with_it: Values) -> Mapping[str, Mapping[str, Difference]]:
-    """Tells by bin and metric what something changes, with intervals of a paired bootstrap.
-
-    Arguments as of `ablation.effects`.
-    """
-    return ablation.effects(without, with_it, METRICS, "hidden")

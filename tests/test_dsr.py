@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +11,11 @@ import torch
 from dressed_looks import plain_looks
 
 from plausibody.config import RunConfig, override
-from plausibody.config_file import to_json
 from plausibody.contact_sheet import contact_sheet
 from plausibody.models.hmr import HmrRegressor
 from plausibody.models.hmr_loss import HmrLoss, HmrWeights
 from plausibody.models.losses import Moment
 from plausibody.models.records import take
-from plausibody.models.weights import save_regressor
 from plausibody.presets import preset
 from plausibody.synth import generator
 from plausibody.synth.batch import Batch
@@ -191,50 +187,3 @@ def test_the_published_preset_has_the_published_numbers() -> None:
     assert found.train.steps == 50 * 2438 and found.semantics.first_step == 3 * 2438
     assert found.semantics.mc == found.semantics.c == 0.1 * 60
     assert found.proxy.channel == "rgb" and 0.1 <= found.stream.labelled <= 0.25
-
-
-# The benchmark
-
-
-def test_the_benchmark_goes_on_where_it_stopped(
-    clothed: SynthAssets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
-    dsr = importlib.import_module("dsr")
-    trained: list[str] = []
-
-    def train(words: list[str]) -> Path:
-        out = Path(words[-1])
-        if not (out / "weights.safetensors").is_file():
-            trained.append(out.name)
-            values = [words[n + 1] for n, word in enumerate(words) if word == "--set"]
-            pairs = dict(pair.split("=", 1) for pair in values)
-            made = Trainer(override(preset("dsr-lite"), TINY | pairs), clothed, "cpu")
-            out.mkdir(parents=True)
-            save_regressor(made.best, out / "weights.safetensors",
-                           {"config": to_json(made.config), "samples": 12})  # fmt: skip
-        return out / "weights.safetensors"
-
-    monkeypatch.setattr(dsr, "train", train)
-    monkeypatch.setattr(dsr, "load_assets", lambda split, coloured: clothed)
-    words = [str(tmp_path / "out.json"), "--runs", str(tmp_path / "runs"), "--steps", "3",
-             "--people", "4", "--seeds", "0"]  # fmt: skip
-    dsr.main([*words, "--variants", "key points", "MC"])
-    assert trained == ["key_points-0", "MC-0"]
-    dsr.main([*words, "--variants", "key points", "MC", "--page", str(tmp_path / "page.md")])
-    assert len(trained) == 2
-    record = json.loads((tmp_path / "out.json").read_text("utf-8"))
-    assert [row["variant"] for row in record["rows"]] == ["key points", "MC"]
-    assert set(record["rows"][0]["errors"]) == {
-        "pa_mpjpe",
-        "pve_t_sc",
-        "volume_bias",
-        "volume_added",
-    }
-    assert list(record["effects"]) == ["MC"] and len(record["mean_body"]["pve_t_sc"]) == 5
-    assert all("at 2 x" in sentence for sentence in record["in_the_loosest"])
-    page = (tmp_path / "page.md").read_text("utf-8")
-    assert "synth-train --preset dsr-lite" in page and "| MC | 0 |" in page
-    assert (tmp_path / "page.png").stat().st_size > 10_000
-    with pytest.raises(SystemExit, match="wanted the 3 that"):
-        dsr.main([*words[:4], "9"])

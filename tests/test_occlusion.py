@@ -1,43 +1,42 @@
-"""Occluded people: what stands before them, how they are counted, and what the benchmark tells."""
+"""Occluded people: what stands before them, how they are counted, and what is told of them."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import json
+import math
 from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from plausibody.config import override
-from plausibody.evaluate.ablation import certain, mean_values
+from plausibody.evaluate.ablation import by_kind, certain, effects, mean_values
 from plausibody.evaluate.answers import draw_people
+from plausibody.evaluate.joint_errors import JOINT_METRICS, joint_errors
 from plausibody.evaluate.occlusion import (
     FORTY,
+    HIDDEN,
     METRICS,
     SHARES,
     OccludedSettings,
-    by_share,
-    effects,
     measure_occluded,
     share_bins,
 )
 from plausibody.evaluate.values import Values
+from plausibody.models.body import pose_body
 from plausibody.models.camera import fit_weak_perspective
 from plausibody.models.markers import Markers
 from plausibody.models.prediction import PointPrediction
 from plausibody.models.proxy import Proxy, ProxySettings
+from plausibody.models.rotations import axis_rotation
+from plausibody.models.skeleton import SMPL24
 from plausibody.presets import preset
 from plausibody.synth.batch import Batch
 from plausibody.synth.generator import BatchGenerator
 from plausibody.synth.stores import SynthAssets
-from plausibody.training.record import RunRecord, export, make_card
-from plausibody.training.trainer import Trainer
 
 OCCLUDED = {
     "stream.recipe": "lite",
@@ -148,16 +147,16 @@ def test_the_truth_has_no_error_and_who_is_wrong_has(assets, people):
     # What is left is perspective, which orthographic cameras have not.
     assert right.errors["overlap"].median() > 0.75 > wrong.errors["overlap"].min()
     shares = torch.cat([batch.target.maps.occluded for batch in people])  # type: ignore[union-attr]
-    assert torch.equal(right.attributes["hidden"].of, share_bins(shares).of)
+    assert torch.equal(right.attributes[HIDDEN].of, share_bins(shares).of)
     counted = torch.bincount(share_bins(shares).of + 1, minlength=8)
     assert counted.min() >= 3, "every share is met"
 
-    found = effects(right, wrong)
+    found = effects(right, wrong, METRICS, HIDDEN)
     assert tuple(found) == SHARES
     forty = found[FORTY]["pve_t_sc"]
     assert certain(forty) and forty.low is not None and forty.low > 0.1
-    assert forty.difference == pytest.approx(by_share(wrong, "pve_t_sc")[4], abs=0.1)
-    assert not certain(effects(right, right)[FORTY]["pve_t_sc"])
+    assert forty.difference == pytest.approx(by_kind(wrong, "pve_t_sc", HIDDEN)[4], abs=0.1)
+    assert not certain(effects(right, right, METRICS, HIDDEN)[FORTY]["pve_t_sc"])
 
 
 def test_bins_reach_five_percent_either_way():
@@ -165,81 +164,45 @@ def test_bins_reach_five_percent_either_way():
     assert share_bins(shares).of.tolist() == [0, 0, 1, 4, 4, 6, -1, -1]
 
 
+def test_errors_joint_by_joint_are_those_of_the_sides_together(assets, people):
+    truth = people[0].target.parameters
+    turned = truth.rotations.clone()
+    knee, sides = SMPL24.index("left_knee"), [SMPL24.index(f"{s}_ankle") for s in ("left", "right")]
+    turned[:, knee] = turned[:, knee] @ axis_rotation(0, torch.tensor(0.5))
+    skin = assets.coarse.skin
+    found = joint_errors(dataclasses.replace(truth, rotations=turned), truth, skin)
+    assert tuple(found) == JOINT_METRICS and len(JOINT_METRICS) == 15 + 14
+    half = torch.full_like(found["rotation/knee"], math.degrees(0.5) / 2)
+    assert torch.allclose(found["rotation/knee"], half, atol=0.05)
+    for joint in ("hip", "ankle", "pelvis", "wrist"):
+        assert found[f"rotation/{joint}"].max() < 0.1
+    # By hand: the mean over both ankles, pelvis on pelvis; everything before the knee stays.
+    joints = [
+        pose_body(skin, truth.shape, rotations).joints.numpy()
+        for rotations in (truth.rotations, turned)
+    ]
+    true, said = (each - each[:, :1] for each in joints)
+    expected = 1000 * np.linalg.norm(said - true, axis=-1)[:, sides].mean(1)
+    assert expected.min() > 20
+    assert np.allclose(found["position/ankle"].numpy(), expected, atol=1e-2)
+    assert found["position/knee"].max() < 0.01 and found["position/hand"].max() < 0.01
+
+
+def test_joints_are_measured_where_they_are_wanted(assets, people):
+    proxy = ProxySettings(size=32)
+    wanted = dataclasses.replace(FEW, joints=True)
+    found = measure_occluded(Oracle(assets, people), proxy, assets, wanted)
+    assert set(found.errors) == {*METRICS, *JOINT_METRICS}
+    assert max(float(found.errors[name].max()) for name in JOINT_METRICS) < 0.1
+
+
 def test_seeds_are_averaged_person_by_person():
-    names, hidden = ("0", "1"), {"hidden": share_bins(torch.tensor([0.0, 0.4]))}
+    names, hidden = ("0", "1"), {HIDDEN: share_bins(torch.tensor([0.0, 0.4]))}
     one, two = (
         Values(names, {name: torch.tensor(column) for name in METRICS}, attributes=hidden)
         for column in ([10.0, 30.0], [20.0, 50.0])
     )
     mean = mean_values([one, two])
     assert mean.errors["mpjpe"].tolist() == [15.0, 40.0]
-    assert by_share(mean, "mpjpe")[0] == 15.0 and by_share(mean, "mpjpe")[4] == 40.0
-
-
-# The script
-
-TINY = {
-    **{"train.steps": 1, "train.threads": 1, "train.batch_size": 2, "stream.lite.frame": 40},
-    **{"proxy.size": 32, "regressor.features": 16, "regressor.width": 8, "regressor.blocks": 1},
-}
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
-    return importlib.import_module("lasor")
-
-
-def test_the_script_goes_on_where_it_stopped(assets, script, tmp_path, monkeypatch, capsys):
-    trained: list[str] = []
-
-    def train(words: list[str]) -> Path:
-        out = Path(words[-1])
-        weights = out / "weights.safetensors"
-        if not weights.is_file():
-            trained.append(out.name)
-            settings = dict(zip(words[::1], words[1::1], strict=False))
-            assert settings["--preset"] == "lasor-lite" and settings["--steps"] == "7"
-            pairs = [
-                after for word, after in zip(words, words[1:], strict=False) if word == "--set"
-            ]
-            chosen = dict(pair.split("=", 1) for pair in pairs)
-            config = override(preset("lasor-lite"), TINY | chosen)
-            trainer = Trainer(config, assets, "cpu")
-            card = make_card(RunRecord(config, trainer.device).told(), {}, [])
-            export(trainer, weights, card)
-        return weights
-
-    monkeypatch.setattr(script, "train", train)
-    words = [str(tmp_path / "found.json"), "--runs", str(tmp_path / "runs"), "--people", "32"]
-    script.main([*words, "--steps", "7", "--seeds", "0", "--variants", "neither", "both"])
-    assert trained == ["neither-0", "both-0"]
-    told = json.loads((tmp_path / "found.json").read_text("utf-8"))
-    assert set(told["effects"]) == {"both"} and len(told["rows"]) == 2
-
-    page = tmp_path / "docs" / "lasor.md"
-    script.main([*words, "--seeds", "0", "1", "--variants", "neither", "both", "--page", str(page)])
-    assert trained == ["neither-0", "both-0", "neither-1", "both-1"]
-    told = json.loads((tmp_path / "found.json").read_text("utf-8"))
-    assert [(row["variant"], row["seed"]) for row in told["rows"]] == [
-        ("neither", 0), ("both", 0), ("neither", 1), ("both", 1),
-    ]  # fmt: skip
-    assert "stream.maps.size=0" in told["rows"][0]["command"]
-    assert told["at_forty"][0] in capsys.readouterr().out
-    written = page.read_text("utf-8")
-    assert "![errors by the share that is hidden](lasor.png)" in written
-    assert (tmp_path / "docs" / "lasor.png").stat().st_size > 10_000
-    with pytest.raises(SystemExit, match="wanted the 7 that"):
-        script.main([*words, "--steps", "8"])
-
-
-def test_variants_differ_as_they_say(script):
-    for name, settings in script.VARIANTS.items():
-        pairs = dict(pair.split("=", 1) for pair in settings.split())
-        config = override(preset(script.PRESET), pairs)
-        occluded = name in ("occlusion", "both", "both, visible")
-        assert config.stream.lite.occlusion.anything == occluded
-        assert (max(config.stream.lite.corruption.box) > 0) == occluded
-        drawn = name in ("silhouettes", "both", "both, visible")
-        assert (config.supervision.weight > 0) == (config.stream.maps.size > 0) == drawn
-    assert {name for pair in script.COMPARED.values() for name in pair} == set(script.VARIANTS)
+    means = by_kind(mean, "mpjpe", HIDDEN)
+    assert means[0] == 15.0 and means[4] == 40.0
