@@ -21,9 +21,9 @@ def mean_values(several: Sequence[Values]) -> Values:
 
 
 def by_kind(values: Values, metric: str, attribute: str) -> list[float]:
-    """Gives the mean of a metric over each kind of an attribute; NaN of nobody."""
-    kinds, errors = values.attributes[attribute], values.errors[metric]
-    return [float(errors[kinds.of == number].mean()) for number in range(len(kinds.kinds))]
+    """Gives the mean of a metric over those of each kind who have it; NaN of nobody."""
+    kinds = values.attributes[attribute]
+    return [values.mean(metric, kinds.of == number) for number in range(len(kinds.kinds))]
 
 
 def effects(

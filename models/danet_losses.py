@@ -19,7 +19,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plausibody.models.constants import constant
 from plausibody.models.danet import DanetEstimate, DanetPrediction
 from plausibody.models.danet_crops import Squares, cut_squares
 from plausibody.models.iuv import (
@@ -252,29 +251,3 @@ def point_errors(
         errors.append((gap * there).sum() / len(points.part))
     wrong = functional.cross_entropy(scores, points.part, reduction="none")
     return errors[0], errors[1], (wrong * there).sum() / there.sum().clamp(min=1)
-
-
-@torch.no_grad()
-def part_scores(
-    said: Float[Tensor, "batch 3 H W"], truth: Float[Tensor, "batch 3 H W"]
-) -> dict[str, Float[Tensor, " batch"]]:
-    """Measures estimated IUV pictures, person by person.
-
-    Returns:
-        `part_accuracy`: the share of the true person's pixels whose part is right; `part_iou`: the
-        mean over the parts that either picture has of their intersection over union; `uv_error`:
-        the mean distance on the chart where the part is right, in widths of a chart; not a number
-        where nothing is.
-    """
-    part, true = said[:, 0].round(), truth[:, 0].round()
-    there, right = true > 0, (part == true) & (true > 0)
-    distance = (said[:, 1:] - truth[:, 1:]).norm(dim=1)
-    every = constant(tuple(range(1, 25)), true.dtype, true.device)[:, None, None]
-    ours, theirs = part[:, None] == every, true[:, None] == every
-    both, either = (ours & theirs).sum((2, 3)), (ours | theirs).sum((2, 3))
-    known = either > 0
-    return {
-        "part_accuracy": right.sum((1, 2)) / there.sum((1, 2)),
-        "part_iou": (both / either.clamp(min=1)).sum(1) / known.sum(1),
-        "uv_error": (distance * right).sum((1, 2)) / right.sum((1, 2)),
-    }

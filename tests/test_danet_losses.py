@@ -19,7 +19,6 @@ from plausibody.models.danet_losses import (
     DanetWeights,
     centre_error,
     map_errors,
-    part_scores,
     partial_errors,
     point_errors,
 )
@@ -78,21 +77,6 @@ def test_perfect_maps_have_no_errors_and_full_scores() -> None:
     first = functional.one_hot(near.index.argmax(2), 7).movedim(-1, 2).float()
     u, v, index = partial_errors(replace(near, index=100 * first), around, shown)
     assert float(u) == float(v) == 0 and float(index) < 1e-6
-    scores = part_scores(truth, truth)
-    assert scores["part_accuracy"].eq(1).all() and scores["part_iou"].eq(1).all()
-    assert scores["uv_error"].eq(0).all()
-
-
-def test_scores_count_pixels_parts_and_distances() -> None:
-    truth = torch.zeros(1, 3, 1, 4)
-    truth[0, 0, 0] = torch.tensor([1.0, 1.0, 2.0, 0.0])
-    said = truth.clone()
-    said[0, 0, 0] = torch.tensor([1.0, 2.0, 2.0, 2.0])
-    said[0, 1, 0, 0], said[0, 2, 0, 0] = 0.3, 0.4
-    found = part_scores(said, truth)
-    assert float(found["part_accuracy"]) == pytest.approx(2 / 3)
-    assert float(found["part_iou"]) == pytest.approx((1 / 2 + 1 / 3) / 2)
-    assert float(found["uv_error"]) == pytest.approx(0.25)
 
 
 def test_errors_round_joints_are_means_over_them() -> None:
