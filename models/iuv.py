@@ -140,6 +140,20 @@ def shown_maps(iuv: Float[Tensor, "batch J 3 H W"], shown: Int[Tensor, "J 6"]) -
     return IuvMaps(u=seen * u, v=seen * v, index=index)
 
 
+def shown_picture(maps: IuvMaps, shown: Int[Tensor, "J 6"]) -> Float[Tensor, "batch J 3 H W"]:
+    """Makes a picture for each joint of its maps of 7 classes: undoes `shown_maps`.
+
+    Args:
+        maps: Clean or predicted ones, of shape [batch, J, 7, H, W].
+        shown: Of `PartTables`.
+    """
+    picture = predicted_picture(maps)
+    parts = functional.pad(shown, (1, 0))  # what is none of the joint's parts is the background
+    part = parts[None, :, :, None, None].expand(len(picture), -1, -1, *picture.shape[-2:])
+    own = part.gather(2, picture[:, :, :1].long()).to(picture.dtype)
+    return torch.cat([own, picture[:, :, 1:]], 2)
+
+
 def resize_picture(iuv: Float[Tensor, "*batch 3 H W"], size: int) -> Float[Tensor, "*batch 3 _ _"]:
     """Takes the nearest pixels: parts are never interpolated, nor u and v across their borders.
 

@@ -13,9 +13,9 @@ from torch.nn import functional
 from plausibody.models.proxy import Proxy, gaussian_heatmaps
 from plausibody.models.skeleton import COCO17
 from plausibody.predict.drawing.bodies import label, tile
+from plausibody.predict.drawing.labels import colour_labels
 from plausibody.preview import draw_proxies
 from plausibody.synth.batch import Batch
-from plausibody.synth.semantic_labels import LABELS
 
 BRIGHTEN = 3.0
 """How much edges are, whose contrast is rarely full."""
@@ -42,7 +42,7 @@ def contact_sheet(batch: Batch, side: int = 160) -> Float[Tensor, "3 height widt
     if maps is not None:
         columns["map"] = _resize(_grey(0.4 * maps.whole + 0.6 * maps.visible), side)
         if maps.labels is not None:
-            columns["parser's labels"] = _resize(_coloured(maps.labels, PARSER), side)
+            columns["parser's labels"] = _resize(colour_labels(maps.labels), side)
     heads = tile([label(torch.ones(3, 0, side), name) for name in columns], columns=len(columns))
     rows = [pictures[n] for n in range(len(batch)) for pictures in columns.values()]
     return torch.cat([heads, tile(rows, columns=len(columns))], 1)
@@ -110,8 +110,6 @@ _SEMANTIC_COLOURS = torch.tensor(
     ]
 )
 """Of background, skin, hair, upper, lower, shoes, socks, glove, hat, eye, lip, brow."""
-
-PARSER = torch.tensor(list(LABELS.values())) / 255
 
 PALETTES = {
     "part24": _wheel(24),

@@ -20,7 +20,8 @@ SKIN = (160, 195, 240, 255)
 """Colour of a mesh without colours of its own."""
 WHITE = (255, 255, 255, 255)
 OURS = re.compile(
-    r"person_\d+(\.(npz|json|glb|obj|ply)|_(views|samples|proxies)\.jpg)"
+    r"person_\d+(\.(npz|json|glb|obj|ply)|_(views|samples|proxies|iuv|semantics)\.jpg)"
+    r"|person_\d+(_iuv\.npz|_IUV\.png)"
     r"|overlay\.png|overlay_uncertainty\.jpg"
     r"|report(_\w+)?\.(json|jpg|webp|glb)"
 )

@@ -167,7 +167,9 @@ class Folder:
         self.known_person = known_person
         self.looked: list[str] = []
         self.before_each: Callable[[str], None] = lambda name: None
-        self.options = RunOptions(save=frozenset(SAVE) - {"samples"}, batch_size=1)
+        self.options = RunOptions(
+            save=frozenset(SAVE) - {"samples", "iuv", "semantics"}, batch_size=1
+        )
         photos.mkdir()
 
     def add(self, *names: str) -> None:

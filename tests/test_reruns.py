@@ -135,7 +135,7 @@ def test_a_folder_that_is_shared_is_told_from_a_result_if_it_is_left_half_done(
 
 def test_all_that_is_written_is_known_as_ours(runs: Reruns) -> None:
     runs.add("two.png")
-    runs.predict(save=",".join(SAVE), samples=2)
+    runs.predict(save=",".join(set(SAVE) - {"semantics"}), samples=2)
     names = {path.name for path in (runs.out / "two").iterdir()} - {RECORD}
     assert len(names) > 15 and {name for name in names if not OURS.fullmatch(name)} == set()
     assert not OURS.fullmatch("mynotes.txt") and not OURS.fullmatch("person_0_notes.txt")

@@ -13,13 +13,15 @@ import torch
 from plausibody.assets.catalog import SHIPPED
 from plausibody.models.checkpoint import CheckpointError
 from plausibody.models.official_file import read_restricted
+from plausibody.models.skeleton import COCO17
 from plausibody.predict.front_ends import embedded
 from plausibody.predict.front_ends.embedded import EmbeddedFrontEnd, load_embedded
 from plausibody.predict.front_ends.files import OtherSilhouettes
 from plausibody.predict.front_ends.front_end import ImageResult
 from plausibody.predict.front_ends.opening import FrontEndSettings, open_front_end
 from plausibody.predict.front_ends.silhouettes import Silhouette
-from plausibody.predict.reading.boxes import in_common, read_boxes
+from plausibody.predict.reading.boxes import in_common, overlaps, read_boxes
+from plausibody.predict.reading.openpose import BODY25
 from plausibody.predict.reading.photo import read_photo
 from plausibody.predict.result import ImagePrediction
 
@@ -58,6 +60,31 @@ def test_who_is_beside_a_box_or_in_two_is_one_person(front_end, tmp_path):
     assert "no person recognised in box 1 of 4" in result.message
     assert "box 2, 3 of 4 (from 0) shows the same person as box 0" in result.message
     assert look(front_end, tmp_path, wider, HER).people[0].number == 1  # fills it better
+
+
+@pytest.mark.parametrize("kind", ["--bbox", "--openpose", "--openpose_folder"])
+def test_inputs_of_dsrs_demo_find_the_person(front_end, tmp_path, kind):
+    """`--img X --bbox Y` and `--img X --openpose Y` there, and a folder of OpenPose's files, are
+    `X --boxes Y` here."""
+    (alone,) = look(front_end, tmp_path, HER).people
+    path = told = tmp_path / "demo" / "skier_keypoints.json"
+    path.parent.mkdir()
+    if kind == "--bbox":
+        path.write_text(json.dumps({"bbox": HER}))
+    else:
+        named = dict(zip(COCO17, alone.keypoints.tolist(), strict=True))
+        flat = [value for name in BODY25 for value in named.get(name, (0.0, 0.0, 0.0))]
+        path.write_text(json.dumps({"version": 1.3, "people": [{"pose_keypoints_2d": flat}]}))
+        told = path.parent if kind == "--openpose_folder" else path
+    settings = FrontEndSettings(boxes=told)
+    boxes = open_front_end("embedded", "cpu", settings).boxes  # as the command opens it
+    (result,) = replace(front_end, boxes=boxes)([SKIER])
+    (person,) = result.people
+    assert person.number == 0
+    assert float(overlaps(person.box[None], alone.box)) > 0.9
+    sure = (person.keypoints[:, 2] > 0.5) & (alone.keypoints[:, 2] > 0.5)
+    off = (person.keypoints - alone.keypoints)[sure, :2].norm(dim=-1)
+    assert sure.sum() > 10 and float(off.mean()) < 0.03 * HER[3]
 
 
 def test_common_area_is_compared_with_the_smaller_box():

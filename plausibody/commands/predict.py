@@ -79,7 +79,15 @@ def _named(context: click.Context, option: click.Parameter, value: str | None) -
 @click.option(
     "--save",
     default="overlay,mesh,params",
-    help="Some of overlay,mesh,params,samples,proxies,report.  [default: overlay,mesh,params]",
+    help="Some of overlay,mesh,params,samples,proxies,iuv,semantics,report.  "
+    "[default: overlay,mesh,params]",
+)
+@click.option(
+    "--labels",
+    callback=_named,
+    metavar="DIR",
+    help="Label maps of the photos, as Graphonomy writes them, to draw beside the body's "
+    "(--save semantics).",
 )
 @click.option("--mesh-format", type=click.Choice(["glb", "obj", "ply"]), default="glb")
 @click.option("--recursive", is_flag=True, help="Search folders in folders too.")
@@ -110,6 +118,7 @@ def predict_command(
     every: int,
     smooth: int,
     save: str,
+    labels: Path | None,
     mesh_format: str,
     recursive: bool,
     batch_size: int,
@@ -139,6 +148,7 @@ def predict_command(
                 batch_size=batch_size,
                 recursive=recursive,
                 force=force,
+                labels=labels,
             )
             looking = FrontEndSettings(
                 boxes=boxes,

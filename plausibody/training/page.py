@@ -142,6 +142,7 @@ def _pictures(history: History) -> list[str]:
     headings = {
         "synthetic": "Held-out synthetic people, over what the network was shown",
         "photos": "Photos, and the same bodies from the side",
+        "iuv": "IUV maps of held-out people",
     }
     for name, heading in headings.items():
         moments = spread_over(_moments(folder, name, history.step), MOMENTS)

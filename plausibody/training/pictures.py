@@ -23,7 +23,15 @@ from plausibody.models.proxy import Box, Proxy, ProxySettings
 from plausibody.models.records import concatenate, map_tensors, take, to_device
 from plausibody.models.regressor import Regressor
 from plausibody.predict.bulk.inputs import find_photos
-from plausibody.predict.drawing.bodies import PAPER, draw_overlay, draw_side, encode_picture, tile
+from plausibody.predict.dense import draw_dense, finds_maps, whole_maps
+from plausibody.predict.drawing.bodies import (
+    PAPER,
+    draw_overlay,
+    draw_side,
+    encode_picture,
+    label,
+    tile,
+)
 from plausibody.predict.drawing.iuv import colour_iuv
 from plausibody.predict.front_ends.embedded import load_embedded
 from plausibody.predict.front_ends.front_end import FrontEnd
@@ -61,6 +69,9 @@ class Pictures:
     RUN/pictures/step_N/synthetic.jpg    predicted ones, over what the network was shown
     RUN/pictures/step_N/photos.jpg       bodies over the photos that ship, and from the side; not
                                          of networks that read iuv
+    RUN/pictures/step_N/iuv.jpg          of networks that find IUV maps: what they were shown of the
+                                         synthetic people, the true maps, those that they find, and
+                                         those of the predicted bodies
     """
 
     def __init__(
@@ -83,6 +94,7 @@ class Pictures:
         self._people: Sitters | None = None
         self._photos: Sitters | None = None
         self._truth: Float[Tensor, "3 height width"] | None = None
+        self._true_maps: Float[Tensor, "people 3 N N"] | None = None
 
     def draw(
         self, network: Regressor, step: int, device: torch.device | str
@@ -106,6 +118,10 @@ class Pictures:
                 "pictures of synthetic people", lambda: self._draw_people(network, device)
             ),
         }
+        if finds_maps(network):
+            found["iuv"] = self._spared(
+                "pictures of IUV maps", lambda: self._draw_iuv(network, device)
+            )
         if self._config.proxy.channel != "iuv":  # the photos that ship have no such maps
             found["photos"] = self._spared(
                 "pictures of photos", lambda: self._draw_photos(network, device)
@@ -127,6 +143,28 @@ class Pictures:
         bodies, camera = _predict(network, self._people.proxy, device)
         return tile(_put_over(self._people.under, bodies, camera, self._assets.template), PEOPLE)
 
+    def _draw_iuv(
+        self, network: Regressor, device: torch.device | str
+    ) -> Float[Tensor, "3 height width"]:
+        """Draws a row of each kind of map, below each other."""
+        if self._people is None:
+            self._people, self._truth = self._choose_people()
+        chart, people = self._assets.chart, self._people
+        if chart is None or self._true_maps is None:
+            raise ValueError("wanted a stream that draws IUV maps, got one without")
+        bodies, camera = _predict(network, people.proxy, device)
+        vertices = bodies.posed(self._assets.template).vertices
+        square = Box(centre=torch.full((2,), SIDE / 2), side=torch.tensor(float(SIDE)))
+        drawn = [
+            draw_dense(body, PictureCamera.of(_one(camera, n), square), chart, (SIDE, SIDE))
+            for n, body in enumerate(vertices)
+        ]
+        rows = {"what the network reads": people.under, "true": _shown(self._true_maps)}
+        if self._config.proxy.channel != "iuv":
+            rows["estimated"] = _shown(whole_maps(network, people.proxy))
+        rows["of the predicted body"] = _shown(torch.stack(drawn))
+        return torch.cat([label(tile(list(row), PEOPLE), name) for name, row in rows.items()], 1)
+
     def _choose_people(self) -> tuple[Sitters, Float[Tensor, "3 height width"]]:
         """Gives the people, and a picture of their true bodies."""
         config, assets = self._config, self._assets
@@ -136,6 +174,7 @@ class Pictures:
         batch = stream[0]
         people = Sitters(batch.proxy, draw_evidence(batch.proxy, config.proxy.channel))
         truth = batch.target
+        self._true_maps = None if truth.dense is None else truth.dense.iuv
         joints = regress(assets.regressors.coco17, truth.parameters.posed(assets.template).vertices)
         camera = fit_weak_perspective(joints, truth.keypoints, torch.ones(PEOPLE, 17))
         true = _put_over(people.under, truth.parameters, camera, assets.template)
@@ -214,6 +253,11 @@ def draw_evidence(proxy: Proxy, channel: str) -> Float[Tensor, "people 3 side si
         return drawn
     strength = SHOWN_EDGES if channel == "edges" else 1 - PERSON
     return (PAPER - strength * drawn).clamp(0, 1).expand(-1, 3, -1, -1)
+
+
+def _shown(iuv: Float[Tensor, "people 3 N N"]) -> Float[Tensor, "people 3 side side"]:
+    """Colours IUV maps, pixel by pixel: parts have no means."""
+    return functional.interpolate(colour_iuv(iuv), size=(SIDE, SIDE), mode="nearest-exact")
 
 
 @torch.no_grad()

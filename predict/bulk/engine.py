@@ -18,6 +18,7 @@ from plausibody.models.shapes import ShapeGaussian
 from plausibody.predict.bulk.ahead import ReadAhead
 from plausibody.predict.bulk.keeping import RECORD, Record, keep
 from plausibody.predict.bulk.options import RunOptions
+from plausibody.predict.drawing.surface import Surface
 from plausibody.predict.export import remove
 from plausibody.predict.front_ends.front_end import FrontEnd, ImageResult, Picture
 from plausibody.predict.predictor import Predictor
@@ -60,6 +61,8 @@ class Job:
     """Gives a picture by its name."""
     shape: ShapeGaussian | None = None
     """Of the one person who is in all photos, if it is known."""
+    surface: Surface | None = None
+    """Of bodies, where it is drawn."""
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Spent so far on finding people (`front_end`), on bodies (`network`) and on `writing`."""
 
@@ -121,7 +124,7 @@ def write_result(
     """Writes what became of one photo, and tells so."""
     started = time.perf_counter()
     folder = job.out / task.folder
-    record = _keep_or_explain(_annotated(image, task), task, folder, predictor, job.options)
+    record = _keep_or_explain(_annotated(image, task), task, folder, predictor, job)
     if record["status"] != "ok" and (folder / RECORD).is_file():
         remove(folder, RECORD)  # of an earlier state of the photo, or of other settings
     job.seconds["writing"] += time.perf_counter() - started
@@ -146,7 +149,7 @@ def _annotated(image: ImagePrediction, task: Task) -> ImagePrediction:
 
 
 def _keep_or_explain(
-    image: ImagePrediction, task: Task, folder: Path, predictor: Predictor, options: RunOptions
+    image: ImagePrediction, task: Task, folder: Path, predictor: Predictor, job: Job
 ) -> Record:
     """Writes the results of a photo; if that fails otherwise than for the disk, only they are lost.
 
@@ -154,7 +157,7 @@ def _keep_or_explain(
         OSError: If nothing can be written; it would be the same with the next photo.
     """
     try:
-        return keep(image, task.blank, folder, predictor, options)
+        return keep(image, task.blank, folder, predictor, job.options, job.surface)
     except OSError:
         raise
     except Exception as error:  # whatever it is, it must not cost the other photos

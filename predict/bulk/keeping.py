@@ -12,6 +12,7 @@ from plausibody.models.files import encode_arrays, write_file
 from plausibody.predict.bulk import table
 from plausibody.predict.bulk.options import RunOptions
 from plausibody.predict.drawing.pictures import DRAWN, Photo, draw_pictures, vertex_colours
+from plausibody.predict.drawing.surface import Surface, surface_files
 from plausibody.predict.export import draft_folder, encode_mesh
 from plausibody.predict.interchange import encode_document, person_document, refinement_record
 from plausibody.predict.parameters import Origin, person_arrays
@@ -28,13 +29,19 @@ Record = dict[str, Any]
 
 
 def keep(
-    image: ImagePrediction, blank: Record, folder: Path, predictor: Predictor, options: RunOptions
+    image: ImagePrediction,
+    blank: Record,
+    folder: Path,
+    predictor: Predictor,
+    options: RunOptions,
+    surface: Surface | None = None,
 ) -> Record:
     """Writes the folder of a photo, if there is a body, and gives the photo's record.
 
     Args:
         blank: What the record says whatever became of the photo, `path` at least.
         folder: Takes its name only when it is full.
+        surface: Of bodies; needed for the words iuv and semantics.
 
     Raises:
         DiskFullError: If there is no space; nothing of this photo is left then.
@@ -64,7 +71,7 @@ def keep(
                 for name, content in _person_files(person, origin, options):
                     write_file(draft / name, content)
                     entry["files"].append(name)
-            for name, content in _pictures(image, predictor, origin, options):
+            for name, content in _pictures(image, predictor, origin, options, surface):
                 write_file(draft / name, content)
                 if (owner := _owner(name, record)) is not None:
                     owner["files"].append(name)
@@ -130,7 +137,11 @@ def _person_files(
 
 
 def _pictures(
-    image: ImagePrediction, predictor: Predictor, origin: Origin, options: RunOptions
+    image: ImagePrediction,
+    predictor: Predictor,
+    origin: Origin,
+    options: RunOptions,
+    surface: Surface | None,
 ) -> Iterator[tuple[str, bytes]]:
     """Opens the photo once more, and gives name and content of what is drawn on it."""
     if not options.save & DRAWN:
@@ -138,5 +149,7 @@ def _pictures(
     photo = Photo(read_photo(origin.path))
     settings = predictor.regressor.proxy
     yield from draw_pictures(photo, image, origin.template, options.save, settings)
+    if surface is not None:
+        yield from surface_files(photo, image, origin, predictor.regressor, surface)
     if "report" in options.save:
         yield from report_files(origin.path, image, origin.template, photo.picture)

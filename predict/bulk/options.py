@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from plausibody.predict.export import MESH_FORMATS
 
-SAVE = ("params", "mesh", "overlay", "samples", "proxies", "report")
+SAVE = ("params", "mesh", "overlay", "samples", "proxies", "iuv", "semantics", "report")
 """What can be written: parameters as npz, meshes, bodies over the photo, samples (a picture, and in
-the npz), what the front end saw, a page with everything."""
+the npz), what the front end saw, IUV maps (a picture, and files), labels of human parsers (a
+picture), a page with everything."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class RunOptions:
     """Whether folders in folders are searched for photos too."""
     force: bool = False
     """Whether to do again what is finished."""
+    labels: Path | None = None
+    """Folder of label maps of the photos, as human parsers write them; for semantics."""
 
     def __post_init__(self) -> None:
         if unknown := sorted(self.save - set(SAVE)):
@@ -38,6 +42,11 @@ class RunOptions:
             )
         if self.batch_size < 1:
             raise ValueError(f"--batch-size: wanted at least 1, got {self.batch_size}")
+        if self.labels is not None and "semantics" not in self.save:
+            raise ValueError(
+                "--labels: wanted it with --save semantics, which draws label maps beside the "
+                f"body's, got --save {','.join(sorted(self.save))}; do: add semantics"
+            )
 
     def check_samples(self, count: int) -> None:
         """Refuses to write samples where none are drawn.

@@ -34,10 +34,13 @@ from plausibody.predict.bulk.summary import (
     write_summary,
     wrote_report,
 )
+from plausibody.predict.dense import finds_maps
+from plausibody.predict.drawing.surface import Surface, open_surface
 from plausibody.predict.front_ends.opening import check_photos
 from plausibody.predict.predictor import Predictor
 from plausibody.predict.report.page import NAME as REPORT
 from plausibody.predict.report.page import write_report_page
+from plausibody.predict.semantics import LabelMaps
 
 __all__ = [
     "LOG", "SAVE", "SUMMARY", "Progress", "RunOptions", "StoppedError", "Summary", "predict_folder",
@@ -115,6 +118,15 @@ def predict_folder(
     if not isinstance(paths, Inputs):
         paths = find_inputs(paths, options.recursive, leave_out=out)
     check_photos(predictor.front_end, paths.paths)
+    if options.labels is not None:
+        LabelMaps(options.labels).check(paths.paths)
+    surface = open_surface(predictor.regressor, predictor.template, options.save, options.labels)
+    if "iuv" in options.save and not finds_maps(predictor.regressor.network):
+        log.warning(
+            "--save iuv: %s finds no IUV maps on its way to a body: only those of the predicted "
+            "bodies are drawn; do: nothing, or take weights of the method danet",
+            predictor.weights_name,
+        )
     if os.path.isdir(out):
         check_out(out)  # before a lock appears in a folder that is not ours
     if paths.unreadable:
@@ -125,7 +137,8 @@ def predict_folder(
     _make_folder(out)
     with locked(out, "predicting", LOCK, HOLDER):
         check_out(out)
-        return _Run(paths, out, predictor, options, progress, stop).finish(engine or LocalEngine())
+        run = _Run(paths, out, predictor, options, progress, stop, surface)
+        return run.finish(engine or LocalEngine())
 
 
 @dataclass
@@ -138,6 +151,7 @@ class _Run:
     options: RunOptions
     progress: Callable[[Progress], None] | None
     stop: Callable[[], str]
+    surface: Surface | None
 
     def finish(self, engine: Engine) -> Summary:
         """Does everything, or what is left of it."""
@@ -153,7 +167,9 @@ class _Run:
             if len(common.doubts) > TOLD:
                 log.warning("--same-person: %d more such photos", len(common.doubts) - TOLD)
         journal = self._journal(digest_of(settings))
-        job = Job(self.out, self.predictor, self.options, self.inputs.open, common.shape)
+        job = Job(
+            self.out, self.predictor, self.options, self.inputs.open, common.shape, self.surface
+        )
         with journal:
             names = self._folder_names(journal)
             people = sum(len(entry["people"]) for entry in journal)

@@ -10,6 +10,7 @@ from typing import Any
 from plausibody.predict.bulk.options import RunOptions
 from plausibody.predict.front_ends.front_end import describe_front_end
 from plausibody.predict.predictor import Predictor
+from plausibody.predict.semantics import LabelMaps
 
 SHAPE_SETTINGS = (
     "weights", "weights_sha256", "front_end", "topology", "gender", "person", "flip", "gender_told",
@@ -38,6 +39,7 @@ def settings_of_run(predictor: Predictor, options: RunOptions) -> dict[str, Any]
         "save": sorted(options.save),
         "mesh_format": options.mesh_format,
         "vertices": options.vertices,
+        "labels": "" if options.labels is None else LabelMaps(options.labels).digest(),
     }
 
 

@@ -82,7 +82,7 @@ def draw_body(
         samples: Per pixel along each axis, for smooth outlines.
     """
     layer = Layer(vertices.new_zeros(3, *size), vertices.new_zeros(size))
-    left, top, right, bottom = _extent(camera.project(vertices)[:, :2], size)
+    left, top, right, bottom = extent(camera.project(vertices)[:, :2], size)
     if left >= right or top >= bottom:
         return layer
     corner = camera.origin.new_tensor([left, top])
@@ -104,7 +104,7 @@ def draw_body(
     return layer
 
 
-def _extent(points: Float[Tensor, "V 2"], size: tuple[int, int]) -> tuple[int, int, int, int]:
+def extent(points: Float[Tensor, "V 2"], size: tuple[int, int]) -> tuple[int, int, int, int]:
     """Gives left, top, right, bottom of the part of a picture that points may touch [px]."""
     most = points.new_tensor([size[1], size[0]])
     low = (points.amin(0).floor() - 1).clamp(min=0).minimum(most)

@@ -16,13 +16,14 @@ NOTHING = 0.12
 
 
 def _palette() -> tuple[tuple[float, float, float], ...]:
-    """Gives each part a hue, left and right neighbours of each other but of other strengths."""
+    """Gives each pair of left and right parts a hue; that of the higher number is paler."""
+    firsts = [min(part, MIRROR25[part]) for part in range(1, len(PARTS24) + 1)]
+    pairs = sorted(set(firsts))
     colours = [(NOTHING,) * 3]
-    for part in range(1, len(PARTS24) + 1):
-        first = min(part, MIRROR25[part])
-        strong = part == first
-        hue = (first * 0.381966) % 1  # the golden angle: no two near each other
-        colours.append(colorsys.hsv_to_rgb(hue, 0.85 if strong else 0.5, 1.0))
+    for part, first in enumerate(firsts, 1):
+        # Steps of four: parts that touch are rarely near each other in hue.
+        hue = (4 * pairs.index(first) / len(pairs)) % 1
+        colours.append(colorsys.hsv_to_rgb(hue, 0.85 if part == first else 0.5, 1.0))
     return tuple(colours)
 
 

@@ -6,6 +6,7 @@
   also shows how sure each place is; `overlay_uncertainty.jpg` does so over the whole photo.
 - proxies: `person_<k>_proxies.jpg`, what the front end saw and what the network reads of it.
 - samples: `person_<k>_samples.jpg`, those that agree best with what was seen.
+- iuv, semantics: see `surface`.
 
 Whole photos keep their size up to 1280 pixels on the longer side; larger ones are shrunk to that.
 """
@@ -30,7 +31,7 @@ from plausibody.predict.looking import look_at
 from plausibody.predict.placement import PictureCamera
 from plausibody.predict.result import ImagePrediction, PersonPrediction, Samples
 
-DRAWN = frozenset({"overlay", "proxies", "samples", "report"})
+DRAWN = frozenset({"overlay", "proxies", "samples", "iuv", "semantics", "report"})
 """Words of `--save` for which the photo is opened once more."""
 VIEW_SIDE, PROXY_SIDE, SAMPLE_SIDE = 384, 480, 240
 """Of a view in a sheet [px]."""

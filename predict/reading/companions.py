@@ -41,6 +41,7 @@ MASKS = Kind("masks", "masks", ("_mask",), (*PICTURES, ".npz", ".npy"))
 IUV = Kind("DensePose IUV maps", "iuv", ("_IUV", "_iuv"), (".png", ".npz", ".npy"))
 INSTANCES = Kind("DensePose instance maps", "iuv", ("_INDS",), (".png",))
 PARTS = Kind("part maps", "parts", ("_parts",), (".png", ".npz", ".npy"))
+LABEL_MAPS = Kind("label maps", "labels", ("_labels",), (".png",))
 
 
 @dataclass(frozen=True)
