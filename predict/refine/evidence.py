@@ -16,8 +16,9 @@ from plausibody.models.prediction import BodyParameters
 from plausibody.models.skeleton import COCO17
 from plausibody.predict.case import Case
 from plausibody.predict.ranking import photo_part
-from plausibody.synth.raster import edge_grad, rasterize
 from plausibody.synth.stores import load_coarse_mesh
+from plausibody.synth.supervision import draw_silhouettes
+from plausibody.synth.target_maps import to_map
 
 DOUBTFUL = ("mask_unreliable", "overlap")
 """Flags that say that the mask may miss parts of the person."""
@@ -117,14 +118,11 @@ class Outline:
                 was seen it is 1.
         """
         size = seen.silhouette.shape[-1]
-        flat = (places + 1) * (size / 2)
-        vertices = torch.cat([flat, torch.ones_like(flat[..., :1])], -1)
-        fragments = rasterize(
-            vertices.detach(), self.faces, (size, size), perspective=False, barycentrics=False
+        flat = to_map(places, size)
+        # The mesh is all at one depth: an outline has none.
+        drawn = draw_silhouettes(
+            torch.cat([flat, torch.ones_like(flat[..., :1])], -1), self.faces, size
         )
-        mask = fragments.mask
-        image = mask[:, None].to(places.dtype)
-        drawn = edge_grad(image, vertices, fragments, self.faces, mask)[:, 0]
         missed = drawn * (1 - seen.silhouette) + clothes * (1 - drawn) * seen.silhouette
         area = (seen.silhouette * seen.inside).sum((-2, -1)).clamp(min=1)
         return seen.trust * (missed * seen.inside).sum((-2, -1)) / area
