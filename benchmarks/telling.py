@@ -45,8 +45,10 @@ def spans(
     found = []
     for kind in kinds:
         each = rows.get(kind, {}).get(metric)
-        known = each is not None and each.low is not None and each.high is not None
-        found.append((each.difference, each.low, each.high) if known else (math.nan,) * 3)
+        if each is None or each.low is None or each.high is None:
+            found.append((math.nan, math.nan, math.nan))
+        else:
+            found.append((each.difference, each.low, each.high))
     return found
 
 
