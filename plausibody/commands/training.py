@@ -167,6 +167,7 @@ def _compare(runs: tuple[Path, ...], out: Path) -> None:
     default="lite",
     help="Whose stream to show.",
 )
+@click.option("--preset", "preset_name", help="Whose instead, by the name of a preset of `train`.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Overrides a setting.")
 @click.option("--step", type=click.IntRange(min=0), default=0, help="Which training step to show.")
 @click.option("--seed", type=int, help="Of the stream.")
@@ -178,6 +179,7 @@ def _compare(runs: tuple[Path, ...], out: Path) -> None:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("preview.png"))
 def preview_command(
     method: str,
+    preset_name: str | None,
     settings: tuple[str, ...],
     step: int,
     seed: int | None,
@@ -194,13 +196,18 @@ def preview_command(
         from plausibody.coverage import measure_coverage
         from plausibody.plots import draw_coverage
         from plausibody.predict.drawing.bodies import save_picture
-        from plausibody.presets import stream_config
+        from plausibody.presets import preset, stream_config
         from plausibody.sources import open_assets
         from plausibody.synth.generator import BatchGenerator, keep_channels
         from plausibody.synth.looks import skipped_lines
 
         with usage_errors():
-            config = load_config(config_file) if config_file else stream_config(method)
+            if config_file and preset_name:
+                raise ValueError("--config and --preset: wanted one of them, got both")
+            if config_file:
+                config = load_config(config_file)
+            else:
+                config = preset(preset_name) if preset_name else stream_config(method)
             values: dict[str, Any] = dict(parse_settings(settings))
             values |= {"stream.seed": seed} if seed is not None else {}
             config = override(config, values)
