@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tiny_runs import tiny_run
 
 from plausibody.bench_training import (
     ALONE,
@@ -17,26 +18,19 @@ from plausibody.bench_training import (
     time_steps,
 )
 from plausibody.config import RunConfig, override
-from plausibody.presets import preset
 from plausibody.synth.stores import SynthAssets
 
 PARTS = ("idle", "forward", "backward", "optimiser")
-TINY: dict[str, Any] = {
+OWN: dict[str, Any] = {
     "train.batch_size": 4,
-    "train.precision": "32-true",
     "train.second_stage": 3,
-    "stream.lite.frame": 40,
     "stream.lite.shape.gendered": 0.0,
     "regressor.gendered": False,
-    "proxy.size": 32,
-    "regressor.features": 32,
-    "regressor.width": 8,
-    "regressor.blocks": 1,
 }
 
 
 def tiny(name: str) -> RunConfig:
-    return override(preset(name), TINY)
+    return tiny_run(name, OWN)
 
 
 def by_part(times: StepTimes) -> dict[str, Throughput]:

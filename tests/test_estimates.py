@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_runs import tiny_run
 from torch import Tensor
 
 from plausibody.config import RunConfig, override
@@ -36,18 +37,11 @@ from plausibody.training.memory import (
 from plausibody.training.quantities import duration, size
 from plausibody.training.trainer import Trainer
 
-TINY: dict[str, Any] = {
+OWN: dict[str, Any] = {
     "train.batch_size": 24,
     "train.steps": 10,
     "train.second_stage": 4,
-    "train.warm_up": 2,
-    "train.precision": "32-true",
-    "stream.lite.frame": 40,
     "stream.lite.shape.gendered": 0.0,
-    "proxy.size": 32,
-    "regressor.features": 32,
-    "regressor.width": 8,
-    "regressor.blocks": 1,
     "regressor.gendered": False,
 }
 PUBLISHED = {"train.batch_size": 4, "train.rate": 1e-2, "train.precision": "32-true",
@@ -62,7 +56,7 @@ PLAN = Estimate(
 
 
 def tiny(name: str) -> RunConfig:
-    return override(preset(name), PUBLISHED if name == "straps" else TINY)
+    return override(preset(name), PUBLISHED) if name == "straps" else tiny_run(name, OWN)
 
 
 def state_of(trainer: Trainer) -> dict[str, Tensor]:

@@ -23,13 +23,13 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
+from tiny_runs import tiny_run
 from torch import Tensor
 
 from plausibody.commands.terminal import stoppable
 from plausibody.config import RunConfig, override
 from plausibody.models.checkpoint import CheckpointError, load_checkpoint, load_latest
 from plausibody.models.files import DiskFullError
-from plausibody.presets import preset
 from plausibody.stopping import StopRequest
 from plausibody.synth.batch import Batch
 from plausibody.synth.generator import BatchGenerator
@@ -41,36 +41,25 @@ from plausibody.training.trainer import NonFiniteLossError, Trainer
 
 STEPS = 10
 SMALL: dict[str, Any] = {
-    "train.batch_size": 8,
     "train.steps": STEPS,
     "train.rate": 3e-3,
-    "train.warm_up": 2,
-    "train.precision": "32-true",
     "train.checkpoint_every": 3,
     "train.validate_every": 4,
-    "train.log_every": 1,
-    "train.threads": 1,
     "train.calibrated": 0,
-    "proxy.size": 32,
     "regressor.encoder": "lite",
-    "regressor.features": 48,
-    "regressor.width": 8,
-    "regressor.blocks": 1,
 }
 STRAPS = {"stream.straps.size": 32, "train.average": 0.99}
 """Its weights of losses are learned."""
 HIERPROB = {
     "train.second_stage": STEPS // 2,
-    "stream.lite.frame": 40,
     "stream.lite.shape.gendered": 0.0,
     "regressor.gendered": False,
 }
 
 
 def small(name: str = "lite", **changes: Any) -> RunConfig:
-    own = {"lite": {"stream.lite.frame": 40}, "straps": STRAPS, "hierprob-lite": HIERPROB}[name]
-    renamed = {key.replace("__", "."): value for key, value in changes.items()}
-    return override(preset(name), SMALL | own | renamed)
+    own = {"lite": {}, "straps": STRAPS, "hierprob-lite": HIERPROB}[name]
+    return tiny_run(name, SMALL | own, **changes)
 
 
 class KilledError(BaseException):

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_runs import tiny_run
 
 from plausibody.config import RunConfig, override, parse_settings
 from plausibody.config_file import to_json
@@ -43,24 +44,15 @@ from plausibody.training.spared import Spared
 from plausibody.training.trainer import build_model
 from plausibody.training.validation import HELD_OUT_SEED, HeldOut
 
-TINY: dict[str, Any] = {
-    "train.batch_size": 8,
+OWN: dict[str, Any] = {
     "train.steps": 4,
-    "train.precision": "32-true",
     "train.validate_every": 2,
     "train.checkpoint_every": 2,
-    "train.log_every": 1,
-    "stream.lite.frame": 40,
-    "proxy.size": 32,
-    "regressor.features": 48,
-    "regressor.width": 8,
-    "regressor.blocks": 1,
 }
 
 
 def tiny(**changes: Any) -> RunConfig:
-    renamed = {name.replace("__", "."): value for name, value in changes.items()}
-    return override(preset("lite"), TINY | renamed)
+    return tiny_run("lite", OWN, **changes)
 
 
 def silent(message: str) -> None:

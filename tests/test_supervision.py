@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_runs import tiny_run
 from torch import Tensor, nn
 
 from plausibody.config import RunConfig, override
@@ -43,22 +44,12 @@ from plausibody.training.trainer import Trainer
 
 SIZE = 64
 FINE = 8
-TINY: dict[str, Any] = {
-    "train.batch_size": 8,
+OWN: dict[str, Any] = {
     "train.steps": 6,
-    "train.warm_up": 2,
-    "train.precision": "32-true",
     "train.checkpoint_every": 2,
     "train.validate_every": 6,
-    "train.log_every": 1,
-    "train.threads": 1,
-    "stream.lite.frame": 40,
     "stream.maps.size": 32,
     "supervision.first_step": 2,
-    "proxy.size": 32,
-    "regressor.features": 48,
-    "regressor.width": 8,
-    "regressor.blocks": 1,
 }
 
 
@@ -263,7 +254,7 @@ def test_settings_that_make_no_sense_are_refused(values, named):
 def test_a_stream_without_maps_is_refused(assets):
     with pytest.raises(ValueError, match="do: --set stream.maps.size=64"):
         override(preset("lite"), {"supervision.weight": 1.0})
-    config = override(preset("lite"), TINY | {"stream.maps.size": 0})
+    config = tiny_run("lite", OWN, stream__maps__size=0)
     target = BatchGenerator(config, assets)[0].target
     with pytest.raises(ValueError, match="wanted a stream that hands maps over"):
         wanted_maps(target)
@@ -273,10 +264,10 @@ def test_a_stream_without_maps_is_refused(assets):
 
 
 def stream(assets: SynthAssets, recipe: str, **changes: Any) -> Batch:
-    values = TINY | {"train.batch_size": 24, "stream.recipe": recipe}
+    values: dict[str, Any] = {"train.batch_size": 24, "stream.recipe": recipe}
     for name in ("straps", "lasor.straps"):
         values |= {f"stream.{name}.size": 32}
-    return BatchGenerator(override(preset("lite"), values | changes), assets)[0]
+    return BatchGenerator(tiny_run("lite", OWN | values | changes), assets)[0]
 
 
 @pytest.mark.parametrize("recipe", ["lite", "straps", "lasor"])
@@ -357,7 +348,7 @@ def test_who_is_not_labelled_counts_by_key_points_only(doll, markers):
 
 
 def test_the_silhouette_counts_from_its_first_step_on(assets):
-    config = override(preset("lite"), TINY | {"supervision.weight": 2.0})
+    config = tiny_run("lite", OWN, supervision__weight=2.0)
     objective = build_objective(config, assets)
     assert isinstance(objective, SupervisedLoss) and objective.log_variance is None
     batch = BatchGenerator(config, assets)[0]
@@ -372,8 +363,8 @@ def test_the_silhouette_counts_from_its_first_step_on(assets):
 
 
 def test_learned_weights_weigh_silhouettes_too(assets):
-    values = TINY | {"supervision.weight": 0.1, "objective": "straps", "supervision.first_step": 0}
-    config = override(preset("lite"), values)
+    values = {"supervision.weight": 0.1, "objective": "straps", "supervision.first_step": 0}
+    config = tiny_run("lite", OWN | values)
     trainer = Trainer(config, assets, "cpu")
     weight = trainer.objective.log_variance
     assert weight is not None
@@ -387,7 +378,7 @@ def test_learned_weights_weigh_silhouettes_too(assets):
 
 
 def test_training_with_occlusion_and_silhouettes_resumes_bit_for_bit(assets, tmp_path: Path):
-    config = override(preset("lasor-lite"), TINY)
+    config = tiny_run("lasor-lite", OWN)
     assert config.stream.lite.occlusion.anything and config.supervision.weight > 0
     batches = BatchGenerator(config, assets)
 
@@ -410,7 +401,7 @@ def test_training_with_occlusion_and_silhouettes_resumes_bit_for_bit(assets, tmp
 
 
 def test_times_are_told_with_and_without_silhouettes(assets):
-    trainer = Trainer(override(preset("lasor-lite"), TINY), assets, "cpu")
+    trainer = Trainer(tiny_run("lasor-lite", OWN), assets, "cpu")
     assert list(_stages(trainer)) == [(1, 0, 2), (2, 2, 6)]
     trainer.step = 3
     assert list(_stages(trainer)) == [(2, 3, 6)]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_runs import tiny_run
 from torch import Tensor, nn
 
 from plausibody.config import RunConfig, TrainSettings, override
@@ -29,28 +30,17 @@ from plausibody.training.record import export
 from plausibody.training.run import train_run
 from plausibody.training.trainer import AVERAGE_EVERY, Trainer
 
-TINY: dict[str, Any] = {
+OWN: dict[str, Any] = {
     "train.batch_size": 16,
     "train.steps": 12,
-    "train.warm_up": 2,
     "train.rate": 3e-3,
-    "train.precision": "32-true",
     "train.checkpoint_every": 4,
     "train.validate_every": 12,
-    "train.log_every": 1,
-    "train.threads": 1,
-    "stream.lite.frame": 40,
-    "proxy.size": 32,
-    "regressor.features": 48,
-    "regressor.width": 8,
-    "regressor.blocks": 1,
 }
-"""Seconds instead of hours; single precision, so that runs can be compared bit for bit."""
 
 
 def tiny(**changes: Any) -> RunConfig:
-    renamed = {name.replace("__", "."): value for name, value in changes.items()}
-    return override(preset("lite"), TINY | renamed)
+    return tiny_run("lite", OWN, **changes)
 
 
 def run(trainer: Trainer, assets: SynthAssets, folder: Path, until: int) -> list[Progress]:

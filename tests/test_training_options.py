@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_runs import tiny_run
 from torch import Tensor, nn
 
-from plausibody.config import RunConfig, TrainSettings, override
+from plausibody.config import RunConfig, TrainSettings
 from plausibody.config_file import to_json
 from plausibody.models.encoder import LiteEncoder, group_norm
 from plausibody.models.losses import Moment
 from plausibody.models.records import map_tensors, take
 from plausibody.models.regressor import DeepLiteEncoder, HeatmapEncoder, RegressorSettings
-from plausibody.presets import preset
 from plausibody.synth.batch import Batch
 from plausibody.synth.generator import BatchGenerator, prefetch
 from plausibody.synth.stores import SynthAssets
@@ -28,22 +28,11 @@ from plausibody.training.launch import compile_network
 from plausibody.training.optimiser import rate_at
 from plausibody.training.trainer import NonFiniteLossError, Trainer
 
-TINY: dict[str, Any] = {
-    "train.batch_size": 8,
-    "train.steps": 4,
-    "train.warm_up": 2,
-    "train.precision": "32-true",
-    "train.threads": 1,
-    "stream.lite.frame": 40,
-    "proxy.size": 32,
-    "regressor.features": 48,
-    "regressor.width": 8,
-    "regressor.blocks": 1,
-}
+OWN = {"train.steps": 4}
 
 
 def tiny(name: str = "lite", **changes: Any) -> RunConfig:
-    return override(preset(name), TINY | {k.replace("__", "."): v for k, v in changes.items()})
+    return tiny_run(name, OWN, **changes)
 
 
 def stream(config: RunConfig, assets: SynthAssets) -> BatchGenerator:
