@@ -224,7 +224,7 @@ def test_commands_that_need_more_are_understood(command: Command) -> None:
 
 def test_links_between_pages_lead_somewhere() -> None:
     pages = {page.name: page.read_text("utf-8") for page in DOCS.glob("*.md")}
-    for name in (*PAGES, "outputs.md", "protocols.md", "open_v1.md"):
+    for name in (*PAGES, "coming-from.md", "outputs.md", "protocols.md", "open_v1.md"):
         for target in re.findall(r"\]\(([^)\s]+)\)", pages[name]):
             file, _, place = target.partition("#")
             if file.startswith("http"):
