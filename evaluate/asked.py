@@ -93,6 +93,20 @@ class Unlearnt(TrainedRegressor):
         return self.estimator.predict(proxy)
 
 
+def require_evidence(benchmark: str, regressor: TrainedRegressor) -> None:
+    """Refuses, before the front end looks at hundreds of pictures, whom it cannot tell enough.
+
+    Raises:
+        ValueError: If the regressor reads IUV pictures, which the embedded front end does not make.
+    """
+    if regressor.proxy.channel == "iuv":
+        raise ValueError(
+            f"{benchmark}: wanted a regressor of colours, edges or silhouettes, got one of iuv: "
+            "people are seen by the embedded front end, which makes no IUV pictures; do: evaluate "
+            "open-v0 or validation, which draw them"
+        )
+
+
 def pictures_for(
     renders: Renders, numbers: Int[Tensor, " people"], regressor: TrainedRegressor
 ) -> list[UInt8[Tensor, "size size 3"]]:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from plausibody.evaluate.bootstrap import (
     LEVEL,
     RESAMPLES,
@@ -25,7 +23,7 @@ from plausibody.evaluate.protocols import Protocol
 from plausibody.evaluate.result import Result
 from plausibody.evaluate.result_text import FIRST_NAMED, Rows, main_metrics, title
 from plausibody.evaluate.saving import read_with_values
-from plausibody.evaluate.values import SEQUENCE, Attribute, Values
+from plausibody.evaluate.values import SEQUENCE, Values
 from plausibody.models.files import write_file
 
 VERSION = 1
@@ -129,7 +127,7 @@ def compare(
             f"--compare: wanted results of one labelled body, got {bodies[0]} and {bodies[1]}; "
             "do: evaluate both with the same --labels-body"
         )
-    two = _in_order(two, one.names)
+    two = two.over(one.names)
     protocols = {figure.metric: figure.protocol for figure in first.figures}
     theirs = {figure.metric: figure.protocol for figure in second.figures}
     if odd := [m for m, p in protocols.items() if m in theirs and theirs[m] != p]:
@@ -176,23 +174,6 @@ def _check_people(first: Values, second: Values, names: tuple[str, str]) -> None
             f"--compare: wanted two results of the same people, got {len(first)} and "
             f"{len(second)}: {'; '.join(faults)}; do: evaluate both on the same people"
         )
-
-
-def _in_order(values: Values, names: tuple[str, ...]) -> Values:
-    """Puts people into the order of some names."""
-    if values.names == names:
-        return values
-    place = {name: number for number, name in enumerate(values.names)}
-    order = torch.tensor([place[name] for name in names])
-    return Values(
-        names=names,
-        errors={name: column[order] for name, column in values.errors.items()},
-        weights={name: column[order] for name, column in values.weights.items()},
-        attributes={
-            name: Attribute(attribute.kinds, attribute.of[order])
-            for name, attribute in values.attributes.items()
-        },
-    )
 
 
 def _described(result: Result, name: str) -> dict[str, Any]:

@@ -298,8 +298,7 @@ def silhouette_iou(
     Soft masks are cut at one half. Two empty masks agree: 1. The mean over a data set weighs small
     people like large ones; [H] prints `pooled_silhouette_iou` instead.
     """
-    common, joint = _areas(prediction, target)
-    return torch.where(joint > 0, common / joint.clamp(min=1), 1.0)
+    return overlap(*areas(prediction, target))
 
 
 def pooled_silhouette_iou(
@@ -308,17 +307,25 @@ def pooled_silhouette_iou(
     """Divides the common area of all pairs of masks by their joint area: 0..1.
 
     The sum of true positives over the sums of true positives, false positives and false negatives
-    of a data set ([H]): large people count more.
+    of a data set ([H]): large people count more. Masks that are all empty agree: 1.
     """
-    common, joint = _areas(prediction, target)
-    return common.sum() / joint.sum().clamp(min=1)
+    common, joint = areas(prediction, target)
+    return overlap(common.sum(), joint.sum())
 
 
-def _areas(
+def areas(
     prediction: Shaped[Tensor, "*batch H W"], target: Shaped[Tensor, "*batch H W"]
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """Gives the common and the joint area of two masks [px]; soft ones are cut at one half."""
     inside, true = prediction > 0.5, target > 0.5
     return (inside & true).sum((-2, -1)).double(), (inside | true).sum((-2, -1)).double()
+
+
+def overlap(
+    common: Float[Tensor, "*batch"], joint: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch"]:
+    """Divides common areas by joint ones [px]: 0..1; nothing agrees with nothing."""
+    return torch.where(joint > 0, common / joint.clamp(min=1), 1.0)
 
 
 def keypoint_error(

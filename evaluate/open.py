@@ -32,6 +32,7 @@ from plausibody.models.proxy import ProxySettings
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.generator import BatchGenerator, StreamSettings
+from plausibody.synth.iuv import IuvFaults
 from plausibody.synth.lite import LiteCorruption, LiteSettings
 from plausibody.synth.scene import PoseSettings, ShapeSettings, ViewSettings, draw_place
 from plausibody.synth.stores import SynthAssets, load_assets
@@ -89,6 +90,9 @@ Poses are those of the subjects as they were captured, or their mirror images; t
 upper and lower bodies and adds noise. Shapes are uniform in [-2.5, 2.5] for each of ten
 coefficients, where training draws them from a mixture of normal distributions.
 """
+
+IUV_FAULTS = IuvFaults(sides=0.02, fronts=0.02, shift=0.03, noise=0.03, lost=0.02)
+"""What else is wrong with IUV pictures, for the networks that read them."""
 
 WITNESS_PROXY = ProxySettings(size=96, scale=1.2, least_confidence=0.2)
 """How the inputs of the witnesses are made; a benchmarked regressor brings its own."""
@@ -168,14 +172,20 @@ class OpenSettings:
             shape=ShapeSettings(**RECIPE["shape"]),
             corruption=LiteCorruption(**RECIPE["corruption"]),
         )
-        return StreamSettings(recipe="lite", seed=self.seed, lite=lite)
+        return StreamSettings(recipe="lite", seed=self.seed, lite=lite, iuv=IUV_FAULTS)
 
-    def described(self) -> dict[str, Any]:
-        """The settings as JSON has them, for records and for the hash."""
+    def described(self, channel: str = "silhouette") -> dict[str, Any]:
+        """The settings as JSON has them, for records and for the hash.
+
+        Args:
+            channel: What a regressor reads of the people, who are the same whatever it is.
+        """
         tables = {
             **{"name": self.name, "split": self.split, "count": self.count, "seed": self.seed},
             **{"recipe": "lite", "frame": FRAME, "gender": "neutral", **RECIPE},
         }
+        if channel == "iuv":
+            tables["iuv"] = dataclasses.asdict(IUV_FAULTS)
         described: dict[str, Any] = json.loads(json.dumps(tables))
         return described
 

@@ -15,7 +15,6 @@ from plausibody.evaluate.protocols import METRICS, Protocol, protocol_of, tagged
 from plausibody.evaluate.rendered_people import RenderedPeople
 from plausibody.evaluate.rendered_sight import Evidence
 from plausibody.evaluate.ruler import PROTOCOLS, Measured, Ruler, errors, joint_area
-from plausibody.evaluate.run import Estimator
 from plausibody.evaluate.sample_metrics import interval_scores, measurement_errors
 from plausibody.models.body import BodyTemplate, pose_body, regress, rest_vertices
 from plausibody.models.calibration import LEVELS, Calibration
@@ -23,7 +22,7 @@ from plausibody.models.camera import PerspectiveCamera, WeakPerspectiveCamera
 from plausibody.models.intervals import QUANTITIES, Interval, measure_table
 from plausibody.models.prediction import BodyParameters, BodyPrediction, FisherPrediction
 from plausibody.models.proxy import Box, Proxy, ProxySettings
-from plausibody.models.records import concatenate, map_tensors, to_device
+from plausibody.models.records import concatenate, map_tensors
 from plausibody.predict.looking import look_at
 from plausibody.predict.measurements import PersonMeasurements, measure_people
 from plausibody.predict.placement import PictureCamera
@@ -74,6 +73,30 @@ class Answers:
     camera: PictureCamera
     measurements: list[PersonMeasurements]
 
+    @classmethod
+    def of(
+        cls,
+        prediction: BodyPrediction,
+        template: BodyTemplate,
+        box: Box,
+        calibration: Calibration | None = None,
+    ) -> Answers:
+        """Makes of a prediction what `predict` makes of it.
+
+        Args:
+            prediction: On the CPU.
+            template: Of the predicted bodies.
+            box: Of the proxies.
+            calibration: Of the intervals.
+        """
+        return cls(
+            prediction=prediction,
+            camera=PictureCamera.of(prediction.camera, box),
+            measurements=measure_people(
+                prediction, template, ["plain"] * len(prediction.camera.scale), calibration
+            ),
+        )
+
 
 def proxies(
     seen: Evidence,
@@ -91,30 +114,6 @@ def proxies(
         for n in range(len(seen.found))
     ]
     return concatenate([map_tensors(one, lambda t: t[None]) for one in found])
-
-
-def ask(
-    estimator: Estimator,
-    template: BodyTemplate,
-    proxy: Proxy,
-    calibration: Calibration | None = None,
-    device: torch.device | str = "cpu",
-) -> Answers:
-    """Predicts people as `predict` does.
-
-    Args:
-        estimator: A regressor, or one who has learnt nothing.
-        template: Of the predicted bodies.
-        calibration: Of the intervals.
-        device: The estimator's.
-    """
-    prediction = to_device(estimator.predict(to_device(proxy, device)), "cpu")
-    plain = ["plain"] * len(proxy.keypoints)
-    return Answers(
-        prediction=prediction,
-        camera=PictureCamera.of(prediction.camera, proxy.box),
-        measurements=measure_people(prediction, template, plain, calibration),
-    )
 
 
 @dataclass(frozen=True)

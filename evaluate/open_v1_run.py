@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from plausibody import __version__
-from plausibody.evaluate.asked import pictures_for
+from plausibody.evaluate.asked import pictures_for, require_evidence
 from plausibody.evaluate.baselines import MeanBody, NearestPose
 from plausibody.evaluate.figures import MEAN_BODY, NEAREST_POSE
 from plausibody.evaluate.metrics import pve_t_sc
@@ -20,7 +21,6 @@ from plausibody.evaluate.open_v1_measure import (
     SAMPLES,
     Answers,
     PictureRuler,
-    ask,
     hidden,
     outside,
     protocols,
@@ -31,7 +31,7 @@ from plausibody.evaluate.rendered_people import COEFFICIENTS, RenderedPeople, Re
 from plausibody.evaluate.rendered_sight import Evidence, Sight, see
 from plausibody.evaluate.renders import CHUNK, Bodies
 from plausibody.evaluate.renders_ruler import RendersRuler
-from plausibody.evaluate.result import Case, Result
+from plausibody.evaluate.result import Result, worst_cases
 from plausibody.evaluate.ruler import Ruler
 from plausibody.evaluate.run import (
     SUBSETS_BY_BUILD,
@@ -41,13 +41,13 @@ from plausibody.evaluate.run import (
     summary,
     training_bank,
 )
+from plausibody.evaluate.unusable import Unusable
 from plausibody.evaluate.values import Attribute, Values, summarise
 from plausibody.models.body import rest_vertices
 from plausibody.models.calibration import Calibration, calibration_path, load_calibration
-from plausibody.models.prediction import BodyParameters, BodyPrediction
-from plausibody.models.records import concatenate, take
+from plausibody.models.prediction import BodyParameters
+from plausibody.models.records import concatenate, take, to_device
 from plausibody.models.weights import TrainedRegressor, find_weights, load_regressor
-from plausibody.predict.answers import troubles_of
 from plausibody.predict.front_ends.embedded import load_embedded
 from plausibody.predict.front_ends.front_end import FrontEnd
 from plausibody.predict.front_ends.witness import embedded_digest
@@ -107,8 +107,9 @@ def evaluate_open_v1(
         cache: Where what the front end said is kept; the user's cache folder if None.
 
     Raises:
-        ValueError: If the regressor predicts another body, or gives no body for somebody.
+        ValueError: If the regressor predicts another body, or gives a body for nobody.
     """
+    require_evidence(benchmark.name, regressor)
     name = front_end_name or embedded_digest()
     renders = renders or Renders(benchmark.people)
     total = 2 * renders.settings.count
@@ -154,27 +155,36 @@ def evaluate_seen(
     }
     ruler, found = PictureRuler(Ruler(renders.assets), samples), seen.evidence.found
     count, names = len(found), tuple(f"{number:04d}" for number in range(len(found)))
-    taken = {name: _Taken() for name in estimators}
+    taken, unusable = {name: _Taken() for name in estimators}, Unusable()
     for numbers in torch.arange(count).split(CHUNK):
-        some, pictures = take(seen, numbers), pictures_for(renders, numbers, regressor)
-        truth, proxy = ruler.look(some.people), proxies(some.evidence, regressor.proxy, pictures)
-        for name, (estimator, of) in estimators.items():
-            mine = name == REGRESSOR
-            answers = ask(
-                estimator, of.template, proxy, calibration if mine else None,
-                device if mine else "cpu",
-            )  # fmt: skip
-            _require_bodies(answers.prediction, names, numbers)
-            taken[name].add(answers, ruler(truth, answers, Ruler(of), int(numbers[0])))
-        watch(count + int(numbers[-1]) + 1, 2 * count)
-    values = {name: one.values(names) for name, one in taken.items()}
+        first = int(numbers[0])
+        pictures = pictures_for(renders, numbers, regressor)
+        proxy = proxies(take(seen, numbers).evidence, regressor.proxy, pictures)
+        said = to_device(regressor.predict(to_device(proxy, device)), "cpu")
+        rows = torch.tensor(unusable.look(said, [names[n] for n in numbers]), dtype=torch.long)
+        numbers, proxy, said = numbers[rows], take(proxy, rows), take(said, rows)
+        if len(rows):
+            truth = ruler.look(take(seen, numbers).people)
+            for name, (estimator, of) in estimators.items():
+                mine = name == REGRESSOR
+                answers = Answers.of(
+                    said if mine else estimator.predict(proxy), of.template, proxy.box,
+                    calibration if mine else None,
+                )  # fmt: skip
+                taken[name].add(numbers, answers, ruler(truth, answers, Ruler(of), first))
+        watch(count + first + CHUNK, 2 * count)
+    unusable.require_some(benchmark.name, count)
+    kept = taken[REGRESSOR].numbers()
+    values = {name: one.values([names[n] for n in kept]) for name, one in taken.items()}
     floor = _distance(renders, seen.people, linear)
-    measured = replace(values[REGRESSOR], attributes=_attributes(renders, seen, floor))
-    others = {name: values[name] for name in values if name != REGRESSOR}
+    attributes = _attributes(renders, seen, floor)
+    measured = replace(values[REGRESSOR].over(names), attributes=attributes)
+    others = {name: values[name].over(names) for name in values if name != REGRESSOR}
     others[NEAREST_LINEAR] = Values(names, {"pve_t_sc": floor})
     now = seal_of(renders, seen, front_end)
     sealed, digest, note = check_seal(benchmark.name, benchmark.seal, now, SEALED)
-    worst = measured.errors[WORST_BY].argsort(descending=True, stable=True)[:NAMED].tolist()
+    if unusable.troubles:
+        sealed, note = False, f"{unusable.note(count)} {note}".strip()
     return Result(
         benchmark=benchmark.name if sealed else f"not {benchmark.name}",
         sealed=sealed,
@@ -189,7 +199,8 @@ def evaluate_seen(
         remarks=REMARKS,
         front_end=f"the embedded front end {front_end[:12]}",
         missed=tuple(names[n] for n in (~found).nonzero()[:, 0].tolist()),
-        worst=tuple(Case(names[n], float(measured.errors[WORST_BY][n])) for n in worst),
+        failed=tuple(unusable.troubles),
+        worst=worst_cases(measured, WORST_BY, NAMED),
         worst_by=WORST_BY,
         values=measured,
         draw=Artist(names, renders, seen, taken[REGRESSOR].bodies(), own.template),
@@ -243,36 +254,36 @@ class _Taken:
     """What was measured of one estimator so far."""
 
     def __init__(self) -> None:
+        self._numbers: list[Tensor] = []
         self._rows: list[dict[str, Tensor]] = []
         self._areas: list[Tensor] = []
         self._bodies: list[BodyParameters] = []
         self._cameras: list[PictureCamera] = []
 
-    def add(self, answers: Answers, measured: tuple[dict[str, Tensor], Tensor]) -> None:
+    def add(
+        self,
+        numbers: Int[Tensor, " people"],
+        answers: Answers,
+        measured: tuple[dict[str, Tensor], Tensor],
+    ) -> None:
+        self._numbers.append(numbers)
         self._rows.append(measured[0])
         self._areas.append(measured[1])
         self._bodies.append(answers.prediction.mode())
         self._cameras.append(answers.camera)
 
-    def bodies(self) -> Bodies:
-        bodies, cameras = concatenate(self._bodies), concatenate(self._cameras)
-        return Bodies(torch.arange(len(cameras.scale)), bodies, cameras)
+    def numbers(self) -> list[int]:
+        return torch.cat(self._numbers).tolist()
 
-    def values(self, names: tuple[str, ...]) -> Values:
+    def bodies(self) -> Bodies:
+        return Bodies(
+            torch.cat(self._numbers), concatenate(self._bodies), concatenate(self._cameras)
+        )
+
+    def values(self, names: Sequence[str]) -> Values:
         rows = self._rows
         errors = {metric: torch.cat([row[metric] for row in rows]) for metric in rows[0]}
-        return Values(names, errors, {"silhouette_iou_pooled": torch.cat(self._areas)})
-
-
-def _require_bodies(
-    prediction: BodyPrediction, names: tuple[str, ...], numbers: Int[Tensor, " people"]
-) -> None:
-    """Refuses numbers that are none, before they become figures."""
-    for place, trouble in enumerate(troubles_of(prediction)):
-        if trouble:
-            raise ValueError(
-                f"person {names[int(numbers[place])]}: wanted a body, the network gave {trouble}"
-            )
+        return Values(tuple(names), errors, {"silhouette_iou_pooled": torch.cat(self._areas)})
 
 
 def _distance(

@@ -30,7 +30,7 @@ class Artist:
     renders: Renders
     seen: Seen
     bodies: Bodies
-    """That were predicted of everybody."""
+    """That were predicted, of all who can be drawn."""
     template: BodyTemplate
     """Of these."""
 
@@ -39,7 +39,8 @@ class Artist:
         """Draws the picture; what the front end saw; the predicted body over the picture, with the
         outline of what is truly seen of the clothed person in yellow."""
         one = torch.tensor([self.names.index(name)])
-        bodies, seen, template = take(self.bodies, one), take(self.seen, one), self.template
+        bodies = take(self.bodies, self.bodies.number == one)
+        seen, template = take(self.seen, one), self.template
         shown = Sight(
             picture=self.renders.pictures(one)[0].permute(2, 0, 1).float() / 255,
             mask=seen.evidence.mask[0].float() / 255,

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from plausibody import __version__
-from plausibody.evaluate.asked import Asked, Unlearnt, pictures_for
+from plausibody.evaluate.asked import Asked, Unlearnt, pictures_for, require_evidence
 from plausibody.evaluate.baselines import MeanBody
 from plausibody.evaluate.rendered_people import Renders
 from plausibody.evaluate.rendered_sight import Sight, Watch, see
@@ -94,6 +94,7 @@ def evaluate_renders(
             f"renders: wanted a regressor of the open body, got one of {regressor.body!r}: their "
             "vertices differ"
         )
+    require_evidence("renders", regressor)
     renders, name = renders or Renders(), front_end_name or embedded_digest()
     count = renders.settings.count
     whole = concatenate(see(renders, front_end, name, lambda n, _: watch(n, 2 * count), cache))

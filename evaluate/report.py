@@ -265,6 +265,7 @@ def _record(result: Result) -> list[str]:
         "bodies": result.gender,
         "seen by": result.front_end,
         "not found": f"{len(result.missed)} of {result.people}" if result.front_end else "",
+        "without a body": f"{len(result.failed)} of {result.people}" if result.failed else "",
         **{f"regressor: {name}": value for name, value in result.regressor.items()},
         "plausibody": result.plausibody,
     }

@@ -48,7 +48,7 @@ class Result(Figures[Figure]):
     gender: str
     """Of the predicted body and of the true one."""
     people: int
-    """Who were measured."""
+    """Who were shown to the regressor."""
     settings: Mapping[str, Any]
     """Of the benchmark, or how a data set was read."""
     regressor: Mapping[str, Any]
@@ -64,6 +64,8 @@ class Result(Figures[Figure]):
     """What found people in pictures; empty where nothing had to."""
     missed: tuple[str, ...] = ()
     """Names of those whom it did not find."""
+    failed: tuple[str, ...] = ()
+    """Names of those for whom the network gave no body: they are in no figure."""
     worst: tuple[Case, ...] = ()
     """The worst first."""
     worst_by: str = ""
@@ -150,6 +152,7 @@ def from_json(tables: Mapping[str, Any]) -> Result:
     )
     rest["worst"] = tuple(Case(**case) for case in rest["worst"])
     rest |= {name: tuple(rest[name]) for name in ("remarks", "missed")}
+    rest["failed"] = tuple(rest.get("failed", ()))  # results of before have none
     return Result(figures=figures, **rest)
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +35,21 @@ from plausibody.evaluate.protocols import protocol_of
 from plausibody.evaluate.result import Result
 from plausibody.evaluate.ruler import PROTOCOLS, Measured, Ruler, errors, joint_area
 from plausibody.evaluate.saving import save_result
+from plausibody.evaluate.unusable import Unusable
 from plausibody.evaluate.values import Attribute, Values, summarise
 from plausibody.models.prediction import BodyPrediction, FisherPrediction
 from plausibody.models.proxy import Proxy, ProxySettings
-from plausibody.models.records import to_device
+from plausibody.models.records import take, to_device
 from plausibody.models.weights import TrainedRegressor, find_weights, load_regressor
+from plausibody.predict.answers import rows_of
 from plausibody.synth.poses import PoseBank, load_poses
 from plausibody.synth.stores import SynthAssets, load_assets
 
 OPEN, FIRST_OPEN = "open", "open-v0"
 """The benchmark that needs no data."""
-BENCHMARKS = (OPEN, FIRST_OPEN, "renders", "calibration")
+VALIDATION = "validation"
+"""People of the stream that a network learnt from; `plausibody.validate` measures on them."""
+BENCHMARKS = (OPEN, FIRST_OPEN, "renders", VALIDATION, "calibration")
 """What needs no data."""
 REGRESSOR = "regressor"
 """Name of the estimator that is evaluated, beside the baselines."""
@@ -78,12 +82,16 @@ class Measurements:
     truncated: Bool[Tensor, " people"]
     facing: Int[Tensor, " people"]
     stoutness: Float[Tensor, " people"]
+    names: tuple[str, ...]
+    """Numbers of those who were measured."""
+    unusable: Unusable = field(default_factory=Unusable)
+    """The others: the regressor gave no body for them."""
 
     def values(self, name: str) -> Values:
         """Gives the numbers of each person, by one estimator; people are named by number."""
         pooled = [metric for metric, protocol in PROTOCOLS.items() if protocol.pooled]
         return Values(
-            names=tuple(str(number) for number in range(len(self.truncated))),
+            names=self.names,
             errors=self.errors[name],
             weights={metric: self.area[name] for metric in pooled},
             attributes={
@@ -115,24 +123,36 @@ def measure(
     device = truth.assets.template.vertices.device
     taken: dict[str, dict[str, list[Tensor]]] = {name: {} for name in estimators}
     attributes: dict[str, list[Tensor]] = {"truncated": [], "facing": [], "stoutness": []}
-    done = 0
+    names, unusable, done = list[str](), Unusable(), 0
     for batch in batches:
-        people = to_device(batch, device)
-        body = people.batch.target.parameters
-        true = truth(body, people.camera)
-        for name, (estimator, ruler) in estimators.items():
-            prediction = estimator.predict(people.batch.proxy)
-            found = ruler(prediction.mode(), prediction.camera)
-            row = _row(found, true)
-            if samples and name == REGRESSOR and isinstance(prediction, FisherPrediction):
-                row |= best_of_samples(prediction, ruler, true, row, samples, done)
-            for metric, value in row.items():
-                taken[name].setdefault(metric, []).append(value.double().cpu())
-        attributes["truncated"].append(people.truncated.cpu())
-        attributes["facing"].append(facing(body.rotations).cpu())
-        attributes["stoutness"].append(stoutness(true.rest, truth.assets.template.faces).cpu())
+        people, first = to_device(batch, device), done
         done += len(people.batch)
+        numbers = [str(number) for number in range(first, done)]
+        answers: dict[str, BodyPrediction] = {}
+        if REGRESSOR in estimators:
+            said = estimators[REGRESSOR][0].predict(people.batch.proxy)
+            fine = unusable.look(said, numbers)
+            if len(fine) < len(numbers):
+                people = take(people, torch.tensor(fine, dtype=torch.long, device=device))
+                said, numbers = rows_of(said, fine), [numbers[n] for n in fine]
+            answers[REGRESSOR] = said
+        if numbers:
+            names += numbers
+            body, proxy = people.batch.target.parameters, people.batch.proxy
+            true = truth(body, people.camera)
+            for name, (estimator, ruler) in estimators.items():
+                prediction = answers.get(name) or estimator.predict(proxy)
+                found = ruler(prediction.mode(), prediction.camera)
+                row = _row(found, true)
+                if samples and name == REGRESSOR and isinstance(prediction, FisherPrediction):
+                    row |= best_of_samples(prediction, ruler, true, row, samples, first)
+                for metric, value in row.items():
+                    taken[name].setdefault(metric, []).append(value.double().cpu())
+            attributes["truncated"].append(people.truncated.cpu())
+            attributes["facing"].append(facing(body.rotations).cpu())
+            attributes["stoutness"].append(stoutness(true.rest, truth.assets.template.faces).cpu())
         watch(done)
+    unusable.require_some("the benchmark", done)
     joined = {
         name: {metric: torch.cat(parts) for metric, parts in columns.items()}
         for name, columns in taken.items()
@@ -140,6 +160,8 @@ def measure(
     return Measurements(
         area={name: columns.pop("area") for name, columns in joined.items()},
         errors=joined,
+        names=tuple(names),
+        unusable=unusable,
         **{name: torch.cat(parts) for name, parts in attributes.items()},
     )
 
@@ -182,7 +204,7 @@ def evaluate_open(
     Raises:
         ValueError: If the regressor reads what the benchmark has not, or predicts another body.
     """
-    if fault := _unfit(regressor.proxy, regressor.body):
+    if fault := _unfit(regressor.proxy, regressor.body, DRAWN):
         raise ValueError(f"{settings.name}: {fault}")
     benchmark = OpenBenchmark(settings, regressor.proxy)
     ours = to_device(benchmark.assets, device)
@@ -204,6 +226,9 @@ def evaluate_open(
         samples,
     )
     sealed, digest, note = benchmark.check()
+    everybody, unusable = tuple(str(n) for n in range(len(benchmark))), measured.unusable
+    if unusable.troubles:
+        sealed, note = False, f"{unusable.note(len(benchmark))} {note}".strip()
     return Result(
         benchmark=settings.name if sealed else f"not {settings.name}",
         sealed=sealed,
@@ -211,20 +236,26 @@ def evaluate_open(
         note=note,
         gender=f"{regressor.gender} (predicted), neutral (true)",
         people=len(benchmark),
-        settings=settings.described(),
+        settings=settings.described(regressor.proxy.channel),
         regressor=summary(regressor.card),
         plausibody=__version__,
         figures=figures(measured, REGRESSOR),
-        values=measured.values(REGRESSOR),
+        failed=tuple(unusable.troubles),
+        values=measured.values(REGRESSOR).over(everybody),
     )
 
 
-def _unfit(proxy: ProxySettings, body: str) -> str:
+DRAWN = ("silhouette", "iuv")
+"""What `open-v0` has of its people; beside silhouettes, what spoils these spoils IUV too."""
+
+
+def _unfit(proxy: ProxySettings, body: str, channels: tuple[str, ...] = DRAWN[:1]) -> str:
     """Says why regressors of such proxies and bodies cannot be measured here; empty if they can."""
-    if proxy.channel != "silhouette":
+    if proxy.channel not in channels:
         return (
             f"wanted a regressor of silhouettes, got one of {proxy.channel}: this benchmark's "
-            "people have no pictures to find them in"
+            "people have no pictures to find them in; do: evaluate renders, which paints people in "
+            "the same poses, views and shapes, or open or validation"
         )
     if body != "open":
         return f"wanted a regressor of the open body, got one of {body!r}: their vertices differ"
@@ -251,7 +282,7 @@ def check_dataset(dataset: str) -> None:
     """Refuses a name that is neither the benchmark's nor a data set's, and says which there are."""
     if dataset not in BENCHMARKS and dataset not in READERS:
         raise ValueError(
-            f"{dataset} is no data set; do: plausibody evaluate open, renders or calibration, "
+            f"{dataset} is no data set; do: plausibody evaluate {', '.join(BENCHMARKS)}, "
             f"which need no data, or one of {', '.join(READERS)} with --data"
         )
 

@@ -108,6 +108,28 @@ class Values:
     def __len__(self) -> int:
         return len(self.names)
 
+    def over(self, names: Sequence[str]) -> Values:
+        """Gives the numbers of people by their names: NaN of whom there are none.
+
+        Args:
+            names: In the order that is wanted; who is not among these people belongs to no kind.
+        """
+        place = {name: number for number, name in enumerate(self.names)}
+        rows = torch.tensor([place.get(name, len(self)) for name in names], dtype=torch.long)
+
+        def spread(column: Tensor, nothing: float | int) -> Tensor:
+            return torch.cat([column, column.new_full((1,), nothing)])[rows]
+
+        return Values(
+            names=tuple(names),
+            errors={name: spread(column, math.nan) for name, column in self.errors.items()},
+            weights={name: spread(column, 0.0) for name, column in self.weights.items()},
+            attributes={
+                name: Attribute(attribute.kinds, spread(attribute.of, UNKNOWN))
+                for name, attribute in self.attributes.items()
+            },
+        )
+
     def subsets(self) -> Iterator[tuple[str, str, Bool[Tensor, " people"]]]:
         """Yields group, name and members of each subset that has any; everyone first."""
         yield EVERYONE, EVERYONE, torch.ones(len(self), dtype=torch.bool)

@@ -46,6 +46,12 @@ class TrainedRegressor:
         sources = self.card.get("config", {}).get("sources", {})
         return str(sources.get("body", "open"))
 
+    @property
+    def reads_keypoints(self) -> bool:
+        """Whether key points are looked at, and do not only help to find the box."""
+        settings = self.card.get("config", {}).get("regressor", {})
+        return self.proxy.channel not in ("rgb", "iuv") or bool(settings.get("keypoints", False))
+
     @torch.no_grad()
     def predict(self, proxy: Proxy) -> BodyPrediction:
         """Predicts from a proxy and from its mirror image, and gives the mean."""

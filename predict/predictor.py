@@ -30,6 +30,7 @@ from plausibody.predict.case import Case
 from plausibody.predict.describing import Describer
 from plausibody.predict.front_ends.embedded import load_embedded
 from plausibody.predict.front_ends.front_end import FrontEnd, ImageResult, Picture
+from plausibody.predict.front_ends.opening import check_channel
 from plausibody.predict.gendered import GenderedBody, gendered_body
 from plausibody.predict.looking import look_at, open_picture
 from plausibody.predict.placement import DIAGONAL_VIEW
@@ -112,6 +113,7 @@ class Predictor:
             if flip and calibration is None:
                 calibration = _calibration_beside(path, self.regressor)
         check_told(told, samples, self.regressor, self.weights_name)
+        check_channel(front_end, self.regressor.proxy.channel)
         if not self.regressor.network.gendered:  # weights made for a gender know it already
             told = replace(told, gender=None)
         self.told = told

@@ -20,6 +20,7 @@ from plausibody.models.proxy import Proxy
 from plausibody.models.records import take
 from plausibody.models.regressor import Regressor
 from plausibody.models.shapes import ShapeGaussian
+from plausibody.models.weights import TrainedRegressor
 
 SURE = 80.0
 """Concentration of joints."""
@@ -97,3 +98,18 @@ def shifted(body: BodyParameters, *offsets: float) -> BodyParameters:
     moved = body.shape.clone()
     moved[..., : len(offsets)] += torch.tensor(offsets)
     return replace(body, shape=moved)
+
+
+@dataclass(frozen=True)
+class Losing(TrainedRegressor):
+    """A regressor that gives no body for some people of each batch."""
+
+    lost: int | slice = 0
+    """Their places."""
+
+    def predict(self, proxy: Proxy) -> BodyPrediction:
+        answer = super().predict(proxy)
+        scale = answer.camera.scale.clone()
+        scale[self.lost] = torch.nan
+        camera = replace(answer.camera, scale=scale)
+        return replace(answer, camera=camera)  # type: ignore[type-var]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from known_answers import Losing
 from torch import Tensor
 
 from plausibody.evaluate import metrics
@@ -34,6 +35,7 @@ from plausibody.evaluate.run import (
 )
 from plausibody.evaluate.saving import read_with_values, save_result
 from plausibody.evaluate.table import result_table
+from plausibody.evaluate.values import UNKNOWN
 from plausibody.models.camera import WeakPerspectiveCamera, fit_weak_perspective
 from plausibody.models.networks import build_regressor
 from plausibody.models.prediction import PointPrediction
@@ -264,6 +266,20 @@ def test_figures_are_means_over_their_people(
     ours = ruler(prediction.mode(), prediction.camera)
     pooled = metrics.pooled_silhouette_iou(ours.silhouette, true.silhouette)
     assert found["silhouette_iou_pooled", "all"].value == pytest.approx(pooled.item())
+
+
+def test_who_gets_no_body_is_named_and_in_no_figure(
+    result: Result, regressor: TrainedRegressor, benchmark: OpenBenchmark
+) -> None:
+    losing = Losing(**vars(regressor), lost=2)
+    found = evaluate_open(losing, batch_size=32, settings=benchmark.settings)
+    assert found.failed == ("2", "34") and found.of("mpjpe").people == PEOPLE - 2
+    assert "2 of 40 people got no body, and are in no figure: 2 (numbers" in found.note
+    assert found.values is not None and result.values is not None
+    left = torch.tensor([n for n in range(PEOPLE) if n not in (2, 34)])
+    ours, before = found.values.errors["pve"], result.values.errors["pve"]
+    torch.testing.assert_close(ours[left], before[left])
+    assert ours.isnan().sum() == 2 and found.values.attributes["view"].of[34] == UNKNOWN
 
 
 def test_figures_do_not_depend_on_the_batch_size(

@@ -12,8 +12,11 @@ from types import ModuleType
 
 import pytest
 import torch
+from known_answers import Losing
 from painted import Truthful, Witness, small_stage
 
+from plausibody.config import override
+from plausibody.config_file import to_json as to_tables
 from plausibody.evaluate.asked import Asked
 from plausibody.evaluate.markdown import replace_table
 from plausibody.evaluate.open import Seal
@@ -30,8 +33,8 @@ from plausibody.evaluate.open_v1 import (
 from plausibody.evaluate.open_v1_measure import (
     HELD,
     VISIBLE,
+    Answers,
     PictureRuler,
-    ask,
     hidden,
     outside,
     protocols,
@@ -44,13 +47,15 @@ from plausibody.evaluate.rendered_people import Renders, RendersSettings
 from plausibody.evaluate.rendered_sight import Sight
 from plausibody.evaluate.result import Result, to_json
 from plausibody.evaluate.ruler import Ruler
+from plausibody.evaluate.run import summary
 from plausibody.evaluate.saving import read_with_values, save_result
 from plausibody.models.networks import build_regressor
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.records import take
 from plausibody.models.regressor import RegressorSettings
 from plausibody.models.templates import load_template
-from plausibody.models.weights import TrainedRegressor
+from plausibody.models.weights import TrainedRegressor, save_regressor
+from plausibody.presets import preset
 from plausibody.synth.measured_stage import Stage
 from plausibody.synth.stores import SynthAssets
 
@@ -83,11 +88,11 @@ def untrained() -> TrainedRegressor:
     return TrainedRegressor(network=network, proxy=proxy, gender="neutral", card=card)
 
 
-def evaluate(renders: Renders, cache: Path) -> Result:
+def evaluate(renders: Renders, cache: Path, regressor: TrainedRegressor | None = None) -> Result:
     front_end = Witness(renders, missed=(MISSED,))
     return evaluate_open_v1(
-        untrained(), BENCHMARK, renders=renders, front_end=front_end, front_end_name="witness",
-        cache=cache,
+        regressor or untrained(), BENCHMARK, renders=renders, front_end=front_end,
+        front_end_name="witness", cache=cache,
     )  # fmt: skip
 
 
@@ -152,11 +157,9 @@ def test_the_truth_has_no_errors_but_those_of_its_camera(stage: Stage) -> None:
     settings = replace(SMALL, bodies="linear", count=4)
     renders = Renders(settings, stage=stage)
     people = renders.people(torch.arange(4))
-    answers = ask(
-        Truthful(people, renders.assets),
-        renders.assets.template,
-        proxies(oracle(people), ProxySettings()),
-    )
+    proxy = proxies(oracle(people), ProxySettings())
+    said = Truthful(people, renders.assets).predict(proxy)
+    answers = Answers.of(said, renders.assets.template, proxy.box)
     ruler = PictureRuler(Ruler(renders.assets))
     found, _ = ruler(ruler.look(people), answers, ruler.truth, 0)
     zeros = ("mpjpe", "pa_mpjpe", "pve", "pve_sc", "pve_t_sc", "root_angle", "measured/waist")
@@ -168,8 +171,9 @@ def test_the_truth_has_no_errors_but_those_of_its_camera(stage: Stage) -> None:
 
 def test_people_are_predicted_as_by_predict(renders: Renders) -> None:
     people, regressor = renders.people(torch.arange(2)), untrained()
-    seen, template = oracle(people), load_template("open")
-    found = ask(regressor, template, proxies(seen, regressor.proxy))
+    seen = oracle(people)
+    proxy = proxies(seen, regressor.proxy)
+    found = Answers.of(regressor.predict(proxy), load_template("open"), proxy.box)
     pictures = [torch.zeros(SIZE, SIZE, 3, dtype=torch.uint8) for _ in range(2)]
     asked = Asked.of(regressor, "cpu")(seen, pictures)
     for n, theirs in enumerate(asked):
@@ -228,6 +232,26 @@ def test_it_is_the_same_each_time(renders: Renders, evaluation: Result, cache: P
         assert torch.equal(value, second.errors[name]), name
 
 
+def test_who_gets_no_body_is_named_and_in_no_figure(
+    renders: Renders, cache: Path, evaluation: Result
+) -> None:
+    found = evaluate(renders, cache, Losing(**vars(untrained()), lost=3))
+    assert found.failed == ("0003",) and found.note.startswith("1 of 6 people got no body")
+    assert found.benchmark == "not open-v1" and not found.sealed
+    assert found.of("mpjpe").people == found.people - 1 == COUNT - 1
+    assert found.values is not None and evaluation.values is not None
+    kept = torch.tensor([0, 1, 2, 4, 5])
+    for metric in ("mpjpe", VISIBLE):
+        ours, before = found.values.errors[metric], evaluation.values.errors[metric]
+        assert bool(ours[3].isnan())
+        torch.testing.assert_close(ours[kept], before[kept])
+    assert "0003" not in [case.name for case in found.worst]
+    assert found.draw is not None and evaluation.draw is not None
+    assert torch.equal(found.draw("0004"), evaluation.draw("0004"))
+    with pytest.raises(ValueError, match="none of 6 people: 0000"):
+        evaluate(renders, cache, Losing(**vars(untrained()), lost=slice(None)))
+
+
 def test_results_are_saved_with_their_people(evaluation: Result, tmp_path: Path) -> None:
     result = read_with_values(save_result(evaluation, tmp_path))
     assert result == evaluation and result.values is not None
@@ -278,7 +302,7 @@ def test_the_table_is_written_between_its_lines(
     monkeypatch.setattr(leaderboard, "OPEN_V1", OpenV1(PEOPLE, seal))
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- leaderboard -->\nold\n<!-- end -->\nafter\n")
-    with pytest.raises(FileNotFoundError, match="wanted open-v1_<weights>.json"):
+    with pytest.raises(FileNotFoundError, match="wanted open-v1_<name>.json"):
         leaderboard.main([str(readme), "--results", str(tmp_path)])
     saved = tmp_path / "open-v1_untrained.json"
     saved.write_text(json.dumps(to_json(evaluation)))
@@ -291,8 +315,39 @@ def test_the_table_is_written_between_its_lines(
     assert text.startswith("before\n<!-- leaderboard -->\n|") and text.endswith("-->\nafter\n")
     assert "old" not in text and "`untrained`" in text and "nearest linear body" in text
     assert f"{evaluation.of('pa_mpjpe').value:.1f}" in text
+    assert "do not ship" not in text
     with pytest.raises(ValueError, match="wanted one line"):
         replace_table("nothing", "leaderboard", "table")
+
+
+def test_networks_that_do_not_ship_come_with_the_command_that_trains_them(
+    leaderboard: ModuleType, evaluation: Result, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    config = override(preset("dsr-lite"), {"train.steps": 40, "semantics.mc": 0.0})
+    card = {"config": to_tables(config), "samples": 5120, "seconds": 100.0, "device": "a CPU"}
+    path = tmp_path / "mine" / "weights.safetensors"
+    path.parent.mkdir()
+    save_regressor(untrained().network, path, card)
+    seal = Seal("0" * 64, ())
+    monkeypatch.setattr(leaderboard, "OPEN_V1", OpenV1(PEOPLE, seal))
+    sealed = replace(
+        evaluation, benchmark="open-v1", sealed=True, digest=seal.digest, regressor=summary(card)
+    )
+    monkeypatch.setattr(leaderboard, "evaluate_weights", lambda weights: sealed)
+    written = leaderboard.measure(f"dsr-lite={path}", tmp_path)
+    assert written.name == "open-v1_dsr-lite.json"
+    told = leaderboard.board(tmp_path)
+    assert "| `dsr-lite` |" in told and "do not ship" in told
+    assert (
+        "- `dsr-lite`: `plausibody train --preset dsr-lite --set train.steps=40 --set "
+        "semantics.mc=0.0 --out runs/mine` (5,120 people, 2 minutes on a CPU)"
+    ) in told
+    leaderboard.measure("lite", tmp_path)
+    assert "`lite`: " not in leaderboard.board(tmp_path)
+    for odd in (str(path), "lite=lite"):
+        with pytest.raises(ValueError, match="wanted the name of weights that ship, or NAME=FILE"):
+            leaderboard.measure(odd, tmp_path)
 
 
 def test_the_benchmark_is_sealed() -> None:

@@ -36,6 +36,7 @@ from plausibody.evaluate.datasets.survey import survey
 from plausibody.evaluate.datasets.variants import diversity
 from plausibody.evaluate.protocols import protocol_of
 from plausibody.evaluate.result import Result
+from plausibody.evaluate.saving import read_with_values, save_result
 from plausibody.evaluate.staged.scenes import GENDERS, SceneSettings, StagedPeople
 from plausibody.evaluate.staged.ssp3d import stage_ssp3d
 from plausibody.models.body import pose_body, regress, rest_vertices
@@ -592,15 +593,36 @@ def test_labels_that_are_not_as_published_are_refused(broken: Broken, tmp_path: 
         open_ssp3d(broken.folder)
 
 
-def test_damaged_pictures_and_broken_networks_stop_with_a_name(
+def test_damaged_pictures_stop_with_a_name_and_so_do_networks_that_give_nobody_a_body(
     broken: Broken, staged: Staged
 ) -> None:
     (broken.folder / "silhouettes" / "athlete_001.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"athlete_001\.png: wanted a mask"):
         evaluated(broken.folder, Knowing(staged[1].body))
     lost = replace(staged[1].body, shape=staged[1].body.shape * torch.nan)
-    with pytest.raises(ValueError, match=r"athlete_000\.png: wanted a body.*not finite"):
+    with pytest.raises(ValueError, match=r"none of 4 people: athlete_000\.png \(.*not finite"):
         evaluated(staged[0], Knowing(lost))
+
+
+def test_who_gets_no_body_is_named_and_in_no_figure(staged: Staged, tmp_path: Path) -> None:
+    folder, people = staged
+    shape = people.body.shape.clone()
+    shape[1] = torch.nan
+    whole = evaluated(folder, Knowing(people.body))
+    found = evaluated(folder, Knowing(replace(people.body, shape=shape)))
+    assert (found.people, found.failed, found.sealed) == (PEOPLE, ("athlete_001.png",), False)
+    assert found.benchmark == "not ssp3d" and found.note.startswith(
+        "1 of 4 people got no body, and are in no figure: athlete_001.png (numbers that are not"
+    )
+    assert found.of("pve_t_sc[gendered]").people == PEOPLE - 1
+    assert found.values is not None and whole.values is not None
+    kept = torch.tensor([0, 2, 3])
+    for name, column in found.values.errors.items():
+        assert bool(column[1].isnan()), name
+        before = whole.values.errors[name][kept]
+        torch.testing.assert_close(column[kept], before, rtol=1e-4, atol=1e-2, msg=name)
+    again = read_with_values(save_result(found, tmp_path))
+    assert again == found and "athlete_001.png" not in [case.name for case in again.worst]
 
 
 def test_options_that_make_no_sense_are_refused() -> None:

@@ -149,6 +149,7 @@ def open_showing(
     device: torch.device | str = "cpu",
     files: Path | None = None,
     weights: str | None = None,
+    keypoints: bool = True,
 ) -> Showing:
     """Chooses how people are shown to a regressor.
 
@@ -159,37 +160,49 @@ def open_showing(
         device: Where the front end's nets run.
         files: Folder with key points and masks, for the front end `files`.
         weights: Of hrnet or hq.
+        keypoints: Whether the regressor reads key points; for others, the published boxes do.
 
     Raises:
         ValueError: If the data has not what the regressor reads, or the front end does not fit.
         FileNotFoundError: If pictures or the front end's files are missing.
     """
-    lacking = lacks(dataset, settings)
+    lacking = lacks(dataset, settings, keypoints)
     if name is None:
         name = "embedded" if lacking else LABELS
     if name == LABELS:
         if lacking:
             raise ValueError(
-                f"--proxies labels: wanted {lacking} for a regressor of key points and "
-                f"{settings.channel}, {dataset.about.name} comes without; do: --proxies embedded, "
-                "which looks at the pictures"
+                f"--proxies labels: wanted {lacking} for a regressor of "
+                f"{'key points and ' * keypoints}{settings.channel}, {dataset.about.name} comes "
+                "without; do: --proxies embedded, which looks at the pictures"
             )
         return FromLabels()
+    if settings.channel == "iuv" and name != "files":
+        raise ValueError(
+            f"--front-end {name}: wanted DensePose's IUV maps for a regressor of iuv, "
+            f"{dataset.about.name} comes without and this front end makes none; do: --front-end "
+            "files --files DIR, with key points and IUV maps of the pictures"
+        )
     boxes = PublishedBoxes.of(dataset)
     require_files(
         [Path(path) for path in boxes.named],
         "the pictures of the data set, for the front end to look at",
         "add them as the layout says",
     )
-    asked = FrontEndSettings(boxes=boxes, files=files, weights=weights)
+    masks = "parts" if settings.channel == "iuv" else "mask"
+    asked = FrontEndSettings(boxes=boxes, files=files, weights=weights, silhouette_from=masks)
     return FromFrontEnd(open_front_end(name, device, asked), boxes)
 
 
-def lacks(dataset: Dataset, settings: ProxySettings) -> str:
-    """Names what a regressor reads and the labels have not; empty if they have all."""
+def lacks(dataset: Dataset, settings: ProxySettings, keypoints: bool = True) -> str:
+    """Names what a regressor reads and the labels have not; empty if they have all.
+
+    Args:
+        keypoints: Whether it reads key points.
+    """
     first = dataset.batch([0])
     lacking = []
-    if first.keypoints is None:
+    if first.keypoints is None and keypoints:
         lacking.append("key points")
     if settings.channel == "silhouette" and first.masks is None:
         lacking.append("masks")
@@ -228,8 +241,10 @@ def _labelled(people: LabelledPeople, number: int, settings: ProxySettings) -> P
     else:
         pixels = open_picture(_picture_of(people, number))
         mask = torch.zeros(pixels.shape[:2])
-    assert people.keypoints is not None
-    seen = Observation(_lifted(people.keypoints[number], settings), mask, _floats(pixels))
+    keypoints = torch.zeros(17, 3)
+    if people.keypoints is not None:  # of whom there are none, they are not read: see `lacks`
+        keypoints = _lifted(people.keypoints[number], settings)
+    seen = Observation(keypoints, mask, _floats(pixels))
     box = Box(people.box.centre[number], people.box.side[number])
     proxy = make_proxy(seen, settings, box)
     return map_tensors(proxy, lambda tensor: tensor[None])

@@ -94,9 +94,12 @@ class CocoKeypoints:
             true_keypoints=take(crops.people, torch.tensor(chosen)).marks.float(),
         )
 
-    def of_each(self, keypoints: Float[Tensor, "some 17 2"]) -> dict[str, Tensor]:
-        """Gives the OKS of each of the first people with their own annotation, as `oks`."""
-        people = take(self.crops.people, slice(0, len(keypoints)))
+    def of_each(
+        self, keypoints: Float[Tensor, "some 17 2"], numbers: Sequence[int] | None = None
+    ) -> dict[str, Tensor]:
+        """Gives the OKS of people with their own annotation, as `oks`; see `WholeSet`."""
+        chosen = range(len(keypoints)) if numbers is None else numbers
+        people = take(self.crops.people, torch.tensor(list(chosen), dtype=torch.long))
         marks, found = people.marks, keypoints.double().cpu()
         visible = marks[..., 2] > 0
         return {"oks": object_keypoint_similarity(found, marks[..., :2], visible, people.area)}

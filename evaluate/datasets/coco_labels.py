@@ -8,7 +8,6 @@ Source: https://cocodataset.org/#format-data, and `pycocotools.cocoeval`, whose 
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from plausibody.evaluate.datasets.labels import some
+from plausibody.evaluate.datasets.labels import require_once, some
 from plausibody.models.skeleton import COCO17
 from plausibody.predict.reading.coco import PERSON, Told, objects
 from plausibody.predict.reading.json_file import LARGEST, numbers, read_json, shown
@@ -108,6 +107,15 @@ def read_coco(path: Path) -> CocoLabels:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no JSON, not in COCO's layout, or numbers in it make no sense.
     """
+    pictures, told = read_annotations(path)
+    return CocoLabels(path=path, pictures=pictures, people=people_of(path, told))
+
+
+def read_annotations(path: Path) -> tuple[dict[int, str], list[Told]]:
+    """Reads pictures by number, and annotations of people as they are written.
+
+    Errors as above; numbers of people are looked at by `people_of`.
+    """
     content = read_json(path, WHAT)
     if not isinstance(content, dict) or "annotations" not in content:
         raise ValueError(
@@ -124,7 +132,7 @@ def read_coco(path: Path) -> CocoLabels:
             f"{some([shown(one) for one in unknown], '')}; do: give the annotations whole"
         )
     _once(path, "annotations", [one["id"] for one in told if isinstance(one.get("id"), int)])
-    return CocoLabels(path=path, pictures=pictures, people=_people(path, told))
+    return pictures, told
 
 
 def _pictures(path: Path, content: Told) -> dict[int, str]:
@@ -140,7 +148,12 @@ def _pictures(path: Path, content: Told) -> dict[int, str]:
     return {image["id"]: image["file_name"] for image in images}
 
 
-def _people(path: Path, told: list[Told]) -> CocoPeople:
+def people_of(path: Path, told: list[Told]) -> CocoPeople:
+    """Makes people of annotations.
+
+    Raises:
+        ValueError: If numbers make no sense.
+    """
     box = _table(path, told, "bbox", 4, "x, y, width and height [px]")
     area = _table(path, [{"area": [one.get("area")]} for one in told], "area", 1, "its size [px]")
     flat = _table(path, told, "keypoints", 51, "x, y and visibility of 17 key points")
@@ -195,12 +208,8 @@ def _require(path: Path, fine: Bool[Tensor, " people"], wanted: str) -> None:
 
 
 def _once(path: Path, what: str, ids: list[int]) -> None:
-    twice = [number for number, count in Counter(ids).items() if count > 1]
-    if twice:
-        raise ValueError(
-            f"{path}, {what}: wanted ids once each, got more of {some(twice, '')}; do: take the "
-            "annotations as published"
-        )
+    wanted = f"{path}, {what}: wanted ids once each"
+    require_once(ids, wanted, "more of", "take the annotations as published")
 
 
 def _is_known(number: Any, pictures: dict[int, str]) -> bool:

@@ -38,22 +38,27 @@ class Drawer:
     template: BodyTemplate
     """Of the predicted bodies, on the CPU."""
     modes: Modes
-    """Of the people, in the order of their names."""
+    """Of those who have a body."""
     names: Sequence[str]
+    """Of the people, in the data set's order."""
+    measured: Sequence[int]
+    """The numbers of those who have a body."""
 
     @torch.no_grad()
     def __call__(self, name: str) -> Float[Tensor, "3 height width"]:
         """Draws a person in the published crop; on grey if there is no picture.
 
         Raises:
-            ValueError: If nobody has this name.
+            ValueError: If nobody of this name has a body.
         """
-        if name not in self.names:
-            raise ValueError(f"wanted the name of a person of {self.dataset.about.name}: {name!r}")
-        number = self.names.index(name)
+        number = self.names.index(name) if name in self.names else -1
+        if number not in self.measured:
+            raise ValueError(
+                f"wanted the name of a person of {self.dataset.about.name} with a body: {name!r}"
+            )
         people = self.dataset.batch([number])
         proxy = self.showing(people, self.settings).proxy
-        mode = take(self.modes, torch.tensor([number]))
+        mode = take(self.modes, torch.tensor([self.measured.index(number)]))
         crop = _crop(people.box)
         to_picture = crop.to_picture(CROP)
         to_crop, ratio = inverse(to_picture), CROP / crop.side

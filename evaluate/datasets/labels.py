@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -102,6 +103,21 @@ def require_files(files: Iterable[Path], what: str, do: str) -> None:
         raise FileNotFoundError(
             f"wanted {what}, found no {some([str(file) for file in missing], '')}; do: {do}"
         )
+
+
+def require_once(each: Iterable[Hashable], wanted: str, came: str, do: str) -> None:
+    """Looks whether some things are all different, such as names of people.
+
+    Args:
+        wanted: What is wanted of them, and where: the beginning of the message.
+        came: What there is instead, before their names.
+        do: What helps.
+
+    Raises:
+        ValueError: If some are not; it names the first ten and counts them.
+    """
+    if twice := [one for one, count in Counter(each).items() if count > 1]:
+        raise ValueError(f"{wanted}, got {came} {some(twice, '')}; do: {do}")
 
 
 def some(wrong: list[Any], word: str) -> str:

@@ -23,13 +23,14 @@ from plausibody.evaluate.result import Case, Result, worst_cases
 from plausibody.evaluate.ruler import CROP
 from plausibody.evaluate.run import Watch, summary
 from plausibody.evaluate.saving import save_result
+from plausibody.evaluate.unusable import Unusable
 from plausibody.evaluate.values import Values, summarise
 from plausibody.models.batches import in_batches
 from plausibody.models.files import write_file
-from plausibody.models.records import concatenate, to_device
+from plausibody.models.records import concatenate, take, to_device
 from plausibody.models.templates import load_template
 from plausibody.models.weights import TrainedRegressor
-from plausibody.predict.answers import troubles_of
+from plausibody.predict.answers import rows_of
 from plausibody.synth.stores import load_regressors
 
 CHUNK = 16
@@ -42,7 +43,7 @@ class Evaluation:
 
     result: Result
     modes: Modes
-    """Of everybody who was measured, in the data set's order."""
+    """Of everybody who has a body, in the data set's order."""
 
 
 def evaluate_dataset(
@@ -89,36 +90,43 @@ def measure_dataset(
             device,
             options.files,
             options.front_end_weights,
+            regressor.reads_keypoints,
         )
     samples = about.samples if options.samples is None else options.samples
     scorer = make_scorer(regressor, found, options, samples, device)
     generator = torch.Generator(device).manual_seed(options.seed)
     parts: list[Scores] = []
     missed: list[str] = []
+    measured: list[int] = []
+    unusable = Unusable()
     for numbers in in_batches(range(count), CHUNK):
-        people = to_device(dataset.batch(numbers), device)
-        shown = showing(dataset.batch(numbers), regressor.proxy)
+        people = dataset.batch(numbers)
+        shown = showing(people, regressor.proxy)
+        missed += [people.names[n] for n in shown.missed.nonzero()[:, 0].tolist()]
         proxy = to_device(shown.proxy, device)
         answer = regressor.predict(proxy) if options.mirrored else regressor.network.predict(proxy)
-        for name, trouble in zip(people.names, troubles_of(answer), strict=True):
-            if trouble:
-                raise ValueError(f"{name}: wanted a body, the network gave {trouble}")
-        missed += [people.names[n] for n in shown.missed.nonzero()[:, 0].tolist()]
-        parts.append(scorer(people, proxy, answer, generator))
+        fine = unusable.look(answer, people.names)
+        kept = [numbers[n] for n in fine]
+        if 0 < len(kept) < len(people):
+            people, rows = dataset.batch(kept), torch.tensor(fine, dtype=torch.long, device=device)
+            proxy, answer = take(proxy, rows), rows_of(answer, fine)
+        if kept:
+            measured += kept
+            parts.append(scorer(to_device(people, device), proxy, answer, generator))
         watch(numbers[-1] + 1, count)
-    values = join(parts, found)
-    modes = concatenate([part.modes for part in parts])
-    whole = {}
+    unusable.require_some(about.name, count)
+    values, modes = join(parts, found.of(measured)), concatenate([part.modes for part in parts])
+    complete, whole = len(measured) == len(dataset), {}
     if isinstance(dataset, WholeSet):
-        own = dataset.of_each(modes.keypoints)
+        own = dataset.of_each(modes.keypoints, measured)
         values = replace(values, errors={**values.errors, **own})
-        if count == len(dataset):
+        if complete:
             whole = dataset.whole_set(modes.keypoints, modes.joints, modes.sure)
     every = figures(values, about.headline, whole)
     worst, worst_by = worst_of(values, about.headline)
     result = Result(
-        benchmark=about.name if count == len(dataset) else f"not {about.name}",
-        sealed=count == len(dataset),
+        benchmark=about.name if complete else f"not {about.name}",
+        sealed=complete,
         digest=found.digest,
         gender=f"{regressor.gender} (predicted), {found.said_genders()}",
         people=count,
@@ -126,15 +134,22 @@ def measure_dataset(
         regressor=summary(regressor.card),
         plausibody=__version__,
         figures=every,
-        note=_note(count, len(dataset), scorer),
+        note=_note(count, len(dataset), scorer, unusable.note(count)),
         remarks=(*about.protocol, *_remarks(options, showing, samples, parts)),
         front_end="" if isinstance(showing, FromLabels) else _named(showing),
         missed=tuple(missed),
+        failed=tuple(unusable.troubles),
         worst=worst,
         worst_by=worst_by,
-        values=values,
+        values=values.over(found.names),
         draw=Drawer(
-            dataset, showing, regressor.proxy, to_device(scorer.template, "cpu"), modes, found.names
+            dataset,
+            showing,
+            regressor.proxy,
+            to_device(scorer.template, "cpu"),
+            modes,
+            found.names,
+            measured,
         ),
     )
     return Evaluation(result, modes)
@@ -243,9 +258,9 @@ def _named(showing: Showing) -> str:
     return f"{showing.describe().get('name', 'a front end')}, told the published boxes"
 
 
-def _note(count: int, every: int, scorer: Scorer) -> str:
+def _note(count: int, every: int, scorer: Scorer, unusable: str) -> str:
     """Says what keeps figures from being compared with others; empty if nothing."""
-    notes = []
+    notes = [unusable] * bool(unusable)
     if count < every:
         notes.append(f"Only {count:,} of {every:,} people were measured: no figure of a paper.")
     if scorer.labels is not None and not scorer.same_mesh:

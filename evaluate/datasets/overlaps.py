@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from plausibody.evaluate import metrics
 from plausibody.evaluate.protocols import tagged
 from plausibody.models.proxy import Box
 
@@ -23,10 +24,7 @@ class Overlaps:
     def of(
         cls, drawn: Bool[Tensor, "guesses people H W"], true: Bool[Tensor, "people H W"]
     ) -> Overlaps:
-        return cls(
-            common=(drawn & true).sum((-2, -1)).double(),
-            joint=(drawn | true).sum((-2, -1)).double(),
-        )
+        return cls(*metrics.areas(drawn, true.expand_as(drawn)))
 
 
 def with_overlaps(
@@ -40,14 +38,11 @@ def with_overlaps(
     for tag, guesses in kinds.items():
         tags = [tag] * bool(tag)
         common, joint = overlaps.common[guesses], overlaps.joint[guesses]
-        each = torch.where(joint > 0, common / joint.clamp(min=1), 1.0)
-        found[tagged("silhouette_iou", *tags)] = each.mean(0)
+        found[tagged("silhouette_iou", *tags)] = metrics.overlap(common, joint).mean(0)
         pooled = tagged("silhouette_iou_pooled", *tags)
         # Weighted by its joint area, a person's overlap is the sum of common areas in the mean.
         weights[pooled] = joint.sum(0)
-        found[pooled] = torch.where(
-            weights[pooled] > 0, common.sum(0) / weights[pooled].clamp(min=1), 1.0
-        )
+        found[pooled] = metrics.overlap(common.sum(0), weights[pooled])
     return found, weights
 
 

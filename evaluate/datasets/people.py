@@ -126,11 +126,14 @@ class WholeSet(Protocol):
         """
         ...
 
-    def of_each(self, keypoints: Float[Tensor, "some 17 2"]) -> dict[str, Tensor]:
+    def of_each(
+        self, keypoints: Float[Tensor, "some 17 2"], numbers: Sequence[int] | None = None
+    ) -> dict[str, Tensor]:
         """Gives the numbers of each person that are the data set's own, by metric.
 
         Args:
-            keypoints: Predicted COCO-17 of the first people [px of the picture].
+            keypoints: Predicted COCO-17 [px of the picture].
+            numbers: Of whom, from 0 on; of the first people if None.
         """
         ...
 

@@ -29,6 +29,7 @@ from plausibody.evaluate.datasets.labels import (
     read_genders,
     read_labels,
     require_files,
+    require_once,
     some,
 )
 from plausibody.evaluate.datasets.people import About, LabelledPeople, body_from_labels
@@ -261,12 +262,12 @@ def _read_hrnet(path: Path, people: int) -> Float[Tensor, "people 17 3"] | None:
 
 
 def _check_names(labels: Path, names: Sequence[str]) -> None:
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ValueError(
-            f"{labels}, imgname: wanted a crop of each person, got the same for several: "
-            f"{some(twice, '')}; do: take the file as it is published"
-        )
+    require_once(
+        names,
+        f"{labels}, imgname: wanted a crop of each person",
+        "the same for several:",
+        "take the file as it is published",
+    )
 
 
 def _sequence(name: str) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plausibody.evaluate.datasets.labels import require_files, some
+from plausibody.evaluate.datasets.labels import require_files, require_once, some
 from plausibody.evaluate.datasets.people import About, LabelledJoints, LabelledPeople
 from plausibody.evaluate.datasets.spin import SPIN24, SpinFile
 from plausibody.models.proxy import Box
@@ -57,12 +56,12 @@ class SpinJoints:
                 is there twice.
         """
         check_joints(file, needed)
-        twice = [name for name, count in Counter(file.names).items() if count > 1]
-        if twice:
-            raise ValueError(
-                f"{file.path}, imgname: wanted one person in each picture, got more in "
-                f"{some(twice, '')}; do: make the file with SPIN's preprocessing"
-            )
+        require_once(
+            file.names,
+            f"{file.path}, imgname: wanted one person in each picture",
+            "more in",
+            "make the file with SPIN's preprocessing",
+        )
         require_files(
             file.pictures(folder, range(len(file))),
             f"the pictures that {file.path.name} names, below {folder}",

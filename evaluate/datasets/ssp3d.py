@@ -7,7 +7,6 @@ the released evaluation of HierProb3D.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from plausibody.evaluate.datasets.labels import (
     read_genders,
     read_labels,
     require_files,
+    require_once,
     some,
 )
 from plausibody.evaluate.datasets.people import About, LabelledPeople, body_from_labels
@@ -138,11 +138,12 @@ def open_ssp3d(folder: Path) -> Ssp3d:
             f"SSP-3D's {part}",
             f"unpack the whole archive: {ABOUT.layout}",
         )
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise ValueError(
-            f"{path}, fnames: wanted each picture once, got more of {some(twice, '')}; do: take "
-            "the file as it is published"
-        )
+    require_once(
+        names,
+        f"{path}, fnames: wanted each picture once",
+        "more of",
+        "take the file as it is published",
+    )
     centres, sides = torch.from_numpy(labels["bbox_centres"]), torch.from_numpy(labels["bbox_whs"])
     if odd := (sides <= 0).nonzero()[:, 0].tolist():
         raise ValueError(

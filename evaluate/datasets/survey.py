@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool
@@ -40,6 +40,17 @@ class Survey:
     """Which joints but the root have different rotations among the people."""
     digest: str
     """Hash of the labels."""
+
+    def of(self, numbers: Sequence[int]) -> Survey:
+        """Gives what tells these people from others; the rest stays as it is."""
+        return replace(
+            self,
+            names=tuple(self.names[n] for n in numbers),
+            genders=tuple(self.genders[n] for n in numbers),
+            attributes={
+                name: tuple(labels[n] for n in numbers) for name, labels in self.attributes.items()
+            },
+        )
 
     def said_genders(self) -> str:
         """Tells of which bodies the labels are."""
@@ -101,7 +112,11 @@ def _hash(content: hashlib._Hash, people: LabelledPeople) -> None:
 
 
 def join(parts: Sequence[Scores], found: Survey) -> Values:
-    """Puts the numbers of all people together, with what tells them apart."""
+    """Puts the numbers of all people together, with what tells them apart.
+
+    Args:
+        found: Of the same people.
+    """
     errors = {name: torch.cat([part.values[name] for part in parts]) for name in parts[0].values}
     nll = [part.joint_nll for part in parts if part.joint_nll is not None]
     if len(nll) == len(parts) and found.moving is not None and bool(found.moving.any()):

@@ -43,14 +43,13 @@ def joint_errors(guess: Float[Tensor, "guesses people 17 3"], truth: LabelledJoi
         true = truth.places[:, theirs].expand(*guess.shape[:2], -1, -1)
         mine = guess[..., ours, :]
         whole = truth.counted[:, theirs].all(-1)
-        for name, error in (
-            ("mpjpe", metrics.point_error(mine - guess[..., PELVIS : PELVIS + 1, :], true)),
-            (
-                "mpjpe_sc",
-                metrics.point_error(metrics.align_scale_translation(mine, true), true),
-            ),
-            ("pa_mpjpe", metrics.point_error(metrics.align_similarity(mine, true), true)),
-        ):
+        # The root of the labels is the protocol's, not always a joint among them.
+        errors = {
+            "mpjpe": metrics.point_error(mine - guess[..., PELVIS : PELVIS + 1, :], true),
+            "mpjpe_sc": metrics.mpjpe_sc(mine, true, names),
+            "pa_mpjpe": metrics.pa_mpjpe(mine, true, names),
+        }
+        for name, error in errors.items():
             found[tagged(name, *tags)] = torch.where(whole, error, math.nan)
     return found
 

@@ -87,7 +87,9 @@ def demo_command(out: Path, device: str) -> None:
 @click.option(
     "--flip", is_flag=True, help="Average with mirror images, as predict does (data sets)."
 )
-@click.option("--people", type=int, help="Measure only so many, for a look (data sets).")
+@click.option(
+    "--people", type=int, help="Measure only so many, for a look (data sets, validation)."
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--batch-size", type=int, default=256, help="People at a time (open-v0).")
 @click.option("--quiet", is_flag=True)
@@ -114,14 +116,15 @@ def evaluate_command(
     """Measure a regressor on DATASET.
 
     open (painted adults through the front end), open-v0 (proxies), renders (silhouettes of painted
-    people) and calibration (of intervals) need no data. ssp3d, 3dpw, h36m-p1, h36m-p2, mpi-inf-3dhp
+    people), validation (more people of its own training's stream, whatever it reads) and
+    calibration (of intervals) need no data. ssp3d, 3dpw, h36m-p1, h36m-p2, mpi-inf-3dhp
     and coco want --data: without it, they say where the data comes from and which files are read.
     """
     with helpful_errors():
         from plausibody.evaluate.comparing import compare_results, save_comparison
         from plausibody.evaluate.datasets.options import Options
         from plausibody.evaluate.result import NAME
-        from plausibody.evaluate.run import BENCHMARKS, check_dataset, run_evaluation
+        from plausibody.evaluate.run import BENCHMARKS, VALIDATION, check_dataset, run_evaluation
         from plausibody.evaluate.table import comparison_table, result_table
         from plausibody.models.weights import DEFAULT_WEIGHTS
 
@@ -151,13 +154,14 @@ def evaluate_command(
                 across_bodies=across_bodies,
                 people=people,
             )
-            if dataset in BENCHMARKS and (data is not None or options != Options(samples=samples)):
+            plain = Options(samples=samples, people=people if dataset == VALIDATION else None)
+            if dataset in BENCHMARKS and (data is not None or options != plain):
                 raise ValueError(
                     f"{dataset}: wanted only --weights, --samples, --out, --device and "
                     "--batch-size, came options of published data sets; do: leave them out, or "
                     "name a data set"
                 )
-            if samples is not None and dataset in ("renders", "calibration"):
+            if samples is not None and dataset in ("renders", "calibration", VALIDATION):
                 raise ValueError(
                     f"--samples: wanted open or a data set, came {dataset}, which draws none; do: "
                     "leave it out"
@@ -169,6 +173,9 @@ def evaluate_command(
             return
         if dataset == "renders":
             _renders(chosen, out, place, quiet)
+            return
+        if dataset == VALIDATION:
+            _validation(chosen, out, place, people, quiet)
             return
         with counting("people", quiet) as watch:
             result = run_evaluation(
@@ -223,6 +230,19 @@ def _calibration(weights: Path, out: Path | None, device: str, quiet: bool) -> N
         found = measure_calibration(weights, out, device, watch=watch)
     if not quiet:
         Console().print(calibration_table(found))
+
+
+def _validation(
+    weights: Path, out: Path | None, device: str, people: int | None, quiet: bool
+) -> None:
+    """Measures a regressor on people of its own stream."""
+    from plausibody.evaluate.table import result_table
+    from plausibody.validate import PEOPLE, validate_weights
+
+    with counting("people", quiet) as watch:
+        found = validate_weights(weights, out, device, people or PEOPLE, watch)
+    if not quiet:
+        Console().print(result_table(found))
 
 
 def _renders(weights: Path, out: Path | None, device: str, quiet: bool) -> None:

@@ -8,6 +8,7 @@ body, are measured here on people of their own stream with the poses of the vali
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import torch
 
@@ -21,6 +22,7 @@ from plausibody.models.losses import Target
 from plausibody.models.proxy import Proxy
 from plausibody.models.records import to_device
 from plausibody.models.regressor import Regressor
+from plausibody.synth.batch import Batch
 from plausibody.synth.generator import BatchGenerator
 from plausibody.synth.stores import SynthAssets
 
@@ -69,30 +71,42 @@ class HeldOut:
 
     def _make(self, device: torch.device) -> None:
         """Draws the people and poses their true bodies."""
-        config, bare = self._config, dataclasses.replace(self._held_out, looks=None, genders=None)
-        placed = to_device(bare, device)
-        self._ruler = Ruler(placed)
-        stream = dataclasses.replace(config.stream, seed=HELD_OUT_SEED)
-        generator = BatchGenerator.of(
-            stream, config.proxy, self._held_out, self._count, config.renderer.backend
-        )
-        for first in range(0, self._count, CHUNK):
-            people = generator.samples(first, min(CHUNK, self._count - first))
+        self._ruler = ruler = held_out_ruler(self._held_out, device)
+        for people in held_out_people(self._config, self._held_out, self._count):
             proxy, target = to_device(people.proxy, device), to_device(people.target, device)
-            self._parts.append((proxy, self._measured(self._ruler, target)))
-        mean_body = MeanBody.of(self._assets.bank.to(device), placed)
+            self._parts.append((proxy, true_measures(ruler, target)))
+        mean_body = MeanBody.of(self._assets.bank.to(device), ruler.assets)
         self._mean_body = self._measure(mean_body)["pa_mpjpe"]
-
-    def _measured(self, ruler: Ruler, truth: Target) -> Measured:
-        """Poses true bodies. Of their cameras the key points are known, and exact."""
-        joints = regress(
-            ruler.assets.regressors.coco17, truth.parameters.posed(ruler.assets.template).vertices
-        )
-        everywhere = torch.ones_like(truth.keypoints[..., 0])
-        camera = fit_weak_perspective(joints, truth.keypoints, everywhere)
-        return dataclasses.replace(ruler(truth.parameters, camera), keypoints=truth.keypoints)
 
     def _measure(self, estimator: Estimator) -> dict[str, float]:
         assert self._ruler is not None
         found = mean_errors(estimator, self._ruler, self._parts)
         return {name: found[name] for name in QUICK_FIGURES}
+
+
+def held_out_ruler(held_out: SynthAssets, device: torch.device | str) -> Ruler:
+    """Gives what bodies of a run are measured with."""
+    return Ruler(to_device(dataclasses.replace(held_out, looks=None, genders=None), device))
+
+
+def held_out_people(config: RunConfig, held_out: SynthAssets, count: int) -> Iterator[Batch]:
+    """Draws people of a run's stream, a few at a time.
+
+    Args:
+        config: Of the run.
+        held_out: Poses that no training sees.
+    """
+    stream = dataclasses.replace(config.stream, seed=HELD_OUT_SEED)
+    generator = BatchGenerator.of(stream, config.proxy, held_out, count, config.renderer.backend)
+    for first in range(0, count, CHUNK):
+        yield generator.samples(first, min(CHUNK, count - first))
+
+
+def true_measures(ruler: Ruler, truth: Target) -> Measured:
+    """Poses true bodies. Of their cameras the key points are known, and exact."""
+    joints = regress(
+        ruler.assets.regressors.coco17, truth.parameters.posed(ruler.assets.template).vertices
+    )
+    everywhere = torch.ones_like(truth.keypoints[..., 0])
+    camera = fit_weak_perspective(joints, truth.keypoints, everywhere)
+    return dataclasses.replace(ruler(truth.parameters, camera), keypoints=truth.keypoints)

@@ -14,7 +14,7 @@ import torch
 
 from plausibody.predict.front_ends.embedded import load_embedded
 from plausibody.predict.front_ends.files import FilesFrontEnd, OtherSilhouettes, check_owners
-from plausibody.predict.front_ends.front_end import FrontEnd
+from plausibody.predict.front_ends.front_end import FrontEnd, describe_front_end
 from plausibody.predict.front_ends.silhouettes import (
     EmbeddedSilhouettes,
     MaskFiles,
@@ -106,6 +106,26 @@ def check_photos(front_end: FrontEnd, photos: Sequence[Path]) -> None:
     silhouettes = getattr(front_end, "silhouettes", None)
     if isinstance(silhouettes, MaskFiles):
         check_owners(Companions(silhouettes.root, MASKS, silhouettes.own), photos)
+
+
+def check_channel(front_end: FrontEnd, channel: str) -> None:
+    """Looks whether a front end gives what a regressor reads.
+
+    Raises:
+        ValueError: If IUV pictures are read, and the front end makes none.
+    """
+    if channel != "iuv":
+        return
+    if isinstance(front_end, FilesFrontEnd):
+        gives = isinstance(front_end.silhouettes, PartFiles)
+    else:  # of others than those here nothing is known
+        gives = describe_front_end(front_end).get("name") not in NAMES
+    if not gives:
+        raise ValueError(
+            "--front-end: wanted one that gives DensePose's IUV maps, which this regressor reads, "
+            "came one without; do: --front-end files --files DIR --silhouette-from parts, with "
+            "IUV maps beside the key points in DIR, or take weights that read something else"
+        )
 
 
 def _check(name: str, settings: FrontEndSettings) -> None:
