@@ -22,6 +22,7 @@ from torch.nn import functional
 from plausibody.models.danet import DanetEstimate, DanetPrediction
 from plausibody.models.danet_crops import Squares, cut_squares
 from plausibody.models.iuv import (
+    UNKNOWN,
     DensePoints,
     DenseTarget,
     IuvMaps,
@@ -139,7 +140,7 @@ class DanetLoss(nn.Module):
         if truth.points is not None:
             u, v, index = point_errors(estimate.maps, truth.points)
             scores = estimate.annotation.float()
-            said = functional.cross_entropy(scores, truth.points.classes)
+            said = known_class_error(scores, truth.points.classes)
             parts |= {
                 "point_u": weights.point_places * u,
                 "point_v": weights.point_places * v,
@@ -164,6 +165,14 @@ class DanetLoss(nn.Module):
             gap = (said.float() - joints).abs().sum((1, 2))
             parts[f"positions{number}"] = self.weights.positions * mean(gap)
         return parts
+
+
+def known_class_error(
+    scores: Float[Tensor, "batch K H W"], classes: Int[Tensor, "batch H W"]
+) -> Float[Tensor, ""]:
+    """Gives the mean cross-entropy over pixels whose class is known [nats]; 0 where none is."""
+    wrong = functional.cross_entropy(scores, classes, ignore_index=UNKNOWN, reduction="sum")
+    return wrong / (classes != UNKNOWN).sum().clamp(min=1)
 
 
 def _rows(maps: IuvMaps, rows: slice | Tensor) -> IuvMaps:

@@ -24,6 +24,10 @@ CLASSES = len(PARTS24) + 1
 """The background, and the parts."""
 
 
+UNKNOWN = -100
+"""A class of which nothing is known: `cross_entropy` passes it over."""
+
+
 @dataclass(frozen=True)
 class IuvMaps:
     """Maps of K classes, of which class 0 is the background."""
@@ -62,7 +66,8 @@ class DensePoints:
     place_on_part: Float[Tensor, "batch N 2"]
     """u and v as the chart stores them."""
     classes: Int[Tensor, "batch size size"]
-    """Of the annotators' masks (`ANNOTATED15`), as large as the maps."""
+    """Of the annotators' masks (`ANNOTATED15`), as large as the maps; `UNKNOWN` where they were not
+    asked."""
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from plausibody.evaluate.datasets.labels import file_below
 from plausibody.evaluate.datasets.spin import SpinFile, read_spin
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.records import take
 from plausibody.models.skeleton import SMPL24
+from plausibody.real_coco import map_of, read_coco_people
 from plausibody.synth.real_images import RealLabels, join_labels_of
 from plausibody.synth.stores import SourceSettings
 
@@ -19,7 +19,8 @@ SHAPES = 10
 
 
 def read_real_labels(sources: SourceSettings) -> RealLabels:
-    """Reads the files that `sources.real_labels` names.
+    """Reads the files that `sources.real_labels` names: SPIN's (.npz), or COCO's and
+    DensePose-COCO's annotations (.json).
 
     Fits are of SMPL: where another body is learnt, key points and label maps of photos count, and
     no bodies. People whose photo is not there are left out and counted.
@@ -40,7 +41,9 @@ def read_real_labels(sources: SourceSettings) -> RealLabels:
         maps = _folders("real_maps", sources.real_maps, count)
     return join_labels_of(
         [
-            labels_of(read_spin(Path(name)), folder, parsed, bodies=sources.body != "open")
+            read_coco_people(Path(name), folder, parsed)
+            if name.endswith(".json")
+            else labels_of(read_spin(Path(name)), folder, parsed, bodies=sources.body != "open")
             for name, folder, parsed in zip(sources.real_labels, pictures, maps, strict=True)
         ]
     )
@@ -83,7 +86,7 @@ def labels_of(file: SpinFile, pictures: Path, maps: Path | None, bodies: bool) -
         body, fitted = file.bodies(kept), file.fitted[kept]
     parsed: list[Path | None] = []
     if maps is not None:
-        parsed = [_map_of(maps, file.names[number], file.path) for number in kept]
+        parsed = [map_of(maps, file.names[number], file.path) for number in kept]
     return RealLabels(
         pictures=tuple(paths[number] for number in kept),
         box=take(file.box, torch.tensor(kept, dtype=torch.long)),
@@ -93,12 +96,3 @@ def labels_of(file: SpinFile, pictures: Path, maps: Path | None, bodies: bool) -
         label_maps=tuple(parsed),
         missing=tuple(path for path, found in there.items() if not found),
     )
-
-
-def _map_of(folder: Path, name: str, labels: Path) -> Path | None:
-    """Finds the label map of a photo: its name with .png behind, as DSR has it, or instead."""
-    path = file_below(folder, name, f"{labels}, imgname")
-    for candidate in (path.with_name(path.name + ".png"), path.with_suffix(".png")):
-        if candidate.is_file():
-            return candidate
-    return None

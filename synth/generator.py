@@ -243,7 +243,7 @@ def _build_recipe(
     drawn = _build_drawn(stream, proxy, assets, backend)
     if not stream.real.share or assets.real is None:
         return drawn
-    photos = RealImages(assets.real, proxy, stream.seed, stream.real, stream.maps)
+    photos = RealImages(assets.real, proxy, stream.seed, stream.real, stream.maps, stream.dense)
     return MixedRecipe(drawn, photos, stream.seed, stream.labelled)
 
 

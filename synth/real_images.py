@@ -3,11 +3,12 @@
 Who is in which photo is told by labels, such as `plausibody.real_labels` reads of SPIN's
 files. Of every person the box is told; key points, a body and a parser's label map may be. What is
 not known does not count: `Target.labelled` says whose bodies are known, `Target.annotated` which
-key points, and people without a label map have none of their pixels compared.
+key points, and people without a label map have none of their pixels compared. Of the surface there
+are the points that annotators set, where they did, and no IUV picture; joints are at key points.
 
 As SPIN does, squares are scaled by 0.75 to 1.25, half of them are mirrored, and colours are
 brighter or darker by up to 40 %. Labels and left and right are mirrored along. Pictures are not
-turned.
+turned. People whose surface was annotated are not mirrored: charts are not symmetric.
 
 Source of the augmentation: Kolotouros et al., "Learning to Reconstruct 3D Human Pose and Shape via
 Model-fitting in the Loop", 2019, and its released code.
@@ -25,6 +26,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from plausibody.models.crop import Box
+from plausibody.models.iuv import DenseTarget
 from plausibody.models.losses import Target, TargetMaps
 from plausibody.models.mirroring import mirror_proxy, mirror_rotations
 from plausibody.models.prediction import BodyParameters
@@ -33,7 +35,16 @@ from plausibody.models.records import concatenate, map_tensors, take, to_device
 from plausibody.models.skeleton import COCO17, mirror
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
+from plausibody.synth.iuv import DenseSettings
 from plausibody.synth.picture_file import PictureError, read_numbers, read_picture
+from plausibody.synth.real_surfaces import (
+    SurfaceLabels,
+    mirror_surface,
+    photo_surface,
+    points_in,
+    told,
+    with_points,
+)
 from plausibody.synth.semantic_labels import LABELS, mirror_labels
 from plausibody.synth.target_maps import MapSettings
 
@@ -58,6 +69,8 @@ class RealLabels:
     """Files of a parser's label maps, in its colours or as numbers; empty if there are none."""
     missing: tuple[Path, ...] = ()
     """Pictures that were not found; the people in them are left out."""
+    surfaces: tuple[SurfaceLabels | None, ...] = ()
+    """What annotators say of the surface of each; empty if nobody was asked."""
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -69,6 +82,9 @@ class RealLabels:
             f"photos: {len(self):,} people, {int(self.fitted.sum()):,} with bodies, {maps:,} with "
             "label maps"
         ]
+        if self.surfaces:
+            asked = sum(one is not None for one in self.surfaces)
+            lines.append(f"photos: of {asked:,} people points of the surface are annotated")
         if self.missing:
             names = ", ".join(str(path) for path in self.missing[:NAMED])
             more = ", ..." if len(self.missing) > NAMED else ""
@@ -82,8 +98,10 @@ class RealLabels:
 def join_labels_of(files: Sequence[RealLabels]) -> RealLabels:
     """Joins the people of several files."""
     maps: list[Path | None] = []
+    surfaces: list[SurfaceLabels | None] = []
     for one in files:
         maps += one.label_maps or [None] * len(one)
+        surfaces += one.surfaces or [None] * len(one)
     return RealLabels(
         pictures=tuple(path for one in files for path in one.pictures),
         box=concatenate([one.box for one in files]),
@@ -92,6 +110,7 @@ def join_labels_of(files: Sequence[RealLabels]) -> RealLabels:
         fitted=torch.cat([one.fitted for one in files]),
         label_maps=tuple(maps) if any(maps) else (),
         missing=tuple(path for one in files for path in one.missing),
+        surfaces=tuple(surfaces) if any(surfaces) else (),
     )
 
 
@@ -124,6 +143,7 @@ class RealImages:
         seed: int,
         settings: RealSettings | None = None,
         targets: MapSettings | None = None,
+        dense: DenseSettings | None = None,
     ):
         """Args:
         labels: Of at least one person.
@@ -131,6 +151,7 @@ class RealImages:
         seed: Of the stream.
         settings: How squares are varied.
         targets: Which label maps are handed over.
+        dense: Which IUV pictures the drawn people have; photos have none.
 
         Raises:
             ValueError: If there is nobody, or the network does not read pictures.
@@ -146,8 +167,14 @@ class RealImages:
             )
         self.labels, self.proxy, self.seed = to_device(labels, "cpu"), proxy, seed
         self.settings, self.targets = settings or RealSettings(), targets or MapSettings()
+        self.dense = dense or DenseSettings()
         self.skipped: dict[str, str] = {}
         """Photos that could not be read, and why; the person next in the list took their place."""
+
+    @property
+    def annotated(self) -> bool:
+        """Whether points of surfaces are handed over."""
+        return bool(self.dense.size and any(self.labels.surfaces))
 
     def __call__(self, numbers: Int[Tensor, " batch"]) -> Batch:
         chance, settings = Chance(self.seed, numbers.cpu()), self.settings
@@ -162,6 +189,8 @@ class RealImages:
             rgb = (batch.proxy.rgb * gain).clamp(max=1)
             batch = replace(batch, proxy=replace(batch.proxy, rgb=rgb))
         turned = chance.chance("real/mirrored", settings.mirrored)
+        if batch.target.dense is not None:
+            turned = turned & ~told(batch.target.dense)
         there = turned.nonzero()[:, 0], (~turned).nonzero()[:, 0]
         parts = [mirror_batch(take(batch, there[0])), take(batch, there[1])]
         made = take(concatenate(parts), torch.cat(there).argsort())
@@ -190,14 +219,30 @@ class RealImages:
         keypoints = labels.keypoints[row]
         nothing = torch.zeros(1, *picture.shape[:2])
         proxy = make_proxy(Observation(keypoints, nothing, colours), self.proxy, box)
+        places, known = proxy.box.to_square(keypoints[..., :2]), keypoints[..., 2] > 0
         target = Target(
             parameters=take(labels.body, row),
-            keypoints=proxy.box.to_square(keypoints[..., :2]),
+            keypoints=places,
             maps=self._maps(number, picture.shape[:2], box),
             labelled=labels.fitted[row],
-            annotated=keypoints[..., 2] > 0,
+            annotated=known,
+            dense=self._surface(number, box, places, known),
         )
         return Batch(proxy=proxy, target=target)
+
+    def _surface(
+        self,
+        number: int,
+        box: Box,
+        keypoints: Float[Tensor, "1 17 2"],
+        known: Bool[Tensor, "1 17"],
+    ) -> DenseTarget | None:
+        side, points = self.dense.size, None
+        if not side:
+            return None
+        if self.annotated:
+            points = points_in(self.labels.surfaces[number], box, side)
+        return photo_surface(keypoints, known, points, side)
 
     def _maps(self, number: int, size: tuple[int, int], box: Box) -> TargetMaps | None:
         side = self.targets.size
@@ -280,7 +325,11 @@ def cut_labels(
 
 
 def mirror_batch(batch: Batch) -> Batch:
-    """Reflects samples: pictures, key points, bodies and labels; left becomes right."""
+    """Reflects samples: pictures, key points, bodies and labels; left becomes right.
+
+    Raises:
+        TypeError: If something is known of somebody's surface but joints.
+    """
     target, proxy = batch.target, mirror_proxy(batch.proxy)
     swapped = torch.tensor(mirror(COCO17), device=target.keypoints.device)
     maps = target.maps
@@ -296,6 +345,7 @@ def mirror_batch(batch: Batch) -> Batch:
         keypoints=target.keypoints[:, swapped] * target.keypoints.new_tensor([-1.0, 1.0]),
         maps=maps,
         annotated=None if target.annotated is None else target.annotated[:, swapped],
+        dense=None if target.dense is None else mirror_surface(target.dense),
     )
     return Batch(proxy=proxy, target=mirrored, channels=batch.channels)
 
@@ -332,11 +382,14 @@ class MixedRecipe:
             uncovered = torch.ones_like(maps.whole, dtype=torch.bool)
             uncovered = uncovered if maps.uncovered is None else maps.uncovered
             maps = replace(maps, uncovered=uncovered, occluded=None)
+        dense = target.dense
+        if dense is not None:
+            dense = with_points(dense, self.real.annotated)
         known = chance.chance("labelled", self.labelled)
         everywhere = torch.ones_like(target.keypoints[..., 0], dtype=torch.bool)
         return Batch(
             proxy=_bare(batch.proxy),
-            target=replace(target, maps=maps, labelled=known, annotated=everywhere),
+            target=replace(target, maps=maps, labelled=known, annotated=everywhere, dense=dense),
         )
 
 

@@ -55,7 +55,8 @@ class SourceSettings:
     backgrounds: str = "panoramas"
     """panoramas, procedural, or the path of an LSUN database, a picture store or a folder."""
     real_labels: tuple[str, ...] = ()
-    """Files in SPIN's layout (.npz) of people in photos, which `stream.real.share` mixes in."""
+    """Files of people in photos, which `stream.real.share` mixes in: in SPIN's layout (.npz), or
+    annotations of COCO or DensePose-COCO (.json)."""
     real_pictures: tuple[str, ...] = ()
     """The folder of each file's photos, or one for all."""
     real_maps: tuple[str, ...] = ()
