@@ -64,6 +64,10 @@ class StrapsSettings:
     size: int = 256
     """Side of the crop [px]; the picture's is the camera's own."""
     shape_std: float = 1.5
+    """Of the coefficients of shapes."""
+    shape_uniform: float = 0.0
+    """Half range of a uniform distribution of every coefficient, which replaces the normal one
+    where positive; the release offers it with 3."""
     camera: CameraSettings = field(default_factory=lambda: VIEWPOINTS["straps"].camera)
     vertex_noise: float = 0.01
     """Half range of the shift of every vertex across the view [m]; makes the edge ragged."""
@@ -91,6 +95,10 @@ class StrapsSettings:
     """The same."""
 
     def __post_init__(self) -> None:
+        if self.shape_uniform < 0:
+            raise ValueError(
+                f"straps.shape_uniform: wanted half a range, 0 or more, got {self.shape_uniform}"
+            )
         check_errors("straps.errors", self.errors)
         check_genders("straps", self.gendered, self.known)
 
@@ -209,7 +217,10 @@ class StrapsRecipe:
         """Draws who stands how before which camera."""
         bank, settings = self.assets.bank, self.settings
         pose = bank.pick(chance.integer("pose", len(bank)))
-        shape = chance.normal("shape", SHAPE_COUNT, std=settings.shape_std)
+        if (reach := settings.shape_uniform) > 0:
+            shape = chance.uniform("shape", SHAPE_COUNT, low=-reach, high=reach)
+        else:
+            shape = chance.normal("shape", SHAPE_COUNT, std=settings.shape_std)
         genders = draw_genders(chance, settings.gendered, settings.known)
         if genders is not None and self.maps is not None:
             shape = self.maps.to_neutral(shape, genders.true)

@@ -102,6 +102,15 @@ def test_straps_key_points_boxes_and_cameras(small: StrapsRecipe) -> None:
     normal(chance().normal("shape", 10, std=StrapsSettings().shape_std), 0.0, 1.5)
 
 
+def test_straps_shapes_may_be_uniform(small: StrapsRecipe) -> None:
+    wide = dataclasses.replace(small.settings, shape_uniform=3.0)
+    recipe = StrapsRecipe(wide, small.proxy, 0, small.assets)
+    uniform(recipe.draw_figure(Chance(0, torch.arange(200))).parameters.shape, -3, 3)
+    normal(small.draw_figure(Chance(0, torch.arange(200))).parameters.shape, 0, 1.5)
+    with pytest.raises(ValueError, match=r"straps\.shape_uniform: wanted half a range, 0 or more"):
+        StrapsSettings(shape_uniform=-1.0)
+
+
 # LASOR-style.
 
 
