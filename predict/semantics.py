@@ -10,6 +10,8 @@ Rendering", 2021.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from plausibody.assets.catalog import REFERENCE_BODY, SHIPPED, find_asset
+from plausibody.assets.contents import topology_of_body
 from plausibody.models.body import BodyTemplate
 from plausibody.predict.drawing.bodies import extent
 from plausibody.predict.placement import PictureCamera
@@ -29,6 +33,9 @@ from plausibody.synth.raster import interpolate, rasterize
 from plausibody.synth.real_images import read_label_map
 from plausibody.synth.semantic_prior import estimate_prior, load_prior
 from plausibody.synth.texture_cache import TextureSettings, load_textures
+
+PUBLISHED = "semantic_prior.npy"
+"""What DSR publishes, of SMPL's faces."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +92,24 @@ class LabelMaps:
         return Companions(self.folder, LABEL_MAPS, own=True)
 
 
-def open_prior(
-    card: Mapping[str, Any], template: BodyTemplate, chart: Chart
-) -> Float[Tensor, "V 20"]:
+@dataclass(frozen=True)
+class LabelPrior:
+    """How probably each point of a body shows each label."""
+
+    share: Float[Tensor, "V 20"]
+    source: str
+    """In words."""
+
+    def digest(self) -> str:
+        """Tells it from others."""
+        return hashlib.sha256(self.share.cpu().numpy().tobytes()).hexdigest()[:16]
+
+
+def open_prior(card: Mapping[str, Any], template: BodyTemplate, chart: Chart) -> LabelPrior:
     """Opens the semantic prior that goes with some weights.
 
-    It is the file that their training named (`semantics.prior`); else it is counted over as many
+    It is the file that their training named (`semantics.prior`); of SMPL's mesh, else, DSR's own,
+    `semantic_prior.npy`, if it is in one of the asset folders; else it is counted over as many
     procedural textures as the training had, or 64. They are made the first time, which takes half a
     minute, and kept.
 
@@ -100,18 +119,23 @@ def open_prior(
         chart: Of its mesh.
 
     Raises:
-        FileNotFoundError: If the file is missing.
+        FileNotFoundError: If the file that is named is missing.
         ValueError: If it does not belong to the body.
     """
     config = card.get("config", {})
-    if path := config.get("semantics", {}).get("prior", ""):
-        return load_prior(path, template)
+    path = config.get("semantics", {}).get("prior", "")
+    if not path and template.topology != topology_of_body(find_asset(REFERENCE_BODY, [SHIPPED])):
+        with contextlib.suppress(FileNotFoundError):
+            path = str(find_asset(PUBLISHED))
+    if path:
+        return LabelPrior(load_prior(path, template), f"by {Path(path).name}")
     sources, made = config.get("sources", {}), TextureSettings()
     settings = TextureSettings(
         count=int(sources.get("texture_count", made.count)),
         size=tuple(sources.get("texture_size", made.size)),
     )
-    return estimate_prior(load_textures(settings, template=template), template, chart)
+    share = estimate_prior(load_textures(settings, template=template), template, chart)
+    return LabelPrior(share, f"counted over {settings.count} textures")
 
 
 def draw_labels(

@@ -23,9 +23,11 @@ from plausibody.models.iuv import CLASSES, shown_maps, shown_picture
 from plausibody.models.networks import build_regressor
 from plausibody.models.part_tables import PARTS24, part_tables
 from plausibody.models.proxy import Box, ProxySettings
+from plausibody.models.records import map_tensors
 from plausibody.models.regressor import RegressorSettings
 from plausibody.models.skeleton import COCO17, SMPL24
 from plausibody.models.weights import TrainedRegressor
+from plausibody.predict import semantics
 from plausibody.predict.bulk.options import RunOptions
 from plausibody.predict.bulk.run import predict_folder
 from plausibody.predict.dense import (
@@ -35,6 +37,7 @@ from plausibody.predict.dense import (
     draw_dense,
     encode_body,
     iuv_bytes,
+    whole_maps,
 )
 from plausibody.predict.drawing import dense, surface
 from plausibody.predict.drawing.bodies import save_picture
@@ -53,7 +56,7 @@ from plausibody.predict.looking import look_at
 from plausibody.predict.predictor import Predictor
 from plausibody.predict.reading.mask_files import read_parts
 from plausibody.predict.reading.photo import PhotoError
-from plausibody.predict.semantics import LabelMaps, draw_labels, open_prior
+from plausibody.predict.semantics import LabelMaps, LabelPrior, draw_labels, open_prior
 from plausibody.synth.charts import Chart, load_chart
 from plausibody.synth.generator import BatchGenerator
 from plausibody.synth.semantic_labels import LABELS, NAMES
@@ -61,6 +64,7 @@ from plausibody.training.pictures import PEOPLE, SIDE, Pictures
 from plausibody.training.spared import Spared
 
 IUV = ProxySettings(size=32, channel="iuv")
+LIGHT = DanetSettings(backbone="light", width=8, stride=2, streams="light", crop=8, features=8)
 ARMS = ("elbow", "wrist")
 
 
@@ -86,18 +90,15 @@ def person(known_person: Any, seen: Tensor) -> Person:
 @pytest.fixture(scope="module", params=[False, True], ids=["ours", "published"])
 def network(request: pytest.FixtureRequest) -> DanetRegressor:
     torch.manual_seed(0)
-    settings = DanetSettings(
-        backbone="light", width=8, stride=2, streams="light", crop=8, features=8
-    )
     start = torch.eye(3).expand(24, 3, 3)
-    made = build_regressor("danet", RegressorSettings(), IUV, start, danet=settings)
+    made = build_regressor("danet", RegressorSettings(), IUV, start, danet=LIGHT)
     assert isinstance(made, DanetRegressor)
     made.published = made.squares.published = request.param
     return made.eval()
 
 
 @pytest.fixture(scope="module")
-def prior(chart: Chart, template: Any) -> Tensor:
+def prior(chart: Chart, template: Any) -> LabelPrior:
     """What anybody wears: arms bare, the rest in upper clothes; some background everywhere."""
     share = torch.full((len(template.vertices), len(NAMES)), 0.01)
     share[:, 0] = 0.3
@@ -106,7 +107,7 @@ def prior(chart: Chart, template: Any) -> Tensor:
         parts = [1 + n for n, name in enumerate(PARTS24) if side in name and "arm" in name]
         bare = torch.isin(chart.face_part, torch.tensor(parts, dtype=torch.uint8))
         share[chart.faces[bare].unique().long(), NAMES.index(f"{side} arm")] = 0.4
-    return share
+    return LabelPrior(share, "by hand")
 
 
 def pixel(picture: Tensor, known_person: Any, name: str) -> Tensor:
@@ -167,6 +168,24 @@ def test_maps_of_a_network_lie_where_they_say(
         there = there * torch.isin(there, shown[joint].float())
         agreed.append((there == maps.partial[joint, 0]).float().mean())
     assert float(torch.stack(agreed).min()) > 0.95  # the nearest of two pixels may be either
+
+
+def test_estimated_maps_have_the_parts_of_their_joints(known_person: Any) -> None:
+    torch.manual_seed(1)
+    settings = ProxySettings(size=32, channel="rgb")
+    network = build_regressor(
+        "danet", RegressorSettings(), settings, torch.eye(3).expand(24, 3, 3), danet=LIGHT
+    ).eval()
+    photo = torch.randint(0, 256, (*known_person.size, 3), dtype=torch.uint8)
+    proxy = look_at(known_person.person, settings, photo)
+    maps = dense_maps(network, proxy)
+    assert maps is not None and maps.source == "estimated" and maps.whole.shape == (3, 16, 16)
+    assert len(maps.whole[0].unique()) > 3  # untrained, it sees parts here and there
+    for joint, shown in enumerate(part_tables().shown):
+        assert set(maps.partial[joint, 0].unique().tolist()) <= {0, *shown.tolist()}
+    assert 0 <= float(maps.partial[:, 1:].min()) and float(maps.partial[:, 1:].max()) <= 1
+    people = whole_maps(network, map_tensors(proxy, lambda tensor: tensor[None]))
+    torch.testing.assert_close(people[0], maps.whole)
 
 
 def test_networks_without_maps_have_none(known_person: Any) -> None:
@@ -241,20 +260,20 @@ def test_left_joints_stand_above_right_ones() -> None:
     assert sum(first == other.replace("right_", "left_") for first, other in pairs) == 9
 
 
-def test_labels_are_drawn_on_their_own_side(known_person: Any, prior: Tensor) -> None:
+def test_labels_are_drawn_on_their_own_side(known_person: Any, prior: LabelPrior) -> None:
     faces = known_person.template.faces
     labels = draw_labels(
-        known_person.vertices, known_person.camera, faces, prior, known_person.size
+        known_person.vertices, known_person.camera, faces, prior.share, known_person.size
     )
     for side in ("left", "right"):
         shown = int(pixel(labels, known_person, f"{side}_elbow"))
         assert NAMES[shown] == f"{side} arm"
     assert torch.equal(labels > 0, known_person.person.mask() > 0.5)  # nothing of it is background
     away = replace(known_person.camera, origin=torch.tensor([5000.0, 0.0]))
-    assert not draw_labels(known_person.vertices, away, faces, prior, known_person.size).any()
+    assert not draw_labels(known_person.vertices, away, faces, prior.share, known_person.size).any()
 
 
-def test_labels_have_their_colours_and_a_legend(known_person: Any, prior: Tensor) -> None:
+def test_labels_have_their_colours_and_a_legend(known_person: Any, prior: LabelPrior) -> None:
     numbers = torch.arange(20, dtype=torch.uint8).reshape(4, 5)
     colours = colour_labels(numbers)
     assert (colours[:, 2, 3] * 255).round().tolist() == list(LABELS["face"])
@@ -307,6 +326,43 @@ def test_a_named_prior_must_be_of_the_body(template: Any, chart: Chart, tmp_path
         open_prior(card, template, chart)
 
 
+def test_a_prior_is_counted_over_the_textures_of_the_training(
+    template: Any, chart: Chart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[Any]()
+
+    def load(settings: Any, template: Any) -> Any:
+        asked.append(settings)
+        return settings
+
+    share = torch.full((3, 20), 0.05)
+    monkeypatch.setattr(semantics, "load_textures", load)
+    monkeypatch.setattr(semantics, "estimate_prior", lambda bank, *_: share * bank.count)
+    card = {"config": {"sources": {"texture_count": 2, "texture_size": [60, 40]}}}
+    found = open_prior(card, template, chart)
+    assert asked[0].size == (60, 40) and found.source == "counted over 2 textures"
+    assert torch.equal(found.share, 2 * share)
+    usual = open_prior({}, template, chart)
+    assert usual.source == "counted over 64 textures" and usual.digest() != found.digest()
+
+
+def test_smpls_own_prior_is_taken_where_it_lies(
+    template: Any, chart: Chart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / semantics.PUBLISHED
+    faces = np.full((13776, 20), 0.05, np.float32)
+    np.save(path, faces)
+    find = semantics.find_asset
+    there = {semantics.PUBLISHED: path}
+    monkeypatch.setattr(
+        semantics, "find_asset", lambda name, *folders: there.get(name) or find(name, *folders)
+    )
+    smpl = replace(template, topology="smpl")
+    found = open_prior({}, smpl, chart)
+    assert found.source == "by semantic_prior.npy"
+    torch.testing.assert_close(found.share, torch.full((6890, 20), 0.05))
+
+
 def run(
     folder: Path, predictor: Predictor, person: Person, save: str, **options: Any
 ) -> dict[str, Any]:
@@ -343,13 +399,13 @@ def test_networks_without_maps_say_so_at_once(
     with caplog.at_level(logging.WARNING):
         summary = run(tmp_path, known_person.predictor(), known_person.person, "iuv")
     (record,) = caplog.records
-    assert "--save iuv: in memory finds no IUV maps" in record.getMessage()
+    assert "--save iuv: the weights 'in memory' find no IUV maps" in record.getMessage()
     files = summary["inputs"][0]["people"][0]["files"]
     assert files == ["person_0_iuv.jpg", "person_0_IUV.png"]
 
 
 def test_labels_of_a_run_are_drawn_beside_the_bodys(
-    tmp_path: Path, known_person: Any, prior: Tensor, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, known_person: Any, prior: LabelPrior, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(surface, "open_prior", lambda *_: prior)
     labels = tmp_path / "labels"

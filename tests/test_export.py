@@ -288,8 +288,8 @@ def test_nothing_usable_is_said(folder: Folder) -> None:
 
 
 def test_options_name_what_is_known() -> None:
-    with pytest.raises(ValueError, match="got iuv, masks, which this version"):
-        RunOptions(save=frozenset({"iuv", "masks", "mesh"}))
+    with pytest.raises(ValueError, match="got glb, masks, which this version"):
+        RunOptions(save=frozenset({"glb", "masks", "mesh"}))
     with pytest.raises(ValueError, match="--mesh-format"):
         RunOptions(mesh_format="stl")
     with pytest.raises(ValueError, match="--batch-size"):

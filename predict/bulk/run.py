@@ -123,8 +123,8 @@ def predict_folder(
     surface = open_surface(predictor.regressor, predictor.template, options.save, options.labels)
     if "iuv" in options.save and not finds_maps(predictor.regressor.network):
         log.warning(
-            "--save iuv: %s finds no IUV maps on its way to a body: only those of the predicted "
-            "bodies are drawn; do: nothing, or take weights of the method danet",
+            "--save iuv: the weights %r find no IUV maps on their way to a body: only those of "
+            "the predicted bodies are drawn; do: nothing, or take weights of the method danet",
             predictor.weights_name,
         )
     if os.path.isdir(out):
@@ -157,6 +157,8 @@ class _Run:
         """Does everything, or what is left of it."""
         started = time.perf_counter()
         settings = settings_of_run(self.predictor, self.options) | engine.settings()
+        if self.surface is not None and self.surface.prior is not None:
+            settings["semantic_prior"] = self.surface.prior.digest()
         looked, common = 0, common_shape.CommonShape(None)
         if self.predictor.told.same_person:
             looked = len(self.inputs.names)

@@ -23,13 +23,12 @@ from plausibody.predict.drawing import bodies as drawing
 from plausibody.predict.drawing.bodies import PEOPLE, Colour
 from plausibody.predict.drawing.iuv import colour_iuv
 from plausibody.predict.drawing.labels import colour_labels, label_legend, widen
+from plausibody.predict.drawing.person import GAP
 from plausibody.predict.placement import PictureCamera
-from plausibody.predict.semantics import draw_labels
+from plausibody.predict.semantics import LabelPrior, draw_labels
 from plausibody.synth.charts import Chart
 from plausibody.synth.real_images import cut_labels
 
-GAP = 4
-"""Between the parts of a sheet [px]."""
 SIDE = 256
 """Of a large picture in a sheet [px]."""
 COLUMNS = 12
@@ -120,17 +119,17 @@ def draw_iuv_sheet(cut: Cut, chart: Chart, maps: DenseMaps | None) -> Float[Tens
 
 
 def draw_semantics_sheet(
-    cut: Cut, prior: Float[Tensor, "V 20"], given: tuple[UInt8[Tensor, "H W"], Box] | None
+    cut: Cut, prior: LabelPrior, given: tuple[UInt8[Tensor, "H W"], Box] | None
 ) -> Float[Tensor, "3 tall wide"]:
     """Draws labels as human parsers give them: those of the photo, and the body's most probable.
 
     Args:
         cut: Of the photo.
-        prior: How probably each vertex shows each label.
+        prior: Of the body's labels.
         given: A label map of the whole photo, and the square of the photo that is cut out; None
             if there is no map, which the sheet says.
     """
-    labels = draw_labels(cut.body, cut.camera, cut.faces, prior, (cut.side, cut.side))
+    labels = draw_labels(cut.body, cut.camera, cut.faces, prior.share, (cut.side, cut.side))
     found = [labels]
     parts = {"the photo, as cut": cut.part}
     if given is not None:
@@ -144,6 +143,7 @@ def draw_semantics_sheet(
     sheet = _row(parts | cut.views())
     if given is None:
         sheet = drawing.label(sheet, NO_LABELS)
+    sheet = drawing.label(sheet, f"the body's labels are the most probable ones, {prior.source}")
     shown = sorted({int(number) for one in found for number in one.unique()} - {0})
     return below(sheet, label_legend(shown, sheet.shape[2]))
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from plausibody.models.body import BodyTemplate
@@ -26,7 +26,7 @@ from plausibody.predict.drawing.pictures import Photo
 from plausibody.predict.looking import look_at
 from plausibody.predict.parameters import Origin
 from plausibody.predict.result import ImagePrediction, PersonPrediction
-from plausibody.predict.semantics import LabelMaps, open_prior
+from plausibody.predict.semantics import LabelMaps, LabelPrior, open_prior
 from plausibody.synth.charts import Chart, load_chart
 
 
@@ -38,8 +38,8 @@ class Surface:
     """Of the mesh of the bodies."""
     iuv: bool = True
     """Whether IUV maps are drawn."""
-    prior: Float[Tensor, "V 20"] | None = None
-    """How probably each vertex shows each label; None where labels are not drawn."""
+    prior: LabelPrior | None = None
+    """Of the bodies' labels; None where labels are not drawn."""
     labels: LabelMaps | None = None
     """Of the photos; None if they have none."""
 
