@@ -12,6 +12,7 @@ from plausibody.models.prediction import BodyParameters
 from plausibody.models.records import take
 from plausibody.models.skeleton import SMPL24
 from plausibody.real_coco import map_of, read_coco_people
+from plausibody.real_fits import with_fits
 from plausibody.synth.real_images import RealLabels, join_labels_of
 from plausibody.synth.stores import SourceSettings
 
@@ -39,14 +40,31 @@ def read_real_labels(sources: SourceSettings) -> RealLabels:
     maps: Sequence[Path | None] = [None] * count
     if sources.real_maps:
         maps = _folders("real_maps", sources.real_maps, count)
+    fits = sources.real_fits or ("",) * count
+    if len(fits) != count:
+        raise ValueError(
+            f"sources.real_fits: wanted a file of fits, or an empty name, for each of the {count} "
+            f"files of sources.real_labels, got {len(fits)}"
+        )
+    told = zip(sources.real_labels, fits, pictures, maps, strict=True)
     return join_labels_of(
         [
-            read_coco_people(Path(name), folder, parsed)
-            if name.endswith(".json")
-            else labels_of(read_spin(Path(name)), folder, parsed, bodies=sources.body != "open")
-            for name, folder, parsed in zip(sources.real_labels, pictures, maps, strict=True)
+            _read(Path(name), fit, folder, parsed, sources.body != "open")
+            for name, fit, folder, parsed in told
         ]
     )
+
+
+def _read(path: Path, fits: str, pictures: Path, maps: Path | None, bodies: bool) -> RealLabels:
+    if path.suffix == ".json":
+        if fits:
+            raise ValueError(
+                f"sources.real_fits: wanted fits of files in SPIN's layout, got {fits} for {path}; "
+                "do: give an empty name for it"
+            )
+        return read_coco_people(path, pictures, maps)
+    file = read_spin(path)
+    return labels_of(with_fits(file, Path(fits)) if fits else file, pictures, maps, bodies)
 
 
 def _folders(key: str, named: Sequence[str], count: int) -> list[Path]:

@@ -62,6 +62,9 @@ class SourceSettings:
     real_maps: tuple[str, ...] = ()
     """The folder of each file's label maps, or one for all: PICTURE.png beside the photos' names;
     none where empty."""
+    real_fits: tuple[str, ...] = ()
+    """For each file in SPIN's layout a file of fitted bodies, such as SPIN's final_fits/coco.npz,
+    which take the place of its own; an empty name for none."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import json
 import re
 import shlex
 import sys
@@ -20,6 +21,7 @@ import test_official as straps_files
 import test_official_danet as danet_files
 import test_official_hmr as hmr_files
 import test_pose_import as pose_files
+import test_real_surfaces as surface_files
 import test_smpl_body as smpl_files
 import torch
 from click.testing import CliRunner
@@ -214,16 +216,28 @@ def _write_training_data(folder: Path) -> None:
 def _stage_data_sets(folder: Path) -> None:
     for name in ("SSP-3D", "3DPW", "h36m", "mpi_inf_3dhp", "coco"):
         (folder / name).mkdir()
-    stage_ssp3d(folder / "SSP-3D", 2, SceneSettings(smoothing=1))
+    stage_ssp3d(folder / "SSP-3D", 1, SceneSettings(smoothing=1))
     stage_3dpw(folder / "3DPW", Staged3DPW((("male",),), frames=2, size=(256, 192), smoothing=1))
-    stage_h36m(folder / "h36m", 2, 2, SMALL)
-    stage_mpi_inf_3dhp(folder / "mpi_inf_3dhp", 2, SMALL)
-    stage_coco(folder / "coco", 2, settings=SMALL)
+    stage_h36m(folder / "h36m", 1, 2, SMALL)
+    stage_mpi_inf_3dhp(folder / "mpi_inf_3dhp", 1, SMALL)
+    stage_coco(folder / "coco", 1, settings=SMALL)
     stage_spin_training(folder / "coco", 2, settings=SMALL)
     maps = folder / "coco" / "grph_sequences" / "train2014"
     maps.mkdir(parents=True)
-    for photo in (folder / "coco" / "train2014").iterdir():
+    photos = sorted((folder / "coco" / "train2014").iterdir())
+    for photo in photos:
         Image.new("L", (128, 128), 5).save(maps / f"{photo.name}.png")
+    points = {"dp_I": [2.0], "dp_U": [0.25], "dp_V": [0.75], "dp_x": [128.0], "dp_y": [64.0]}
+    content = {
+        "images": [{"id": n, "file_name": photo.name} for n, photo in enumerate(photos)],
+        "annotations": [
+            surface_files.person(n + 5, n, **points, dp_masks=[[]] * 14) for n in range(2)
+        ],
+    }
+    (folder / "coco" / "densepose_coco_2014_train.json").write_text(json.dumps(content))
+    (folder / "final_fits").mkdir()
+    fits = {"pose": np.zeros((2, 72)), "betas": np.zeros((2, 10)), "valid_fit": np.ones(2)}
+    np.savez(folder / "final_fits" / "coco.npz", **fits)
 
 
 @pytest.fixture
@@ -261,6 +275,7 @@ def _open_sources(config: RunConfig, *_: object, **__: object) -> None:
     if config.stream.real.share:
         real = read_real_labels(sources)
         assert len(real) == 2 and bool(real.fitted.all()) == (sources.body == "smpl")
+        assert len(real.surfaces) == 2 * sources.real_labels[0].endswith(".json")
         assert all(real.label_maps) and len(real.label_maps) == 2 * bool(sources.real_maps)
     if config.semantics.prior:
         assert len(load_prior(config.semantics.prior, template)) == len(template.vertices)
