@@ -174,7 +174,10 @@ class Pictures:
         batch = stream[0]
         people = Sitters(batch.proxy, draw_evidence(batch.proxy, config.proxy.channel))
         truth = batch.target
-        self._true_maps = None if truth.dense is None else truth.dense.iuv
+        if truth.dense is not None:
+            self._true_maps = truth.dense.iuv
+            if truth.dense.drawn is not None:  # of people in photos it is not known
+                self._true_maps = self._true_maps * truth.dense.drawn[:, None, None, None]
         joints = regress(assets.regressors.coco17, truth.parameters.posed(assets.template).vertices)
         camera = fit_weak_perspective(joints, truth.keypoints, torch.ones(PEOPLE, 17))
         true = _put_over(people.under, truth.parameters, camera, assets.template)
