@@ -18,6 +18,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from plausibody.models.checkpoint import CheckpointError
 from plausibody.models.danet import DanetRegressor, DanetSettings
 from plausibody.models.official_file import PublishedCheckpoint, require_match
 from plausibody.models.official_straps import SHAPE_COUNT, CameraFrame
@@ -27,6 +28,8 @@ from plausibody.models.skeleton import SMPL24
 DANET_PROXY = ProxySettings(size=224, scale=1.2, channel="rgb")
 DANET_SOURCE = "github.com/HongwenZhang/DaNet-DensePose2SMPL"
 _STREAMS = "iuv2smpl.smpl_para_Outs."
+HRNET_WIDTH = DanetSettings().width
+"""Of the published backbone's finest branch."""
 MAIN = "img2iuv."
 """What every file of DaNet has parameters below."""
 PREFIXES = {
@@ -79,7 +82,7 @@ def take_danet(file: PublishedCheckpoint, wanted: Mapping[str, Tensor]) -> dict[
 
     Raises:
         CheckpointError: If any is missing, of another shape, unknown, or not finite; names all as
-            published. A backbone other than HRNet-W48 fails so.
+            published; or says so if the backbone is not HRNet-W48.
     """
     left_out = set(unused(file.weights))
     weights = {
@@ -87,6 +90,7 @@ def take_danet(file: PublishedCheckpoint, wanted: Mapping[str, Tensor]) -> dict[
         for name, value in file.weights.items()
         if name not in left_out
     }
+    _check_backbone(file, weights)
     names = {published_name(name): name for name in wanted if _is_published(name)}
     shapes = {published: wanted[name] for published, name in names.items()}
     for published, value in shapes.items():
@@ -98,6 +102,25 @@ def take_danet(file: PublishedCheckpoint, wanted: Mapping[str, Tensor]) -> dict[
     start, pose = (weights[f"{_STREAMS}{name}"][0] for name in START)
     found["initial"] = torch.cat([start[:3], pose, start[3:]])
     return found
+
+
+def _check_backbone(file: PublishedCheckpoint, weights: Mapping[str, Tensor]) -> None:
+    """Refuses another backbone than HRNet-W48, of which hundreds of tensors would differ."""
+    own = PREFIXES["image_encoder."]
+    branches = weights.get(f"{own}transition1.0.0.weight")
+    deep = [any(name.startswith(f"{own}stage{n}.") for name in weights) for n in (2, 3, 4)]
+    if branches is not None and len(branches) == HRNET_WIDTH and all(deep):
+        return
+    came = "another network"
+    if branches is not None and all(deep):
+        came = f"HRNet-W{len(branches)}"
+    elif any(name.startswith(f"{own}deconv_layers.") for name in weights):
+        came = "a residual network with deconvolutions"
+    raise CheckpointError(
+        f"{file.path}: wanted DaNet with the backbone HRNet-W{HRNET_WIDTH}, came one with {came}; "
+        "do: take danet_model_h36m_itw.pt or danet_model_h36m_dpcoco.pt, as its authors publish "
+        "them"
+    )
 
 
 def published_name(name: str) -> str:

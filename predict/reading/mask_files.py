@@ -90,11 +90,17 @@ def read_parts(path: Path, width: int, height: int, iuv: bool) -> UInt8[Tensor, 
             f"array of shape {pixels.shape}; do: write it as "
             + ("DensePose does" if iuv else "numbers of parts, 0 to 24")
         )
-    _check_size(path, pixels.shape[1], pixels.shape[0], width, height, wanted)
+    advice = "at its size; enlarge one by nearest pixels, since parts have no means"
+    _check_size(path, pixels.shape[1], pixels.shape[0], width, height, wanted, advice)
     if pixels.size and not (0 <= pixels.min() <= pixels.max() <= 255):
         raise ValueError(
             f"{path}: wanted {wanted} with numbers from 0 to 255, came {pixels.min():g} to "
             f"{pixels.max():g}; do: write it as DensePose does"
+        )
+    if (pixels % 1 != 0).any():
+        raise ValueError(
+            f"{path}: wanted {wanted} of whole numbers, came fractions; do: save parts as 0 to "
+            f"{PARTS}, and U and V from 0 to 255 rather than to 1"
         )
     whole = torch.from_numpy(pixels.astype(np.uint8))
     if not iuv:
@@ -204,12 +210,19 @@ def _from_arrays(path: Path, width: int, height: int) -> list[SoftMask]:
     return [SoftMask(share.logit(), affine, height, width) for share in shares]
 
 
-def _check_size(path: Path, came: int, high: int, width: int, height: int, wanted: str) -> None:
+def _check_size(
+    path: Path,
+    came: int,
+    high: int,
+    width: int,
+    height: int,
+    wanted: str,
+    advice: str = "or save a mask of a part of it as .npz, with mask and box = [x, y, w, h]",
+) -> None:
     if (came, high) != (width, height):
         raise ValueError(
             f"{path}: wanted {wanted} of the size of the upright photo, {width} x {height}, came "
-            f"{came} x {high}; do: make it of the photo itself, or save a mask of a part of it as "
-            ".npz, with mask and box = [x, y, w, h]"
+            f"{came} x {high}; do: make it of the photo itself, {advice}"
         )
 
 
@@ -265,8 +278,14 @@ def _in_order(channels: UInt8[Tensor, "3 H W"], path: Path) -> UInt8[Tensor, "3 
                 "both be parts; do: save the parts alone as a part map"
             )
     if not first and not last:
+        largest = [int(channel.max()) for channel in channels]
+        swapped = largest[1] <= PARTS
         raise ValueError(
             f"{path}: wanted a DensePose IUV map, with parts from 0 to {PARTS} in the first or "
-            "last channel, came larger numbers in both; do: write it without scaling, as PNG"
-        )
+            f"last channel, came numbers up to {largest[0]} and {largest[2]} there"
+            + (" and what may be parts in the middle one" if swapped else "")
+            + "; do: "
+            + ("write the channels in the order I, U, V" if swapped else
+               "write it without scaling or loss, as PNG, with the parts that DensePose counts")
+        )  # fmt: skip
     return channels if first else channels.flip(0)
