@@ -307,6 +307,8 @@ def test_every_command_of_the_page_runs(at_work: Path) -> None:
     assert (at_work / "out/dsr_labels/anna/person_0_semantics.jpg").is_file()
     for name in ("results.json", "people.npz"):
         assert (at_work / "out/ssp3d" / name).is_file()
+    with np.load(at_work / "out/ssp3d/bodies.npz") as file:
+        assert file["rotvecs"].shape == (1, 24, 3) and file["names"].tolist() == ["athlete_000.png"]
 
 
 THEIRS = {

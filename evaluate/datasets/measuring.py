@@ -15,6 +15,7 @@ from plausibody.evaluate.datasets.bodies import LabelBodies
 from plausibody.evaluate.datasets.drawing import Drawer
 from plausibody.evaluate.datasets.options import Options
 from plausibody.evaluate.datasets.people import Dataset, WholeSet
+from plausibody.evaluate.datasets.predicted import BODIES, encode_bodies
 from plausibody.evaluate.datasets.scoring import Modes, Scorer, Scores
 from plausibody.evaluate.datasets.survey import Survey, join, survey
 from plausibody.evaluate.figures import EVERYONE, Figure
@@ -156,12 +157,16 @@ def measure_dataset(
 
 
 def save_evaluation(dataset: Dataset, found: Evaluation, folder: Path) -> Path:
-    """Writes the result, and what the data set's own tools read, if it has such.
+    """Writes the result, the predicted bodies, and what the data set's own tools read, if it has
+    such.
 
     Returns:
         The path of results.json.
     """
     path = save_result(found.result, folder)
+    if (values := found.result.values) is not None:
+        names = [name for name in values.names if name not in found.result.failed]
+        write_file(folder / BODIES, encode_bodies(names, found.modes))
     if isinstance(dataset, WholeSet) and len(found.modes.keypoints) == len(dataset):
         for name, content in dataset.saved(found.modes.keypoints).items():
             write_file(folder / name, content)
