@@ -71,6 +71,8 @@ class RealLabels:
     """Pictures that were not found; the people in them are left out."""
     surfaces: tuple[SurfaceLabels | None, ...] = ()
     """What annotators say of the surface of each; empty if nobody was asked."""
+    counts: tuple[int, ...] = ()
+    """How many people are of each file, one file after the other; empty if all are of one."""
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -111,6 +113,7 @@ def join_labels_of(files: Sequence[RealLabels]) -> RealLabels:
         label_maps=tuple(maps) if any(maps) else (),
         missing=tuple(path for one in files for path in one.missing),
         surfaces=tuple(surfaces) if any(surfaces) else (),
+        counts=tuple(len(one) for one in files),
     )
 
 
@@ -126,8 +129,12 @@ class RealSettings:
     """Range of the factor of the square's side; normal with deviation 0.25, cut there."""
     gain: float = 0.4
     """Half range of the factor of each colour, about 1."""
+    files: tuple[float, ...] = ()
+    """Weight of each file of people, whatever it holds; empty to draw all people alike."""
 
     def __post_init__(self) -> None:
+        if self.files and not (min(self.files) >= 0 and sum(self.files) > 0):
+            raise ValueError(f"real.files: wanted weights of 0 or more, got {self.files}")
         for name in ("share", "mirrored", "gain"):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 raise ValueError(f"real.{name}: wanted 0 to 1, got {value}")
@@ -168,6 +175,7 @@ class RealImages:
         self.labels, self.proxy, self.seed = to_device(labels, "cpu"), proxy, seed
         self.settings, self.targets = settings or RealSettings(), targets or MapSettings()
         self.dense = dense or DenseSettings()
+        self._check_files()
         self.skipped: dict[str, str] = {}
         """Photos that could not be read, and why; the person next in the list took their place."""
 
@@ -176,9 +184,36 @@ class RealImages:
         """Whether points of surfaces are handed over."""
         return bool(self.dense.size and any(self.labels.surfaces))
 
+    def _check_files(self) -> None:
+        weights, counts = self.settings.files, self.labels.counts or (len(self.labels),)
+        if weights and len(weights) != len(counts):
+            raise ValueError(
+                f"stream.real.files: wanted a weight for each of the {len(counts)} files of "
+                f"people, got {len(weights)}"
+            )
+        for n, weight in enumerate(weights):
+            if weight and not counts[n]:
+                raise ValueError(
+                    f"stream.real.files: wanted people in files that count, got none in file {n} "
+                    "(from 0) of sources.real_labels; do: give it the weight 0"
+                )
+
+    def _choose(self, chance: Chance) -> Int[Tensor, " batch"]:
+        """Draws who is shown: a file by its weight, then one of its people."""
+        if not self.settings.files:
+            return chance.integer("real/person", len(self.labels))
+        counts = torch.tensor(self.labels.counts or (len(self.labels),))
+        shares = torch.tensor(self.settings.files, dtype=torch.float64)
+        ends = shares.cumsum(0) / shares.sum()
+        last = int(shares.nonzero()[-1])  # rounding may leave the last end below 1
+        file = torch.searchsorted(ends, chance.uniform("real/file").double(), right=True)
+        file = file.clamp(max=last)
+        place = (chance.uniform("real/person").double() * counts[file]).long()
+        return (counts.cumsum(0) - counts)[file] + torch.minimum(place, counts[file] - 1)
+
     def __call__(self, numbers: Int[Tensor, " batch"]) -> Batch:
         chance, settings = Chance(self.seed, numbers.cpu()), self.settings
-        who = chance.integer("real/person", len(self.labels)).tolist()
+        who = self._choose(chance).tolist()
         low, high = settings.scale
         scale = (1 + chance.normal("real/scale", std=0.25)).clamp(low, high)
         batch = concatenate(

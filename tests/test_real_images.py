@@ -25,6 +25,7 @@ from plausibody.presets import preset
 from plausibody.real_labels import read_real_labels
 from plausibody.sources import open_assets
 from plausibody.synth.batch import Batch
+from plausibody.synth.chance import Chance
 from plausibody.synth.real_images import (
     MixedRecipe,
     RealImages,
@@ -324,6 +325,21 @@ def test_photos_are_mixed_in_by_their_share(labels: RealLabels) -> None:
     again = MixedRecipe(drawn, real, 3, labelled=0.5)(torch.arange(190, 200))
     assert again.proxy.rgb is not None
     torch.testing.assert_close(again.proxy.rgb, batch.proxy.rgb[190:])
+
+
+def test_files_of_people_are_drawn_by_their_weights(labels: RealLabels) -> None:
+    one = dataclasses.replace(labels, counts=(1, 0, 3))
+    weighted = dataclasses.replace(STILL, files=(3.0, 0.0, 1.0))
+    recipe = RealImages(one, RGB, 3, weighted, MapSettings(size=16))
+    who = recipe._choose(Chance(3, torch.arange(2000))).bincount(minlength=4) / 2000
+    wanted = torch.tensor([3 / 4, 1 / 12, 1 / 12, 1 / 12])
+    torch.testing.assert_close(who, wanted, atol=0.04, rtol=0)
+    with pytest.raises(ValueError, match="wanted people in files that count, got none in file 1"):
+        RealImages(one, RGB, 3, dataclasses.replace(STILL, files=(1.0, 1.0, 1.0)))
+    with pytest.raises(ValueError, match="a weight for each of the 3 files of people, got 1"):
+        RealImages(one, RGB, 3, dataclasses.replace(STILL, files=(1.0,)))
+    with pytest.raises(ValueError, match=r"real\.files: wanted weights of 0 or more"):
+        RealSettings(files=(0.0, 0.0))
 
 
 def test_a_run_opens_photos_for_training_only(folder: Path) -> None:
