@@ -29,6 +29,7 @@ from plausibody.models.crop import Box
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.weights import TrainedRegressor, save_regressor
 from plausibody.predict.front_ends.front_end import ImageResult, Picture
+from plausibody.predict.front_ends.opening import FrontEndSettings
 from plausibody.predict.predictor import Predictor
 from plausibody.synth.stores import SynthAssets, load_assets
 from plausibody.training.trainer import build_model
@@ -43,6 +44,12 @@ DRESSED: dict[str, Any] = {
     "stream.maps.size": 16,
 }
 IUV: dict[str, Any] = {"danet.width": 8, "danet.features": 8, "stream.dense.size": 32}
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams make no more people at once than these tests look at."""
+    monkeypatch.setattr("plausibody.synth.generator.BLOCK", COUNT)
 
 
 @pytest.fixture(scope="module")
@@ -212,12 +219,24 @@ def test_who_reads_colours_is_shown_the_published_crop(pictured: Pictured) -> No
     assert not shown.missed.any() and not shown.proxy.keypoints.any()
 
 
-def test_who_reads_iuv_is_told_which_front_end_gives_it(pictured: Pictured) -> None:
+def test_who_reads_iuv_is_told_which_front_end_gives_it(
+    pictured: Pictured, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = ProxySettings(size=8, channel="iuv")
     with pytest.raises(ValueError, match=r"--front-end embedded: .*--front-end files --files DIR"):
         open_showing(pictured, settings)
     with pytest.raises(ValueError, match="wanted IUV maps for a regressor of iuv, pictured comes"):
         open_showing(pictured, settings, "labels", keypoints=False)
+    asked: list[FrontEndSettings] = []
+
+    def opened(name: str, device: str, given: FrontEndSettings) -> Named:
+        asked.append(given)
+        return Named(name)
+
+    monkeypatch.setattr("plausibody.evaluate.datasets.asking.open_front_end", opened)
+    for channel, masks in (("iuv", "parts"), ("silhouette", "mask")):
+        open_showing(pictured, ProxySettings(channel=channel), "files", files=pictured.path.parent)
+        assert asked[-1].silhouette_from == masks and asked[-1].files == pictured.path.parent
 
 
 def test_networks_say_whether_they_read_key_points(

@@ -207,9 +207,10 @@ def test_people_of_whom_nothing_is_known_weigh_nothing() -> None:
 
 
 def test_networks_of_iuv_learn_from_photos_what_is_known_of_them(
-    labels: RealLabels, assets: SynthAssets
+    labels: RealLabels, assets: SynthAssets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """IUV pictures of photos are zeros that nobody sees: others change nothing."""
+    monkeypatch.setattr("plausibody.synth.generator.BLOCK", 8)
     iuv = override(preset("danet-lite-iuv"), {"proxy.size": 64, "stream.lite.frame": 64})
     recipe = BatchGenerator.of(iuv.stream, iuv.proxy, assets, 8)
 

@@ -117,13 +117,14 @@ def check_channel(front_end: FrontEnd, channel: str) -> None:
     if channel != "iuv":
         return
     if isinstance(front_end, FilesFrontEnd):
-        gives = isinstance(front_end.silhouettes, PartFiles)
+        name, gives = "files without part maps", isinstance(front_end.silhouettes, PartFiles)
     else:  # of others than those here nothing is known
-        gives = describe_front_end(front_end).get("name") not in NAMES
+        name = describe_front_end(front_end).get("name", "")
+        gives = name not in NAMES
     if not gives:
         raise ValueError(
             "--front-end: wanted one that gives DensePose's IUV maps, which this regressor reads, "
-            "came one without; do: --front-end files --files DIR --silhouette-from parts, with "
+            f"came {name}; do: --front-end files --files DIR --silhouette-from parts, with "
             "IUV maps beside the key points in DIR, or take weights that read something else"
         )
 
