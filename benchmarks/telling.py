@@ -107,12 +107,12 @@ def page(
         intro: Its first paragraph.
         picture: What it shows, and its file.
         parts: Paragraphs, lists and tables: lines of each.
-        record: With `rows`, and the `command` of the benchmark.
+        record: With `rows`, the `command` of the benchmark, and of the `start` if there is one.
     """
     lines = [f"# {title}", "", intro, "", f"![{picture[0]}]({picture[1]})", ""]
     for part in parts:
         lines += [*part, ""]
-    commands = [row["command"] for row in record["rows"]]
+    commands = [*record.get("start", []), *(row["command"] for row in record["rows"])]
     return "\n".join(
         [*lines, "The commands:", "", "```sh", *commands, record["command"], "```", ""]
     )

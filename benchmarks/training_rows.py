@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from plausibody.config import known_keys, override, parse_settings
-from plausibody.config_file import from_json
 from plausibody.evaluate.ablation import effects, mean_values
 from plausibody.evaluate.baselines import MeanBody
 from plausibody.evaluate.bootstrap import Difference
@@ -36,15 +35,20 @@ from plausibody.training.estimates import estimate
 from plausibody.training.trainer import Trainer
 
 
-def train_words(preset: str, settings: str, seed: int, steps: int, out: Path) -> list[str]:
+def train_words(
+    preset: str, settings: str, seed: int, steps: int, out: Path, start: str = ""
+) -> list[str]:
     """Gives the words of the command of a training.
 
     Args:
         settings: What differs from the preset, `key=value` with blanks between.
         seed: Of network and stream.
         out: Folder of the run.
+        start: Folder beside it of the run from whose weights it starts; or nothing.
     """
     pairs = [part for pair in settings.split() for part in ("--set", pair)]
+    if start:
+        pairs += ["--init-weights", str(out.with_name(start) / "weights.safetensors")]
     numbers = ["--seed", str(seed), "--steps", str(steps)]
     return ["synth-train", "--preset", preset, *numbers, *pairs, "--out", str(out)]
 
@@ -110,6 +114,10 @@ def decide_steps(
     return steps
 
 
+START, START_SEED = "start", 100
+"""Folder and seed of the training from which others start: it sees other people than they do."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One training, and its mean errors."""
@@ -144,6 +152,8 @@ class Study:
     """The error that is shown first."""
     baseline: MeanBody | None = None
     """Is measured beside the networks."""
+    start: str = ""
+    """Preset of a training from whose weights all others start, of the preset's own length."""
     complete: Callable[[Values], Values] = lambda values: values
     """Adds to kept numbers what follows from them."""
 
@@ -166,18 +176,17 @@ class Study:
         place = {variant: number for number, variant in enumerate(self.variants)}
         return sorted(trainings, key=lambda each: (each[0], place[each[1]]))
 
-    def measured(self, out: Path) -> tuple[Values, TrainedRegressor]:
+    def measured(self, out: Path, regressor: TrainedRegressor) -> Values:
         """Gives each person's numbers by the network of a folder, measured now or before."""
-        regressor = load_regressor(out / "weights.safetensors")
         mark = [regressor.card["sha256"], self.people]
         kept, made = out / f"{self.kept}.npz", out / f"{self.kept}.json"
         # Older folders have the network alone, where the name of the file tells how many people.
         if kept.is_file() and made.is_file() and json.loads(made.read_text()) in (mark, mark[0]):
-            return self.complete(decode_values(kept.read_bytes())), regressor
+            return self.complete(decode_values(kept.read_bytes()))
         values = self.measure(regressor, regressor.proxy)
         write_file(kept, encode_values(values))
         write_file(made, json.dumps(mark))
-        return self.complete(values), regressor
+        return self.complete(values)
 
 
 @dataclass
@@ -252,22 +261,25 @@ def run_study(
     Raises:
         ValueError: If the folder holds a training of other settings under a variant's name.
     """
-    found = Findings(study)
+    found, start = Findings(study), START if study.start else ""
+    if study.start:
+        train(_start_words(study, runs))
     wanted = [(seed, variant) for seed in seeds for variant in variants]
     others = [training for training in study.finished(runs) if training not in wanted]
     for seed, variant in (*others, *wanted):
         out = study.folder(runs, variant, seed)
         settings = " ".join([study.variants[variant], *changes])
-        train(train_words(study.preset, settings, seed, steps, out))
-        values, regressor = study.measured(out)
+        words = train_words(study.preset, settings, seed, steps, out, start)
+        regressor = load_regressor(train(words))
         card = regressor.card
-        _check_settings(out, card, settings)
+        _check_settings(study.preset, out, card, settings)
+        values = study.measured(out, regressor)
         found.values.setdefault(variant, {})[seed] = values
         found.rows_by_training[seed, variant] = Row(
             variant=variant,
             seed=seed,
             command=shlex.join(
-                train_words(study.preset, settings, seed, steps, Path("runs") / out.name)
+                train_words(study.preset, settings, seed, steps, Path("runs") / out.name, start)
             ),
             weights=card["sha256"],
             samples=card["samples"],
@@ -281,18 +293,29 @@ def run_study(
         yield found
 
 
-def _check_settings(out: Path, card: Mapping[str, Any], settings: str) -> None:
+def start_command(study: Study) -> list[str]:
+    """Gives the command of the training that all others start from; none if there is none."""
+    return [shlex.join(_start_words(study, Path("runs")))] if study.start else []
+
+
+def _start_words(study: Study, runs: Path) -> list[str]:
+    steps = PRESETS[study.start]().train.steps
+    return train_words(study.start, "", START_SEED, steps, runs / START)
+
+
+def _check_settings(preset: str, out: Path, card: Mapping[str, Any], settings: str) -> None:
     """Refuses a network that was trained otherwise than its row would say."""
-    trained = from_json(card["config"])
-    wanted, came = (
-        known_keys(each) for each in (override(trained, parse_settings(settings.split())), trained)
-    )
-    odd = [key for key, value in wanted.items() if came[key] != value]
-    if odd:
-        raise ValueError(
-            f"{out}: wanted a training with {odd[0]} = {wanted[odd[0]]!r}, found "
-            f"{came[odd[0]]!r}; do: another --runs, or delete it"
-        )
+    pairs = parse_settings(settings.split())
+    values = known_keys(override(PRESETS[preset](), pairs))
+    for key in pairs:
+        wanted, came = json.loads(json.dumps(values[key])), card["config"]
+        for name in key.split("."):
+            came = came.get(name)
+        if wanted != came:
+            raise ValueError(
+                f"{out}: wanted a training with {key} = {wanted!r}, found {came!r}; "
+                "do: another --runs, or delete it"
+            )
 
 
 def study_parser(

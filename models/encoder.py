@@ -201,6 +201,21 @@ def pixel_branch(
     )
 
 
+class KeypointBranch(nn.Sequential):
+    """Reads key points as coordinates, and which of them are seen."""
+
+    def __init__(self, features: int):
+        """Args:
+        features: Length of the vector.
+        """
+        super().__init__(nn.Linear(17 * 4, features), nn.GELU())
+
+    def forward(self, keypoints: Float[Tensor, "batch 17 3"]) -> Float[Tensor, "batch features"]:
+        seen = (keypoints[..., 2:] > 0).to(keypoints.dtype)
+        vector: Tensor = super().forward(torch.cat([keypoints, seen], -1).flatten(1))
+        return vector
+
+
 class LiteEncoder(nn.Module):
     """A silhouette and key points, each by its own branch, to one vector.
 
@@ -227,12 +242,9 @@ class LiteEncoder(nn.Module):
         super().__init__()
         self.features = features
         self.silhouette = pixel_branch(1, size, features, width, cell, norm)
-        self.keypoints = nn.Sequential(nn.Linear(17 * 4, features), nn.GELU())
+        self.keypoints = KeypointBranch(features)
 
     def forward(
         self, silhouette: Float[Tensor, "batch size size"], keypoints: Float[Tensor, "batch 17 3"]
     ) -> Float[Tensor, "batch features"]:
-        seen = (keypoints[..., 2:] > 0).to(keypoints.dtype)
-        return self.silhouette(silhouette[:, None]) + self.keypoints(
-            torch.cat([keypoints, seen], -1).flatten(1)
-        )
+        return self.silhouette(silhouette[:, None]) + self.keypoints(keypoints)

@@ -80,7 +80,16 @@ def build_regressor(
 def build_encoder(
     settings: RegressorSettings, proxy: ProxySettings
 ) -> HeatmapEncoder | DeepLiteEncoder | RgbEncoder | RgbLiteEncoder:
-    """Makes what reads proxies: of silhouettes or edges and key points, or of rgb alone."""
+    """Makes what reads proxies: of silhouettes or edges and key points, or of rgb.
+
+    Raises:
+        ValueError: If key points are to be read of rgb by an encoder that cannot.
+    """
+    if settings.keypoints and (proxy.channel != "rgb" or settings.encoder != "lite"):
+        raise ValueError(
+            "regressor.keypoints: of use with proxy.channel=rgb and regressor.encoder=lite alone, "
+            f"got {proxy.channel} and {settings.encoder}; do: leave it away"
+        )
     if proxy.channel == "rgb":
         if settings.encoder == "resnet":
             return RgbEncoder(settings.depth)

@@ -50,6 +50,8 @@ class RegressorSettings:
     """What a joint hears of its ancestors (hierprob): published, or parameter."""
     whole_covariance: bool = True
     """Whether the shape's coefficients are correlated (hierprob); as published they are not."""
+    keypoints: bool = False
+    """Whether the lite encoder reads key points beside rgb; beside silhouettes and edges all do."""
     gendered: bool = False
     """Whether the network may be told a gender (hierprob); it learns that from streams with
     `shape.gendered` above 0."""
@@ -97,7 +99,7 @@ class Regressor(nn.Module):
 
         Args:
             image: The proxy's channel that the network reads: one plane, or of rgb and iuv three.
-            keypoints: Of the proxy. Networks that read rgb do not look at them.
+            keypoints: Of the proxy. Of networks that read rgb few look at them.
         """
 
     @abstractmethod

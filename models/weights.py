@@ -165,6 +165,34 @@ def save_regressor(
     save_weights(path, tensors, {**own, "stored": stored})
 
 
+def load_start(network: Regressor, weights: Path | str) -> None:
+    """Fills in all of other weights: encoder, head and where estimates start.
+
+    Args:
+        weights: Of ours, as `find_weights` takes them. Those of published checkpoints speak of
+            bodies in the camera's frame: only their encoders fit, see `load_backbone`.
+
+    Raises:
+        CheckpointError: If they are of another network.
+    """
+    path = find_weights(weights)
+    came = load_regressor(path).network
+    wanted, found = network.state_dict(), came.state_dict()
+    odd = sorted(
+        name
+        for name, value in wanted.items()
+        if name not in found or found[name].shape != value.shape
+    )
+    if odd or type(came) is not type(network):
+        which = f" and differs in {len(odd)} tensors, such as {odd[0]}" if odd else ""
+        raise CheckpointError(
+            f"{path}: wanted all weights of a {type(network).__name__} of the same sizes, got one "
+            f"that is a {type(came).__name__}{which}; do: give both trainings the same method, "
+            "regressor.* and proxy.*, or start from its encoder alone (--init-backbone)"
+        )
+    network.load_state_dict({name: found[name] for name in wanted})
+
+
 def load_backbone(network: Regressor, weights: Path | str) -> None:
     """Fills in the image encoder of other weights, whatever their head.
 

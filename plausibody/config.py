@@ -75,6 +75,8 @@ class TrainSettings:
     """First step of the second stage, in which distributions learn from their samples too."""
     init_backbone: str = ""
     """Weights, by file or name, whose image encoder the training starts from."""
+    init_weights: str = ""
+    """Weights, by file or name, from all of which it starts: encoder and head."""
     seed: int = 0
     """Of the network's start; the stream has its own seed."""
     calibrated: int = 4096
@@ -163,6 +165,8 @@ class RunConfig:
             raise ValueError(
                 f"train.precision: wanted {', '.join(PRECISIONS)}, got {self.train.precision!r}"
             )
+        if self.train.init_backbone and self.train.init_weights:
+            raise ValueError("train.init_backbone and train.init_weights: wanted one, got both")
         for key in ("rate", "clip", "warm_up", "threads", "weight_decay"):
             if getattr(self.train, key) < 0:
                 raise ValueError(f"train.{key}: wanted 0 or more, got {getattr(self.train, key)}")

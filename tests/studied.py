@@ -32,8 +32,10 @@ def chosen(words: list[str], tiny: Mapping[str, Any]) -> RunConfig:
     """
     pairs = [words[at + 1] for at, word in enumerate(words) if word == "--set"]
     named, seed = (words[words.index(word) + 1] for word in ("--preset", "--seed"))
-    seeds = {"train.seed": seed, "stream.seed": seed}
-    return override(preset(named), {**tiny, **seeds, **dict(pair.split("=", 1) for pair in pairs)})
+    own = {"train.seed": seed, "stream.seed": seed}
+    if "--init-weights" in words:
+        own |= {"train.init_weights": words[words.index("--init-weights") + 1]}
+    return override(preset(named), {**tiny, **own, **dict(pair.split("=", 1) for pair in pairs)})
 
 
 def stand_in(

@@ -117,6 +117,21 @@ def test_every_method_can_read_rgb_and_then_reads_nothing_else(method: str) -> N
     assert isinstance(made.image_encoder, RgbLiteEncoder)
 
 
+def test_the_small_encoder_reads_key_points_if_it_is_told_to() -> None:
+    torch.manual_seed(0)
+    settings = dataclasses.replace(SMALL, keypoints=True)
+    made = build_regressor("lite", settings, RGB, mean_pose()).eval()
+    proxy, other = inputs(), inputs(seed=2)
+    blind = dataclasses.replace(other, rgb=proxy.rgb)
+    assert not torch.equal(made(*made.inputs(proxy)), made(*made.inputs(blind)))
+    for wrong, channel in (
+        (settings, "edges"),
+        (RegressorSettings("resnet", keypoints=True), "rgb"),
+    ):
+        with pytest.raises(ValueError, match=r"regressor\.keypoints: .* do: leave it away"):
+            build_regressor("lite", wrong, ProxySettings(size=32, channel=channel), mean_pose())
+
+
 def test_training_starts_near_the_mean_body(network: HmrRegressor) -> None:
     said = network.predict(inputs()).mode().rotations
     mean = rot6d_to_rotmat(network.initial[3:147].unflatten(0, (24, 6)))

@@ -7,6 +7,7 @@ import functools
 import sys
 import types
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ from plausibody.models.weights import (
     find_weights,
     load_backbone,
     load_regressor,
+    load_start,
+    save_regressor,
 )
 
 START = {"init_pose": (1, 144), "init_shape": (1, 10), "init_cam": (1, 3)}
@@ -322,3 +325,22 @@ def test_training_starts_from_published_encoders(form: str, tmp_path: Path) -> N
         load_backbone(network, path)
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
         load_backbone(network, tmp_path / "nowhere.pth")
+
+
+def test_training_starts_from_all_of_our_weights_only(folder: Path, tmp_path: Path) -> None:
+    proxy, still = ProxySettings(size=32, channel="rgb"), torch.eye(3).expand(24, 3, 3)
+    small = RegressorSettings(features=32, width=8, blocks=1)
+    first, second = (build_regressor("hmr", small, proxy, still) for _ in range(2))
+    path = tmp_path / "mine.safetensors"
+    config = {"method": "hmr", "regressor": asdict(small), "proxy": asdict(proxy)}
+    save_regressor(first, path, {"config": config})
+    load_start(second, path)
+    for name, value in load_regressor(path).network.state_dict().items():
+        assert torch.equal(second.state_dict()[name], value)
+    deep, large = RegressorSettings(encoder="resnet", depth=50), replace(proxy, size=224)
+    published = build_regressor("hmr", deep, large, still)
+    with pytest.raises(CheckpointError, match="all weights of a HmrRegressor .* a PublishedHmr;"):
+        load_start(published, folder / "model_checkpoint.pt")
+    wider = build_regressor("hmr", RegressorSettings(features=64, width=8, blocks=1), proxy, still)
+    with pytest.raises(CheckpointError, match=r"differs in \d+ tensors, .* do: give both"):
+        load_start(wider, path)

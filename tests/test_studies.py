@@ -20,7 +20,7 @@ from plausibody.evaluate.ablation import by_kind
 from plausibody.evaluate.bootstrap import Difference
 from plausibody.evaluate.values import Attribute, Values
 from plausibody.models.proxy import ProxySettings
-from plausibody.models.weights import TrainedRegressor
+from plausibody.models.weights import TrainedRegressor, load_regressor
 from plausibody.presets import preset
 from plausibody.synth import generator
 from plausibody.synth.stores import SynthAssets
@@ -55,7 +55,7 @@ class Ruler:
         self.asked.append(estimator)
         config = estimator.card["config"]
         level = config["train"]["seed"] + 10.0 * config["regressor"]["width"]
-        errors = level + torch.tensor([0.0, 0.1, 5.0, 5.1])
+        errors = level + torch.tensor([0.0, 0.2, 5.0, 5.2])
         kind = Attribute(KINDS, torch.tensor([0, 0, 1, 1]))
         return Values(tuple("abcd"), {"error": errors}, attributes={"kind": kind})
 
@@ -105,7 +105,7 @@ def test_studies_train_seed_by_seed_and_print_each_row(
         "synth-train --preset lite --seed 0 --steps 7 --set regressor.width=8 --out runs/narrow-0"
     )
     assert found.means()["narrow"].errors["error"].tolist() == pytest.approx(
-        [80.5, 80.6, 85.5, 85.6]
+        [80.5, 80.7, 85.5, 85.7]
     )
     effect = found.compare({"width": ("narrow", "wide, very"), "?": ("narrow", "other")},
                            ("error",), "kind")  # fmt: skip
@@ -208,9 +208,16 @@ def test_dsrs_script_tells_what_it_finds(
     script.main([str(out), "--runs", str(tmp_path / "runs"), "--steps", "3", "--people", "4",
                  "--seeds", "0", "--variants", "key points", "MC",
                  "--page", str(tmp_path / "page.md")])  # fmt: skip
-    assert trained(commands) == ["key_points-0", "MC-0"]
+    assert trained(commands) == ["start", "key_points-0", "MC-0"]
+    start, first, _ = (
+        load_regressor(Path(words[-1]) / "weights.safetensors") for words in commands
+    )
+    for name, value in start.network.state_dict().items():
+        assert torch.equal(value, first.network.state_dict()[name])
     record = read(out)
     assert [row["variant"] for row in record["rows"]] == ["key points", "MC"]
+    assert record["start"][0].startswith("synth-train --preset dsr-lite-start --seed 100")
+    assert "--init-weights runs/start/weights.safetensors" in record["rows"][0]["command"]
     assert set(record["rows"][0]["errors"]) == {
         "pa_mpjpe", "pve_t_sc", "volume_bias", "volume_added",
     }  # fmt: skip

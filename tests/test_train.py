@@ -255,6 +255,8 @@ def test_force_deletes_nothing_before_the_new_run_has_been_put_together(tmp_path
     (tmp_path / "curves.jsonl").write_text("precious\n", encoding="utf-8")
     with pytest.raises(FileNotFoundError):
         train_run(tiny(train__init_backbone="no/such.safetensors"), tmp_path, force=True)
+    with pytest.raises(ValueError, match=r"train\.init_weights: wanted one, got both"):
+        tiny(train__init_backbone="lite", train__init_weights="lite")
     assert (tmp_path / "curves.jsonl").read_text("utf-8") == "precious\n"
     assert load_config(tmp_path / "config.json") == tiny()
 

@@ -36,8 +36,8 @@ LEAST_FOR_CARD = 1000
 @click.option(
     "--preset",
     "preset_name",
-    help="A method; or lite-demo, hierprob-lite, lasor-lite, dsr-lite, danet-lite, danet-lite-iuv, "
-    "paper or gpu-20min.  [default: the method]",
+    help="A method; or lite-demo, hierprob-lite, lasor-lite, dsr-lite-start, dsr-lite, danet-lite, "
+    "danet-lite-iuv, paper or gpu-20min.  [default: the method]",
 )
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON file.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Overrides a setting.")
@@ -52,6 +52,7 @@ LEAST_FOR_CARD = 1000
 @click.option(
     "--init-backbone", help="Weights, by file or name, whose image encoder to start from."
 )
+@click.option("--init-weights", help="Weights, by file or name, to start from, the head too.")
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint in --out.")
 @click.option(
     "--force",
@@ -74,6 +75,7 @@ def train_command(
     steps: int | None,
     seed: int | None,
     init_backbone: str | None,
+    init_weights: str | None,
     resume: bool,
     force: bool,
     compare: bool,
@@ -115,6 +117,7 @@ def train_command(
             values |= {"train.seed": seed, "stream.seed": seed} if seed is not None else {}
             values |= {"train.precision": precision} if precision else {}
             values |= {"train.init_backbone": init_backbone} if init_backbone else {}
+            values |= {"train.init_weights": init_weights} if init_weights else {}
             config = override(config, values)
             if method and config.method != preset(method).method:
                 raise ValueError(f"--method {method}, but the preset or file is of {config.method}")

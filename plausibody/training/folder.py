@@ -168,7 +168,7 @@ def _require_same(out: Path, before: RunConfig, now: RunConfig, force: bool) -> 
         raise ValueError(
             f"--resume: {'; '.join(fixed)}: wanted the same as before, as samples are numbered by "
             "step; do: give the old value, or start a new run with another --out, which "
-            "--init-backbone lets start from the weights of this one"
+            "--init-weights lets start from the weights of this one"
         )
     changed = differences(before, now)
     if changed and not force:

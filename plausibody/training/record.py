@@ -124,8 +124,8 @@ def describe_data(config: RunConfig) -> dict[str, Any]:
         told |= {"textures": sources.textures, "backgrounds": sources.backgrounds}
     if stream.recipe == "lite":
         told["errors"] = stream.lite.errors
-    if config.train.init_backbone:
-        told["started_from"] = config.train.init_backbone
+    if start := config.train.init_backbone or config.train.init_weights:
+        told["started_from"] = start
     return told
 
 

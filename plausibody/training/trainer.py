@@ -27,7 +27,7 @@ from plausibody.models.networks import build_regressor
 from plausibody.models.records import to_device
 from plausibody.models.regressor import Regressor
 from plausibody.models.rotations import mean_rotation, rotvec_to_rotmat
-from plausibody.models.weights import load_backbone
+from plausibody.models.weights import load_backbone, load_start
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.stores import SynthAssets
@@ -69,6 +69,8 @@ def build_model(config: RunConfig, assets: SynthAssets) -> Regressor:
         network = build_regressor(
             config.method, config.regressor, config.proxy, mean, parents, config.danet
         )
+    if config.train.init_weights:
+        load_start(network, config.train.init_weights)
     if config.train.init_backbone:
         load_backbone(network, config.train.init_backbone)
     return network
