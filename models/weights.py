@@ -224,7 +224,7 @@ def load_backbone(network: Regressor, weights: Path | str) -> None:
         raise CheckpointError(
             f"{path}: wanted an image encoder of {len(wanted)} tensors like the network's, got one "
             f"that differs in {len(odd)} of them, such as {', '.join(odd[:3])}; do: give both the "
-            "same regressor.encoder, its sizes, and proxy.size"
+            "same regressor.encoder (of danet: danet.backbone), its sizes, and proxy.size"
         )
     network.get_submodule(BACKBONE).load_state_dict(
         {name: value.to(wanted[name].dtype) for name, value in came.items()}
