@@ -74,6 +74,12 @@ METRICS: Mapping[str, Protocol] = MappingProxyType(
         "keypoint_error": Protocol("COCO17, all, crop of 256 px", unit="px"),
         "silhouette_iou": Protocol("masks", unit="0..1", best="more"),
         "silhouette_iou_pooled": Protocol("masks", unit="0..1", pooled="area", best="more"),
+        "mask_accuracy": Protocol("pixels of the photo", unit="0..1", pooled="area", best="more"),
+        "mask_f1": Protocol("pixels of the photo, F1", unit="0..1", pooled="area", best="more"),
+        "part_accuracy": Protocol(
+            "body parts in the photo", unit="0..1", pooled="area", best="more"
+        ),
+        "part_f1": Protocol("body parts in the photo, F1", unit="0..1", pooled="area", best="more"),
         "diversity": Protocol("COCO17, distance of samples to their mean", best="neither"),
         "nll_pose": Protocol("rotations of joints but the root, mean", unit="nats"),
         "nll_shape": Protocol("coefficients of shape, all together", unit="nats"),

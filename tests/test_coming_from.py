@@ -34,7 +34,12 @@ from plausibody.config import RunConfig, known_keys, override, parse_settings
 from plausibody.evaluate.staged.coco import stage_coco
 from plausibody.evaluate.staged.pw3d import Staged3DPW, stage_3dpw
 from plausibody.evaluate.staged.scenes import SceneSettings
-from plausibody.evaluate.staged.spin import stage_h36m, stage_mpi_inf_3dhp, stage_spin_training
+from plausibody.evaluate.staged.spin import (
+    stage_h36m,
+    stage_lsp,
+    stage_mpi_inf_3dhp,
+    stage_spin_training,
+)
 from plausibody.evaluate.staged.ssp3d import stage_ssp3d
 from plausibody.models.networks import build_regressor
 from plausibody.models.official_body import MEAN_PARAMETERS
@@ -214,12 +219,13 @@ def _write_training_data(folder: Path) -> None:
 
 
 def _stage_data_sets(folder: Path) -> None:
-    for name in ("SSP-3D", "3DPW", "h36m", "mpi_inf_3dhp", "coco"):
+    for name in ("SSP-3D", "3DPW", "h36m", "mpi_inf_3dhp", "coco", "lsp"):
         (folder / name).mkdir()
     stage_ssp3d(folder / "SSP-3D", 1, SceneSettings(smoothing=1))
     stage_3dpw(folder / "3DPW", Staged3DPW((("male",),), frames=2, size=(256, 192), smoothing=1))
     stage_h36m(folder / "h36m", 1, 2, SMALL)
     stage_mpi_inf_3dhp(folder / "mpi_inf_3dhp", 1, SMALL)
+    stage_lsp(folder / "lsp", 1, SMALL)
     stage_coco(folder / "coco", 1, settings=SMALL)
     stage_spin_training(folder / "coco", 2, settings=SMALL)
     maps = folder / "coco" / "grph_sequences" / "train2014"

@@ -37,6 +37,7 @@ BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SPAN = re.compile(r"`([^`\n]+)`")
 OTHERS_FILES = {
     *("h36m_valid_protocol1.npz", "h36m_valid_protocol2.npz", "mpi_inf_3dhp_valid.npz"),
+    "lsp_dataset_test.npz",
     *("coco_2014_val.npz", "person_keypoints_val2014.json", "imageFiles/"),
     *("results.json", "results.md", "results.html"),
 }

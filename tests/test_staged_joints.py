@@ -1,4 +1,4 @@
-"""Human3.6M, MPI-INF-3DHP and COCO on staged data, where every figure is known."""
+"""Human3.6M, MPI-INF-3DHP, COCO and LSP on staged data, where every figure is known."""
 
 from __future__ import annotations
 
@@ -22,23 +22,38 @@ from plausibody.evaluate.datasets.coco_similarity import SIGMAS
 from plausibody.evaluate.datasets.h36m import open_h36m_p1, open_h36m_p2, take_names
 from plausibody.evaluate.datasets.measuring import Options, evaluate_dataset
 from plausibody.evaluate.datasets.mpi_inf import open_mpi_inf_3dhp
+from plausibody.evaluate.datasets.overlaps import nearest_crop, nearest_photo
+from plausibody.evaluate.datasets.part_maps import (
+    PARTS,
+    UNSURE,
+    class_means,
+    compare_photo,
+    face_parts,
+    read_parts,
+)
 from plausibody.evaluate.datasets.people import Dataset, LabelledPeople, WholeSet
 from plausibody.evaluate.datasets.registry import open_dataset
 from plausibody.evaluate.datasets.spin import SPIN24, read_spin
 from plausibody.evaluate.result import Result
 from plausibody.evaluate.staged.coco import places, stage_coco
 from plausibody.evaluate.staged.scenes import SceneSettings, StagedPeople
-from plausibody.evaluate.staged.spin import stage_h36m, stage_mpi_inf_3dhp, stage_spin_training
+from plausibody.evaluate.staged.spin import (
+    stage_h36m,
+    stage_lsp,
+    stage_mpi_inf_3dhp,
+    stage_spin_training,
+)
 from plausibody.models.body import BodyTemplate, pose_body, regress
 from plausibody.models.camera import fit_weak_perspective
 from plausibody.models.markers import JointRegressors
 from plausibody.models.prediction import BodyParameters, BodyPrediction, PointPrediction
-from plausibody.models.proxy import Proxy, ProxySettings
+from plausibody.models.proxy import Box, Proxy, ProxySettings
 from plausibody.models.records import take
 from plausibody.models.regressor import PointRegressor
 from plausibody.models.rotations import axis_rotation
 from plausibody.models.skeleton import H36M17, LSP14, SMPL24, indices
 from plausibody.models.weights import TrainedRegressor
+from plausibody.predict.reading.mask_files import encode_mask, encode_numbers
 from plausibody.synth.stores import load_regressors
 from tests import metric_twins
 
@@ -62,6 +77,12 @@ def mpi(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StagedPeople]:
 def coco(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StagedPeople]:
     folder = tmp_path_factory.mktemp("coco")
     return folder, stage_coco(folder, 5, settings=SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def lsp(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StagedPeople]:
+    folder = tmp_path_factory.mktemp("lsp")
+    return folder, stage_lsp(folder, 3, SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -457,3 +478,99 @@ def test_danets_list_of_staged_people_gives_the_same_crops(
         torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
     assert listed.crops.files == annotated.crops.files
     assert isinstance(listed, WholeSet)
+
+
+# LSP
+
+
+def test_true_bodies_fill_the_marked_masks_and_parts(
+    lsp: tuple[Path, StagedPeople], ask: Ask
+) -> None:
+    folder, people = lsp
+    truth = ask(open_dataset("lsp", folder), people.body, people.keypoints)
+    assert truth.benchmark == "lsp" and truth.figures[0].metric == "mask_f1"
+    for metric, least in (("mask_accuracy", 0.99), ("mask_f1", 0.98), ("part_accuracy", 0.99),
+                          ("part_f1", 0.95), ("silhouette_iou", 0.9)):  # fmt: skip
+        assert least < truth.of(metric).value <= 1, metric
+    for part in PARTS:
+        assert truth.of(f"part_f1/{part}").value > 0.9
+    wrong = ask(open_dataset("lsp", folder), perturbed(people.body), people.keypoints)
+    for metric in ("mask_f1", "part_f1", "part_f1/left_arm"):
+        assert wrong.of(metric).value < truth.of(metric).value - 0.01
+    assert truth.of("keypoint_error[visible]").value < 4  # other joints than COCO's
+
+
+def test_masks_and_parts_are_counted_as_published(tmp_path: Path) -> None:
+    chance = np.random.default_rng(3)
+    sums, drawn, masks, parts = [], [], [], []
+    for n in range(3):
+        found, marked = np.zeros((12, 16), np.uint8), chance.integers(0, 7, (12, 16), np.uint8)
+        found[:, :12] = chance.integers(0, 6, (12, 12))  # nobody has a left leg
+        mask = marked > 0
+        marked[chance.random((12, 16)) < 0.2] = UNSURE
+        files = tmp_path / f"{n}_mask.png", tmp_path / f"{n}_parts.png"
+        files[0].write_bytes(encode_mask(torch.from_numpy(mask), inside=1 + 254 * (n % 2)))
+        files[1].write_bytes(encode_numbers(torch.from_numpy(marked)))
+        crop = torch.from_numpy(found[:, :12].copy())
+        box = Box(centre=torch.tensor([6.0, 6.0]), side=torch.tensor(12.0))
+        sums.append(compare_photo(crop, box, *files))
+        drawn.append(found)
+        masks.append(mask)
+        parts.append(marked)
+    columns = [
+        {name: torch.tensor([one[name][place] for one in sums]).double() for name in sums[0]}
+        for place in (0, 1)
+    ]
+    means = class_means(*columns)
+    persons = [(one > 0).astype(np.uint8) for one in drawn], [m.astype(np.uint8) for m in masks]
+    for name, classes, found, true in (("mask", 2, *persons), ("part", 7, drawn, parts)):
+        accuracy, f1 = metric_twins.published_classes(found, true, classes)
+        value, weight = (column[f"{name}_accuracy"] for column in columns)
+        assert float((value * weight).sum() / weight.sum()) == pytest.approx(accuracy)
+        assert means[f"{name}_f1"] == pytest.approx(f1)
+    alone = compare_photo(crop, box, files[0], None)
+    assert {name: pair for name, pair in sums[-1].items() if name.startswith("mask")} == alone
+
+
+def test_a_crop_lies_where_it_was_cut() -> None:
+    photo = torch.rand(40, 50, generator=torch.Generator().manual_seed(1)) > 0.5
+    box = Box(centre=torch.tensor([30.0, 12.0]), side=torch.tensor(32.0))
+    crop = nearest_crop(photo, box, 64).to(torch.uint8)
+    back = nearest_photo(crop, box, 40, 50)
+    expected = torch.zeros(40, 50, dtype=torch.uint8)
+    expected[:28, 14:46] = photo[:28, 14:46]
+    assert torch.equal(back, expected)
+
+
+def test_faces_belong_to_the_parts_that_people_would_mark(template: BodyTemplate) -> None:
+    labels = face_parts(template).long()
+    middle = template.vertices[template.faces.long()].mean(1)
+    assert labels.unique().tolist() == [1, 2, 3, 4, 5, 6]
+    for name, side in (("left_arm", 1), ("right_arm", -1), ("left_leg", 1), ("right_leg", -1)):
+        assert bool((side * middle[labels == PARTS.index(name), 0] > -0.02).all()), name
+    at = {name: middle[labels == n, 1].mean() for n, name in enumerate(PARTS) if n}
+    assert at["head"] > at["torso"] > at["left_leg"]
+    assert at["left_leg"] == pytest.approx(float(at["right_leg"]), abs=0.01)
+
+
+def test_marks_of_lsp_that_are_missing_or_wrong_are_named(
+    tmp_path: Path, lsp: tuple[Path, StagedPeople]
+) -> None:
+    folder = tmp_path / "lsp"
+    stage_lsp(folder, 1, SceneSettings(size=48))
+    (folder / "upi-s1h").mkdir()
+    (folder / "data").rename(folder / "upi-s1h" / "data")
+    (mask,), (parts,) = (getattr(open_dataset("lsp", folder).batch([0]), name)
+                         for name in ("masks", "parts"))  # fmt: skip
+    assert mask.parent == folder / "upi-s1h" / "data" / "lsp"
+    box = Box(centre=torch.tensor([24.0, 24.0]), side=torch.tensor(48.0))
+    nobody = torch.zeros(48, 48, dtype=torch.uint8)
+    parts.write_bytes(encode_numbers(torch.full((48, 40), 3, dtype=torch.uint8)))
+    with pytest.raises(ValueError, match="wanted a label map of the size of im1001_segmentation"):
+        compare_photo(nobody, box, mask, parts)
+    parts.write_bytes(encode_numbers(torch.full((48, 48), 9, dtype=torch.uint8)))
+    with pytest.raises(ValueError, match="wanted numbers 0 to 6 of body parts, or 255"):
+        read_parts(parts)
+    parts.unlink()
+    with pytest.raises(FileNotFoundError, match="names in partname"):
+        open_dataset("lsp", folder)

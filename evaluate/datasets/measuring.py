@@ -14,6 +14,7 @@ from plausibody.evaluate.datasets.asking import FromLabels, Showing, open_showin
 from plausibody.evaluate.datasets.bodies import LabelBodies
 from plausibody.evaluate.datasets.drawing import Drawer
 from plausibody.evaluate.datasets.options import Options
+from plausibody.evaluate.datasets.part_maps import class_means
 from plausibody.evaluate.datasets.people import Dataset, WholeSet
 from plausibody.evaluate.datasets.predicted import BODIES, encode_bodies
 from plausibody.evaluate.datasets.scoring import Modes, Scorer, Scores
@@ -123,6 +124,7 @@ def measure_dataset(
         values = replace(values, errors={**values.errors, **own})
         if complete:
             whole = dataset.whole_set(modes.keypoints, modes.joints, modes.sure)
+    whole |= class_means(values.errors, values.weights)
     every = figures(values, about.headline, whole)
     worst, worst_by = worst_of(values, about.headline)
     result = Result(

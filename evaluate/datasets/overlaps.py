@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from plausibody.evaluate import metrics
@@ -60,3 +60,23 @@ def nearest_crop(mask: Bool[Tensor, "H W"], box: Box, size: int) -> Bool[Tensor,
     mask = mask.to(low.device)
     picked = mask[rows.clamp(0, height - 1)[:, None], columns.clamp(0, width - 1)]
     return picked & inside
+
+
+def nearest_photo(
+    labels: UInt8[Tensor, "size size"], box: Box, height: int, width: int
+) -> UInt8[Tensor, "{height} {width}"]:
+    """Brings what was drawn in a square back into the photo, nearest pixel; 0 beyond the square.
+
+    Args:
+        box: The square in the photo [px], on the same device.
+    """
+    size = len(labels)
+    step, low = box.side / size, box.centre - box.side / 2
+
+    def places(length: int, axis: int) -> Tensor:
+        middle = torch.arange(length, device=low.device) + 0.5
+        return ((middle - low[axis]) / step).floor().long()
+
+    rows, columns = places(height, 1), places(width, 0)
+    inside = ((rows >= 0) & (rows < size))[:, None] & (columns >= 0) & (columns < size)
+    return labels[rows.clamp(0, size - 1)[:, None], columns.clamp(0, size - 1)] * inside

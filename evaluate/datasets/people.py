@@ -59,6 +59,9 @@ class LabelledPeople:
     these are `keypoints`, all counted."""
     masks: tuple[Path, ...] | None = None
     """Files with 0 outside the person and another value inside, of the pictures' size."""
+    parts: tuple[Path, ...] | None = None
+    """Files with the number of a body part in each pixel (`part_maps.PARTS`), of the same size;
+    only with `masks`."""
     camera: PerspectiveCamera | None = None
     """What took the picture [px]. Its translation is the published one, added to a body that is
     posed in the camera's frame; `camera_over_world` gives the camera for our bodies."""

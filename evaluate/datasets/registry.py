@@ -42,6 +42,7 @@ READERS = {
     "h36m-p2": Reader("h36m", "open_h36m_p2", "about", 2),
     "mpi-inf-3dhp": Reader("mpi_inf", "open_mpi_inf_3dhp"),
     "coco": Reader("coco", "open_coco"),
+    "lsp": Reader("lsp", "open_lsp"),
 }
 """By name."""
 

@@ -13,15 +13,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from plausibody.evaluate import metrics
 from plausibody.evaluate.datasets.asking import read_mask
 from plausibody.evaluate.datasets.bodies import LabelBodies
 from plausibody.evaluate.datasets.overlaps import Overlaps, nearest_crop, with_overlaps
+from plausibody.evaluate.datasets.part_maps import Sums, compare_photo, draw_parts, face_parts
 from plausibody.evaluate.datasets.people import LabelledJoints, LabelledPeople, camera_over_world
 from plausibody.evaluate.datasets.variants import (
     JOINT_SETS,
@@ -169,6 +171,11 @@ class Scorer:
             values |= spread
         values, weights = with_overlaps(values, self._overlaps(guesses, truth), count)
         weights |= points
+        if people.parts is not None:
+            sums = self._parts_of(guesses, people)
+            for name in sums[0]:
+                pairs = torch.tensor([one[name] for one in sums], dtype=torch.float64)
+                values[name], weights[name] = pairs[:, 0], pairs[:, 1]
         joint_nll = None
         if distribution is not None and people.body is not None and self.same_mesh:
             unlikely = surprise(distribution, self._in_their_space(people, people.body))
@@ -306,6 +313,20 @@ class Scorer:
         drawn = rasterize_outlines(flat, self.template.faces, (self.size, self.size))
         drawn = drawn.unflatten(0, guesses.flat.shape[:2])
         return Overlaps.of(drawn, truth.mask)
+
+    @cached_property
+    def _face_parts(self) -> UInt8[Tensor, " F"]:
+        return face_parts(self.template)
+
+    def _parts_of(self, guesses: Guesses, people: LabelledPeople) -> list[Sums]:
+        """Compares masks and parts of the most probable bodies over whole photos."""
+        assert people.masks is not None and people.parts is not None
+        drawn = draw_parts(guesses.flat[0], guesses.vertices[0], self.template, self._face_parts)
+        box = to_device(people.box, "cpu")
+        return [
+            compare_photo(one, Box(box.centre[n], box.side[n]), people.masks[n], people.parts[n])
+            for n, one in enumerate(drawn)
+        ]
 
     def _in_their_space(self, people: LabelledPeople, body: BodyParameters) -> BodyParameters:
         """Gives true bodies by those coefficients of the network's template that come nearest."""

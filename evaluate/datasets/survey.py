@@ -107,7 +107,7 @@ def _hash(content: hashlib._Hash, people: LabelledPeople) -> None:
     for tensor in tensors:
         if tensor is not None:
             content.update((tensor.float() + 0.0).contiguous().numpy().tobytes())
-    for path in people.masks or ():
+    for path in (*(people.masks or ()), *(people.parts or ())):
         content.update(path.read_bytes())
 
 

@@ -1,7 +1,7 @@
 """Writes what looks like data sets in SPIN's layout, of open bodies: everything is known.
 
-Human3.6M's two protocols and MPI-INF-3DHP's test set as SPIN's preprocessing leaves them, with
-their pictures; and a file for training, with all arrays that such files may have.
+Human3.6M's two protocols and the test sets of MPI-INF-3DHP and LSP as SPIN's preprocessing leaves
+them, with their pictures; and a file for training, with all arrays that such files may have.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from torch import Tensor
 from plausibody.evaluate.datasets.bodies import LabelBodies
 from plausibody.evaluate.datasets.h36m import FACTOR as H36M_FACTOR
 from plausibody.evaluate.datasets.h36m import FRONTAL
+from plausibody.evaluate.datasets.lsp import LABELS as LSP
 from plausibody.evaluate.datasets.mpi_inf import LABELS
+from plausibody.evaluate.datasets.part_maps import UNSURE, face_parts
 from plausibody.evaluate.datasets.people import labels_from_body
 from plausibody.evaluate.datasets.spin import HALF, PIXELS, SPIN24
 from plausibody.evaluate.staged.scenes import (
@@ -34,10 +36,12 @@ from plausibody.models.batches import in_batches
 from plausibody.models.camera import world_to_camera
 from plausibody.models.files import encode_arrays, write_file
 from plausibody.models.rotations import rotmat_to_rotvec
-from plausibody.models.skeleton import COCO17, H36M17, indices
+from plausibody.models.skeleton import COCO17, H36M17, LSP14, indices
 from plausibody.predict.drawing.bodies import encode_picture
+from plausibody.predict.reading.mask_files import encode_mask, encode_numbers
 from plausibody.predict.reading.openpose import BODY25
 from plausibody.synth.looks import Looks
+from plausibody.synth.raster import rasterize_labels
 
 CHUNK = 8
 """People who are painted at a time."""
@@ -151,6 +155,48 @@ def stage_spin_training(
         "gender": np.array([gender[0] for gender in staged.genders]),
     }
     write_file(folder / name, encode_arrays(content))
+    return staged
+
+
+def stage_lsp(
+    folder: Path,
+    people: int,
+    settings: SceneSettings | None = None,
+    looks: Looks | None = None,
+) -> StagedPeople:
+    """Writes `lsp_dataset_test.npz`, images/ and data/lsp/: imgname, maskname, partname, center,
+    scale and part.
+
+    Of the silhouette's lowest row of pixels, no part is told: annotators were unsure (255).
+
+    Arguments and result as of `stage_h36m`.
+    """
+    names = [f"images/im{number + 1001:04d}.jpg" for number in range(people)]
+    staged, bodies = _write_pictures(folder, names, settings or SceneSettings(), looks)
+    size = (staged.masks.shape[1], staged.masks.shape[2])
+    labels = face_parts(bodies.templates["neutral"])
+    parts = rasterize_labels(staged.camera.project(staged.vertices), bodies.faces, labels, size)
+    marks = {"maskname": "segmentation", "partname": "part_segmentation"}
+    files = {
+        key: [f"data/lsp/im{number + 1001:04d}_{kind}.png" for number in range(people)]
+        for key, kind in marks.items()
+    }
+    (folder / "data" / "lsp").mkdir(parents=True, exist_ok=True)
+    lowest = tight_boxes(staged.masks)[1][:, 1].int() - 1
+    for number in range(people):
+        write_file(folder / files["maskname"][number], encode_mask(staged.masks[number]))
+        row = parts[number, lowest[number]]
+        row[row > 0] = UNSURE
+        write_file(folder / files["partname"][number], encode_numbers(parts[number]))
+    flat = staged.camera.project(bodies.joints(staged.vertices))[..., :2]
+    joints = flat[:, indices(LSP14, H36M17)]
+    content = {
+        "imgname": np.array(names),
+        **{key: np.array(value) for key, value in files.items()},
+        **_crops(joints.amin(1), joints.amax(1), USUAL),
+        "part": _marked(joints, [*LSP14[:-1], "head_top_lsp"]),
+    }
+    write_file(folder / LSP, encode_arrays(content))
     return staged
 
 

@@ -117,8 +117,9 @@ def evaluate_command(
 
     open (painted adults through the front end), open-v0 (proxies), renders (silhouettes of painted
     people), validation (more people of its own training's stream, whatever it reads) and
-    calibration (of intervals) need no data. ssp3d, 3dpw, h36m-p1, h36m-p2, mpi-inf-3dhp
-    and coco want --data: without it, they say where the data comes from and which files are read.
+    calibration (of intervals) need no data. ssp3d, 3dpw, h36m-p1, h36m-p2, mpi-inf-3dhp,
+    coco and lsp want --data: without it, they say where the data comes from and which files are
+    read.
     """
     with helpful_errors():
         from plausibody.evaluate.comparing import compare_results, save_comparison

@@ -161,8 +161,13 @@ def read_pixels(path: Path, wanted: str) -> NDArray[np.generic]:
 
 def encode_mask(mask: Bool[Tensor, "H W"], inside: int = 255) -> bytes:
     """Gives the content of a PNG of one channel: 0 outside, `inside` (1..255) inside."""
+    return encode_numbers(mask.to(torch.uint8) * inside)
+
+
+def encode_numbers(numbers: UInt8[Tensor, "H W"]) -> bytes:
+    """Gives the content of a PNG of one channel with these numbers, such as labels."""
     file = io.BytesIO()
-    Image.fromarray(mask.cpu().numpy().astype(np.uint8) * np.uint8(inside)).save(file, "PNG")
+    Image.fromarray(numbers.cpu().numpy()).save(file, "PNG")
     return file.getvalue()
 
 
