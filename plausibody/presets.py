@@ -290,7 +290,6 @@ def danet_lite() -> RunConfig:
     """
     values = {
         "method": "danet",
-        "train.threads": 2,
         "train.batch_size": 64,
         "train.steps": 2_400,
         "train.checkpoint_every": 300,
@@ -330,9 +329,9 @@ def danet_lite_iuv() -> RunConfig:
     """
     values = {
         "train.batch_size": 128,
-        "train.steps": 4_000,
+        "train.steps": 1_600,
         "train.checkpoint_every": 400,
-        "train.validate_every": 1_000,
+        "train.validate_every": 400,
         "train.average": 0.995,
         "proxy.size": 32,
         "proxy.channel": "iuv",

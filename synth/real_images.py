@@ -7,8 +7,9 @@ key points, and people without a label map have none of their pixels compared. O
 are the points that annotators set, where they did, and no IUV picture; joints are at key points.
 
 As SPIN does, squares are scaled by 0.75 to 1.25, half of them are mirrored, and colours are
-brighter or darker by up to 40 %. Labels and left and right are mirrored along. Pictures are not
-turned. People whose surface was annotated are not mirrored: charts are not symmetric.
+brighter or darker by up to 40 %, and four of ten pictures are turned, by up to 60 degrees. Labels
+and bodies are mirrored and turned along. People whose surface was annotated are not mirrored, as
+charts are not symmetric, nor turned.
 
 Source of the augmentation: Kolotouros et al., "Learning to Reconstruct 3D Human Pose and Shape via
 Model-fitting in the Loop", 2019, and its released code.
@@ -16,6 +17,7 @@ Model-fitting in the Loop", 2019, and its released code.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +49,7 @@ from plausibody.synth.real_surfaces import (
 )
 from plausibody.synth.semantic_labels import LABELS, mirror_labels
 from plausibody.synth.target_maps import MapSettings
+from plausibody.synth.turning import Turn
 
 NAMED = 10
 """Files that a message names, at most."""
@@ -127,6 +130,10 @@ class RealSettings:
     """Probability of a mirror image."""
     scale: tuple[float, float] = (0.75, 1.25)
     """Range of the factor of the square's side; normal with deviation 0.25, cut there."""
+    turned: float = 0.4
+    """Probability of a picture that is turned about the middle of the square."""
+    turn_std: float = math.radians(30)
+    """Of the angle of these: normal, cut at twice as much [rad]."""
     gain: float = 0.4
     """Half range of the factor of each colour, about 1."""
     files: tuple[float, ...] = ()
@@ -135,7 +142,9 @@ class RealSettings:
     def __post_init__(self) -> None:
         if self.files and not (min(self.files) >= 0 and sum(self.files) > 0):
             raise ValueError(f"real.files: wanted weights of 0 or more, got {self.files}")
-        for name in ("share", "mirrored", "gain"):
+        if not 0 <= self.turn_std <= math.pi / 2:
+            raise ValueError(f"real.turn_std: wanted 0 to pi / 2, got {self.turn_std}")
+        for name in ("share", "mirrored", "turned", "gain"):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 raise ValueError(f"real.{name}: wanted 0 to 1, got {value}")
 
@@ -216,22 +225,23 @@ class RealImages:
         who = self._choose(chance).tolist()
         low, high = settings.scale
         scale = (1 + chance.normal("real/scale", std=0.25)).clamp(low, high)
-        batch = concatenate(
-            [self._look(n, float(zoom)) for n, zoom in zip(who, scale, strict=True)]
-        )
+        angle = chance.normal("real/angle").clamp(-2, 2) * settings.turn_std
+        angle = angle * chance.chance("real/turned", settings.turned)
+        looks = zip(who, scale.tolist(), angle.tolist(), strict=True)
+        batch = concatenate([self._look(n, zoom, turn) for n, zoom, turn in looks])
         gain = chance.uniform("real/gain", 3, 1, 1, low=1 - settings.gain, high=1 + settings.gain)
         if batch.proxy.rgb is not None:
             rgb = (batch.proxy.rgb * gain).clamp(max=1)
             batch = replace(batch, proxy=replace(batch.proxy, rgb=rgb))
-        turned = chance.chance("real/mirrored", settings.mirrored)
+        mirrored = chance.chance("real/mirrored", settings.mirrored)
         if batch.target.dense is not None:
-            turned = turned & ~told(batch.target.dense)
-        there = turned.nonzero()[:, 0], (~turned).nonzero()[:, 0]
+            mirrored = mirrored & ~told(batch.target.dense)
+        there = mirrored.nonzero()[:, 0], (~mirrored).nonzero()[:, 0]
         parts = [mirror_batch(take(batch, there[0])), take(batch, there[1])]
         made = take(concatenate(parts), torch.cat(there).argsort())
         return to_device(made, numbers.device)
 
-    def _look(self, person: int, zoom: float) -> Batch:
+    def _look(self, person: int, zoom: float, angle: float) -> Batch:
         """Makes the sample of a person, or of the next one whose files can be read."""
         for place in range(len(self.labels)):
             number = (person + place) % len(self.labels)
@@ -241,24 +251,30 @@ class RealImages:
             except PictureError as error:
                 self.skipped[str(path)] = str(error)
                 continue
-            return self._sample(number, picture, zoom)
+            return self._sample(number, picture, zoom, angle)
         raise ValueError(
             f"photos: wanted one that can be read, got {len(self.skipped)} broken ones, such as "
             + "; ".join(list(self.skipped.values())[:NAMED])
         )
 
-    def _sample(self, number: int, picture: UInt8[np.ndarray, "H W 3"], zoom: float) -> Batch:
+    def _sample(
+        self, number: int, picture: UInt8[np.ndarray, "H W 3"], zoom: float, angle: float
+    ) -> Batch:
         labels, row = self.labels, slice(number, number + 1)
         box = Box(labels.box.centre[row], labels.box.side[row] * zoom)
         colours = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
-        keypoints = labels.keypoints[row]
-        nothing = torch.zeros(1, *picture.shape[:2])
+        keypoints, body, turn = labels.keypoints[row], take(labels.body, row), None
+        if angle and not (self.annotated and labels.surfaces[number] is not None):
+            turn = Turn.about(box, angle, self.targets.reach, self.proxy.size)
+            colours, body, box = turn.picture(colours[0])[None], turn.body(body), turn.turned_box
+            keypoints = torch.cat([turn.points(keypoints[..., :2]), keypoints[..., 2:]], -1)
+        nothing = torch.zeros(1, *colours.shape[-2:])
         proxy = make_proxy(Observation(keypoints, nothing, colours), self.proxy, box)
         places, known = proxy.box.to_square(keypoints[..., :2]), keypoints[..., 2] > 0
         target = Target(
-            parameters=take(labels.body, row),
+            parameters=body,
             keypoints=places,
-            maps=self._maps(number, picture.shape[:2], box),
+            maps=self._maps(number, picture.shape[:2], box, turn),
             labelled=labels.fitted[row],
             annotated=known,
             dense=self._surface(number, box, places, known),
@@ -279,7 +295,9 @@ class RealImages:
             points = points_in(self.labels.surfaces[number], box, side)
         return photo_surface(keypoints, known, points, side)
 
-    def _maps(self, number: int, size: tuple[int, int], box: Box) -> TargetMaps | None:
+    def _maps(
+        self, number: int, size: tuple[int, int], box: Box, turn: Turn | None
+    ) -> TargetMaps | None:
         side = self.targets.size
         if not side:
             return None
@@ -289,7 +307,10 @@ class RealImages:
             nowhere = empty.bool()
             return TargetMaps(whole=empty, uncovered=nowhere, labels=empty.byte(),
                               reach=self.targets.reach)  # fmt: skip
-        labels = cut_labels(read_label_map(path, size), box, side, self.targets.reach)
+        written = read_label_map(path, size)
+        if turn is not None:
+            written = turn.picture(written[None], labels=True)[0]
+        labels = cut_labels(written, box, side, self.targets.reach)
         return TargetMaps(
             whole=(labels > 0).float(),
             uncovered=torch.ones_like(labels, dtype=torch.bool),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -84,8 +85,8 @@ def test_an_encoder_is_taken_over_and_the_head_is_not(trained: Path, tmp_path: P
     config = from_json(regressor.card["config"])
     start = torch.eye(3).expand(24, 3, 3)
     torch.manual_seed(1)
-    other = build_regressor("lite", config.regressor.__class__(features=32, width=8, blocks=1),
-                            config.proxy, start)  # fmt: skip
+    same = dataclasses.replace(config.regressor, gendered=False)
+    other = build_regressor("lite", same, config.proxy, start)
     load_backbone(other, trained)
     mine, theirs = other.state_dict(), regressor.network.state_dict()
     for name, value in mine.items():

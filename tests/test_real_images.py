@@ -40,7 +40,7 @@ from plausibody.synth.stores import SourceSettings, SynthAssets
 from plausibody.synth.target_maps import MapSettings
 
 RGB = ProxySettings(size=32, channel="rgb")
-STILL = RealSettings(share=0.5, mirrored=0.0, scale=(1.0, 1.0), gain=0.0)
+STILL = RealSettings(share=0.5, mirrored=0.0, scale=(1.0, 1.0), turned=0.0, gain=0.0)
 HEIGHT, WIDTH = 60, 80
 
 

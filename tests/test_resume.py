@@ -23,7 +23,7 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
-from tiny_runs import tiny_run
+from tiny_runs import TINY, tiny_run
 from torch import Tensor
 
 from plausibody.commands.terminal import stoppable
@@ -350,7 +350,7 @@ def test_a_run_that_does_not_fit_keeps_its_settings(tmp_path: Path) -> None:
 def start(config: str, out: Path, *more: str) -> subprocess.Popen[str]:
     program = shutil.which("synth-train", path=str(Path(sys.executable).parent))
     assert program, "synth-train is not installed beside this python"
-    settings = SMALL | (STRAPS if config == "straps" else HIERPROB) | LONG
+    settings = TINY | SMALL | (STRAPS if config == "straps" else HIERPROB) | LONG
     pairs = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     return subprocess.Popen(
         [program, "--preset", config, "--out", str(out), "--device", "cpu", *pairs, *more],

@@ -162,6 +162,7 @@ def estimate(trainer: Trainer, batches: BatchGenerator) -> Estimate:
     """
     batch, made = _time_stream(trainer, batches)
     settings, held = trainer.config.train, held_memory(trainer.device)
+    free = free_memory(trainer.device)  # before the copy takes what it gives back
     rehearsal = _copy(trainer)
     few = take(batch, slice(0, min(FEW, trainer.share)))
     plans = list(_stages(trainer))
@@ -170,7 +171,6 @@ def estimate(trainer: Trainer, batches: BatchGenerator) -> Estimate:
     state = optimiser_tensors(rehearsal.optimiser.optimizer).values()
     learning = _bytes(p for p in rehearsal.model.parameters()) + _bytes(state)
     samples = WAITING * _batch_bytes(batch)
-    free = free_memory(trainer.device)
     short = free is not None and learning + activations + samples > SPARE * free
     whole = None if trainer.anywhere(short) else batch
     stages = tuple(
