@@ -30,7 +30,7 @@ from plausibody.synth.stores import SourceSettings, SynthAssets
 from plausibody.training.trainer import Trainer
 
 RGB, SIDE = ProxySettings(size=64, channel="rgb"), 32
-STILL = RealSettings(share=0.5, mirrored=0.0, scale=(1.0, 1.0), gain=0.0)
+STILL = RealSettings(share=0.5, mirrored=0.0, scale=(1.0, 1.0), turned=0.0, gain=0.0)
 BOX = [20.0, 10.0, 40.0, 80.0]
 """Left, top, width and height of everybody [px]."""
 
