@@ -92,7 +92,7 @@ def test_a_method_that_contradicts_its_preset_is_refused(tmp_path: Path) -> None
 
 
 def test_other_datasets_are_refused_with_what_there_is() -> None:
-    result = run("evaluate", "lsp")
+    result = run("evaluate", "agora")
     assert result.exit_code == 2
     assert "open" in result.output and "3dpw" in result.output
 
