@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from plausibody.assets.catalog import find_asset
 from plausibody.models.checkpoint import CheckpointError, load_weights, save_weights
@@ -178,19 +180,15 @@ def load_start(network: Regressor, weights: Path | str) -> None:
     path = find_weights(weights)
     came = load_regressor(path).network
     wanted, found = network.state_dict(), came.state_dict()
-    odd = sorted(
-        name
-        for name, value in wanted.items()
-        if name not in found or found[name].shape != value.shape
-    )
-    if odd or type(came) is not type(network):
-        which = f" and differs in {len(odd)} tensors, such as {odd[0]}" if odd else ""
+    alike, odd = type(came) is type(network), _odd_tensors(wanted, found)
+    if odd or not alike:
+        which = f" and differs in {len(odd)} tensors, such as {odd[0]}" if alike else ""
         raise CheckpointError(
             f"{path}: wanted all weights of a {type(network).__name__} of the same sizes, got one "
             f"that is a {type(came).__name__}{which}; do: give both trainings the same method, "
             "regressor.* and proxy.*, or start from its encoder alone (--init-backbone)"
         )
-    network.load_state_dict({name: found[name] for name in wanted})
+    network.load_state_dict(found)
 
 
 def load_backbone(network: Regressor, weights: Path | str) -> None:
@@ -215,11 +213,7 @@ def load_backbone(network: Regressor, weights: Path | str) -> None:
             for name, value in load_weights(path)[0].items()
             if name.startswith(f"{BACKBONE}.")
         }
-    odd = sorted(
-        name
-        for name in wanted.keys() | came.keys()
-        if name not in wanted or name not in came or wanted[name].shape != came[name].shape
-    )
+    odd = _odd_tensors(wanted, came)
     if odd:
         raise CheckpointError(
             f"{path}: wanted an image encoder of {len(wanted)} tensors like the network's, got one "
@@ -228,4 +222,13 @@ def load_backbone(network: Regressor, weights: Path | str) -> None:
         )
     network.get_submodule(BACKBONE).load_state_dict(
         {name: value.to(wanted[name].dtype) for name, value in came.items()}
+    )
+
+
+def _odd_tensors(wanted: Mapping[str, Tensor], came: Mapping[str, Tensor]) -> list[str]:
+    """Names the tensors that only one of two networks has, or with another shape."""
+    return sorted(
+        name
+        for name in wanted.keys() | came.keys()
+        if name not in wanted or name not in came or wanted[name].shape != came[name].shape
     )

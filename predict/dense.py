@@ -132,9 +132,8 @@ def _draw_window(
     if left >= right or top >= bottom:
         return vertices.new_zeros(3, 0, 0), 0, 0
     corner = camera.origin.new_tensor([left, top])
-    window = PictureCamera(scale=camera.scale, origin=camera.origin - corner)
     found = render(
-        window.project(vertices)[None],
+        camera.over_part(corner).project(vertices)[None],
         vertices[None],
         chart.faces,
         chart,

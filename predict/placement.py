@@ -51,6 +51,15 @@ class PictureCamera:
         scale = camera.scale * box.side / 2
         return cls(scale=scale, origin=box.centre + scale[..., None] * camera.shift)
 
+    def over_part(self, corner: Float[Tensor, "*batch 2"], ratio: float = 1.0) -> PictureCamera:
+        """Follows a part of the picture that is cut out and then resized.
+
+        Args:
+            corner: Left and top of the part [px].
+            ratio: Of its size after to before.
+        """
+        return PictureCamera(scale=self.scale * ratio, origin=(self.origin - corner) * ratio)
+
     def project(self, points: Float[Tensor, "*batch N 3"]) -> Float[Tensor, "*batch N 3"]:
         """Gives x, y [px] and a depth [m] of points of the world."""
         turned = world_to_camera(points)

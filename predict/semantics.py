@@ -157,7 +157,7 @@ def draw_labels(
     left, top, right, bottom = extent(camera.project(vertices)[:, :2], size)
     if left >= right or top >= bottom:
         return drawn
-    window = PictureCamera(camera.scale, camera.origin - camera.origin.new_tensor([left, top]))
+    window = camera.over_part(camera.origin.new_tensor([left, top]))
     fragments = rasterize(
         window.project(vertices)[None], faces, (bottom - top, right - left), perspective=False
     )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from dressed_looks import plain_looks
 from torch import Tensor, nn
 
 from plausibody.doctor import asymmetric_pose
@@ -52,6 +53,12 @@ def template() -> BodyTemplate:
 def assets() -> SynthAssets:
     """What the stream draws from in training; do not change it."""
     return load_assets("train")
+
+
+@pytest.fixture(scope="session")
+def clothed(assets: SynthAssets) -> SynthAssets:
+    """The same, with people in plain clothes before noise; do not change it."""
+    return replace(assets, looks=plain_looks(assets))
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dressed_looks import plain_looks
 from studied import chosen, open_script, stand_in, trained
 
 from plausibody.config import override
@@ -73,13 +72,13 @@ def test_what_is_hidden_is_missing_in_iuv_pictures(
 
 def test_the_script_tells_what_it_finds(
     assets: SynthAssets,
+    clothed: SynthAssets,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(generator, "BLOCK", 16)  # of a few people a whole block would be drawn
     monkeypatch.setattr(baselines, "SPREAD", 100)
-    clothed = dataclasses.replace(assets, looks=plain_looks(assets))
     script, commands = open_script("danet", monkeypatch), stand_in(monkeypatch, TINY, clothed)
     monkeypatch.setattr(script, "load_assets", lambda split, coloured=False: clothed)
     monkeypatch.setattr(script, "training_bank", lambda device: assets.bank)

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from tiny_runs import TINY, tiny_run
 from torch import Tensor
 
 from plausibody.cli import main
@@ -38,24 +39,15 @@ from plausibody.training.trainer import Trainer
 STEPS = 60
 COMPARED = 50
 """Steps at which the curves are compared."""
-TINY: dict[str, Any] = {
+OWN: dict[str, Any] = TINY | {
     "train.batch_size": 16,
     "train.steps": STEPS,
-    "train.warm_up": 2,
     "train.rate": 1e-4,
-    "train.precision": "32-true",
     "train.checkpoint_every": 1000,
     "train.validate_every": 1000,
-    "train.log_every": 1,
-    "train.threads": 1,
-    "stream.lite.frame": 40,
-    "proxy.size": 32,
-    "regressor.features": 48,
-    "regressor.width": 8,
-    "regressor.blocks": 1,
     "regressor.norm": "group",
 }
-STRAPS = {name: value for name, value in TINY.items() if "stream" not in name} | {
+STRAPS = {name: value for name, value in OWN.items() if "stream" not in name} | {
     "regressor.encoder": "lite",
     "stream.straps.size": 32,
 }
@@ -63,7 +55,7 @@ STRAPS = {name: value for name, value in TINY.items() if "stream" not in name} |
 
 
 def tiny(**changes: Any) -> RunConfig:
-    return override(preset("lite"), TINY | {k.replace("__", "."): v for k, v in changes.items()})
+    return tiny_run("lite", OWN, **changes)
 
 
 def torchrun(*command: str, out: Path) -> subprocess.Popen[str]:
@@ -82,7 +74,7 @@ def torchrun(*command: str, out: Path) -> subprocess.Popen[str]:
 def train(out: Path, *more: str, **settings: Any) -> subprocess.Popen[str]:
     """Starts `plausibody train` in two processes."""
     changes = {name.replace("__", "."): value for name, value in settings.items()}
-    pairs = [part for k, v in (TINY | changes).items() for part in ("--set", f"{k}={v}")]
+    pairs = [part for k, v in (OWN | changes).items() for part in ("--set", f"{k}={v}")]
     command = ("-m", "plausibody", "train", "--out", str(out), "--device", "cpu", *pairs, *more)
     return torchrun(*command, out=out)
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from dressed_looks import plain_looks
 
 from plausibody.config import RunConfig, override
 from plausibody.contact_sheet import contact_sheet
@@ -50,11 +49,6 @@ def config(**changes: Any) -> RunConfig:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a few people a whole block would be drawn."""
     monkeypatch.setattr(generator, "BLOCK", 12)
-
-
-@pytest.fixture(scope="module")
-def clothed(assets: SynthAssets) -> SynthAssets:
-    return dataclasses.replace(assets, looks=plain_looks(assets))
 
 
 def batch_of(clothed: SynthAssets, **changes: Any) -> Batch:

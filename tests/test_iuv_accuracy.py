@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
 import pytest
 import torch
-from dressed_looks import plain_looks
 from torch import Tensor
 
 from plausibody.config import override
@@ -109,11 +107,6 @@ def test_scores_count_pixels_parts_and_distances() -> None:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a few people a whole block would be drawn."""
     monkeypatch.setattr(generator, "BLOCK", 6)
-
-
-@pytest.fixture(scope="module")
-def clothed(assets: SynthAssets) -> SynthAssets:
-    return dataclasses.replace(assets, looks=plain_looks(assets))
 
 
 def network(**changes: object) -> DanetRegressor:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
-from dressed_looks import plain_looks
 from torch import Tensor
 
 from plausibody.evaluate.ablation import by_kind, certain, effects, mean_values
@@ -36,11 +33,6 @@ PEOPLE = LooseSettings(count=6)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a few people a whole block would be drawn."""
     monkeypatch.setattr(generator, "BLOCK", 6)
-
-
-@pytest.fixture(scope="module")
-def clothed(assets: SynthAssets) -> SynthAssets:
-    return dataclasses.replace(assets, looks=plain_looks(assets))
 
 
 def test_all_garments_get_thicker_together() -> None:

@@ -344,3 +344,8 @@ def test_training_starts_from_all_of_our_weights_only(folder: Path, tmp_path: Pa
     wider = build_regressor("hmr", RegressorSettings(features=64, width=8, blocks=1), proxy, still)
     with pytest.raises(CheckpointError, match=r"differs in \d+ tensors, .* do: give both"):
         load_start(wider, path)
+    seeing = build_regressor("lite", replace(small, keypoints=True), proxy, still)
+    config = {"method": "lite", "regressor": asdict(replace(small, keypoints=True))}
+    save_regressor(seeing, path, {"config": config | {"proxy": asdict(proxy)}})
+    with pytest.raises(CheckpointError, match="differs in 2 tensors, such as .*keypoints"):
+        load_start(build_regressor("lite", small, proxy, still), path)

@@ -352,8 +352,8 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_other_data_sets_are_refused_with_what_there_is() -> None:
-    with pytest.raises(ValueError, match="lsp is no data set.*plausibody evaluate open.*ssp3d"):
-        run_evaluation("lsp", Path("lite"))
+    with pytest.raises(ValueError, match="agora is no data set.*plausibody evaluate open.*ssp3d"):
+        run_evaluation("agora", Path("lite"))
 
 
 def test_who_cannot_be_shown_these_people_is_refused(regressor: TrainedRegressor) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from dressed_looks import plain_looks
 from studied import open_script, stand_in, trained
 
 from plausibody.config import override
@@ -198,9 +197,12 @@ def test_lasors_variants_differ_as_they_say(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_dsrs_script_tells_what_it_finds(
-    quick: None, assets: SynthAssets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quick: None,
+    assets: SynthAssets,
+    clothed: SynthAssets,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clothed = dataclasses.replace(assets, looks=plain_looks(assets))
     script, commands = open_script("dsr", monkeypatch), stand_in(monkeypatch, DSR, clothed)
     monkeypatch.setattr(script, "load_assets", lambda split, coloured: clothed)
     monkeypatch.setattr(script, "training_bank", lambda device: assets.bank)

@@ -86,8 +86,7 @@ def draw_body(
     if left >= right or top >= bottom:
         return layer
     corner = camera.origin.new_tensor([left, top])
-    finer = PictureCamera(scale=camera.scale * samples, origin=(camera.origin - corner) * samples)
-    points = finer.project(vertices)[None]
+    points = camera.over_part(corner, float(samples)).project(vertices)[None]
     fine = ((bottom - top) * samples, (right - left) * samples)
     fragments = rasterize(points, faces, fine, perspective=False)
     normals = world_to_camera(vertex_normals(vertices, faces))
@@ -309,7 +308,7 @@ def shrink(photo: UInt8[Tensor, "H W 3"], longest: int = LONGEST) -> Float[Tenso
 
 def shrink_camera(camera: PictureCamera, ratio: float) -> PictureCamera:
     """Follows a picture that was resized by a ratio."""
-    return PictureCamera(scale=camera.scale * ratio, origin=camera.origin * ratio)
+    return camera.over_part(torch.zeros_like(camera.origin), ratio)
 
 
 def cut_square(

@@ -121,6 +121,6 @@ def close_up(
     ratio = side / max(part.shape[1:])
     height, width = (min(side, round(length * ratio)) for length in part.shape[1:])
     pad = camera.origin.new_tensor([(side - width) // 2, (side - height) // 2])
-    origin = (camera.origin - camera.origin.new_tensor([left, top])) * ratio + pad
+    over = camera.over_part(camera.origin.new_tensor([left, top]), ratio)
     square = drawing.fit_square(part, side)
-    return square, PictureCamera(scale=camera.scale * ratio, origin=origin)
+    return square, PictureCamera(scale=over.scale, origin=over.origin + pad)
