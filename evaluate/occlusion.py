@@ -24,8 +24,9 @@ from plausibody.evaluate.values import Attribute, Values
 from plausibody.models.proxy import ProxySettings
 from plausibody.synth.batch import Batch
 from plausibody.synth.generator import StreamSettings
-from plausibody.synth.lite import LiteCorruption, LiteSettings
+from plausibody.synth.lite import LiteSettings
 from plausibody.synth.lite_occlusion import OcclusionSettings
+from plausibody.synth.lite_sight import LiteCorruption
 from plausibody.synth.occluder_objects import ObjectSettings
 from plausibody.synth.occluder_people import PeopleSettings
 from plausibody.synth.scene import PoseSettings, ShapeSettings, ViewSettings

@@ -33,7 +33,8 @@ from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.generator import BatchGenerator, StreamSettings
 from plausibody.synth.iuv import IuvFaults
-from plausibody.synth.lite import LiteCorruption, LiteSettings
+from plausibody.synth.lite import LiteSettings
+from plausibody.synth.lite_sight import LiteCorruption
 from plausibody.synth.scene import PoseSettings, ShapeSettings, ViewSettings, draw_place
 from plausibody.synth.stores import SynthAssets, load_assets
 

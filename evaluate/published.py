@@ -18,7 +18,7 @@ from plausibody.synth.chance import Chance
 from plausibody.synth.charts import PART6_OF_24, coarser_parts
 from plausibody.synth.hierprob_scene import HierprobSettings, damage
 from plausibody.synth.joint_sight import HIDDEN, OUTSIDE
-from plausibody.synth.lite import LiteCorruption, observe
+from plausibody.synth.lite_sight import LiteCorruption, observe
 from plausibody.synth.measured import Truth
 from plausibody.synth.measured_sightings import Corruption
 from plausibody.synth.removal import HalvesSettings, count_parts, keep_labels, too_little_seen

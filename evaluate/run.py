@@ -245,17 +245,18 @@ def evaluate_open(
     )
 
 
-DRAWN = ("silhouette", "iuv")
+OUTLINES = {"silhouette": "silhouettes"}
+DRAWN = {**OUTLINES, "iuv": "IUV pictures"}
 """What `open-v0` has of its people; beside silhouettes, what spoils these spoils IUV too."""
 
 
-def _unfit(proxy: ProxySettings, body: str, channels: tuple[str, ...] = DRAWN[:1]) -> str:
+def _unfit(proxy: ProxySettings, body: str, channels: Mapping[str, str] = OUTLINES) -> str:
     """Says why regressors of such proxies and bodies cannot be measured here; empty if they can."""
     if proxy.channel not in channels:
         return (
-            f"wanted a regressor of silhouettes, got one of {proxy.channel}: this benchmark's "
-            "people have no pictures to find them in; do: evaluate renders, which paints people in "
-            "the same poses, views and shapes, or open or validation"
+            f"wanted a regressor of {' or '.join(channels.values())}, got one of {proxy.channel}: "
+            "this benchmark's people have no pictures to find them in; do: evaluate renders, which "
+            "paints people in the same poses, views and shapes, or open or validation"
         )
     if body != "open":
         return f"wanted a regressor of the open body, got one of {body!r}: their vertices differ"

@@ -24,7 +24,8 @@ from plausibody.synth.chance import Chance
 from plausibody.synth.coarse import CoarseBody, coarse_body
 from plausibody.synth.corrupt import rectangles
 from plausibody.synth.garments import GarmentSettings, dress
-from plausibody.synth.lite import MARGIN, frame_round
+from plausibody.synth.lite import frame_round
+from plausibody.synth.lite_sight import MARGIN
 from plausibody.synth.looks import Looks
 from plausibody.synth.measured import Truth
 from plausibody.synth.occluder_objects import Objects, ObjectSettings, draw_objects

@@ -14,7 +14,8 @@ from plausibody.models.records import to_device
 from plausibody.models.rotations import axis_rotation
 from plausibody.plots import draw_coverage
 from plausibody.synth.generator import BatchGenerator, StreamSettings
-from plausibody.synth.lite import LiteCorruption, LiteSettings
+from plausibody.synth.lite import LiteSettings
+from plausibody.synth.lite_sight import LiteCorruption
 from plausibody.synth.scene import PoseSettings, ShapeSettings, ViewSettings
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import StrapsSettings

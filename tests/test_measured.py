@@ -32,7 +32,8 @@ from plausibody.synth.joint_sight import (
     sight_states,
 )
 from plausibody.synth.lasor import LasorRecipe, LasorSettings
-from plausibody.synth.lite import LiteCorruption, LiteRecipe, LiteSettings, clothe
+from plausibody.synth.lite import LiteRecipe, LiteSettings, clothe
+from plausibody.synth.lite_sight import LiteCorruption
 from plausibody.synth.looks import Looks
 from plausibody.synth.measured import (
     KIND,

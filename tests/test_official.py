@@ -816,5 +816,5 @@ def test_the_open_benchmark_refuses_other_bodies(
 ) -> None:
     with pytest.raises(ValueError, match="wanted a regressor of the open body"):
         evaluate_open(loaded("STRAPS"))
-    with pytest.raises(ValueError, match="wanted a regressor of silhouettes, got one of edges"):
+    with pytest.raises(ValueError, match="silhouettes or IUV pictures, got one of edges"):
         evaluate_open(loaded("HierProb3D"))

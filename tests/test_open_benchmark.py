@@ -358,7 +358,7 @@ def test_other_data_sets_are_refused_with_what_there_is() -> None:
 
 def test_who_cannot_be_shown_these_people_is_refused(regressor: TrainedRegressor) -> None:
     edges = dataclasses.replace(regressor, proxy=ProxySettings(channel="edges"))
-    with pytest.raises(ValueError, match="wanted a regressor of silhouettes, got one of edges"):
+    with pytest.raises(ValueError, match="silhouettes or IUV pictures, got one of edges"):
         evaluate_open(edges)
     smpl = dataclasses.replace(regressor, card={"config": {"sources": {"body": "smpl"}}})
     with pytest.raises(ValueError, match="wanted a regressor of the open body, got one of 'smpl'"):

@@ -29,7 +29,8 @@ from plausibody.synth.backgrounds import load_backgrounds
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import load_chart
 from plausibody.synth.joint_sight import OUTSIDE
-from plausibody.synth.lite import LiteCorruption, clothe
+from plausibody.synth.lite import clothe
+from plausibody.synth.lite_sight import LiteCorruption
 from plausibody.synth.looks import Looks
 from plausibody.synth.measured import Truth
 from plausibody.synth.measured_file import load_measured, read_measured

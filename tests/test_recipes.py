@@ -30,13 +30,8 @@ from plausibody.synth.corrupt import (
 )
 from plausibody.synth.generator import BatchGenerator, StreamSettings
 from plausibody.synth.joint_sight import HIDDEN_BY, PARTS24
-from plausibody.synth.lite import (
-    LiteCorruption,
-    LiteRecipe,
-    LiteSettings,
-    clothe,
-    frame_round,
-)
+from plausibody.synth.lite import LiteRecipe, LiteSettings, clothe, frame_round
+from plausibody.synth.lite_sight import LiteCorruption
 from plausibody.synth.scene import ViewSettings, draw_camera
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import StrapsRecipe, StrapsSettings
