@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from telling import CAUTION, Effects, effects_json, page, spans, table, told
+from telling import CAUTION, Effects, effects_json, page, save_page, spans, table, told
 from training_rows import Findings, Study, decide_steps, run_study, study_parser
 
 from plausibody.bench import document
@@ -46,7 +46,6 @@ from plausibody.models.files import write_file
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.weights import TrainedRegressor
 from plausibody.plots import AblationPlot, draw_ablation
-from plausibody.predict.drawing.bodies import save_picture
 from plausibody.synth.stores import load_assets
 
 PRESET, PICTURES_PRESET = "danet-lite-iuv", "danet-lite"
@@ -299,9 +298,9 @@ def main(words: Sequence[str] | None = None) -> None:
     for sentence in record["told"]:
         print(sentence)
     if options.page:
-        picture = options.page.with_suffix(".png")
-        save_picture(drawn(found[0], effects, joints), picture)
-        write_file(options.page, written(record, picture.name))
+        save_page(
+            options.page, drawn(found[0], effects, joints), lambda name: written(record, name)
+        )
 
 
 def _save(

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from telling import CAUTION, Effects, effects_json, page, spans, table, told
+from telling import CAUTION, Effects, effects_json, page, save_page, spans, table, told
 from training_rows import Findings, Study, decide_steps, run_study, start_command, study_parser
 
 from plausibody.bench import document
@@ -39,7 +39,6 @@ from plausibody.evaluate.run import training_bank
 from plausibody.evaluate.values import Values
 from plausibody.models.files import write_file
 from plausibody.plots import AblationPlot, draw_ablation
-from plausibody.predict.drawing.bodies import save_picture
 from plausibody.synth.stores import load_assets
 
 PRESET, START = "dsr-lite", "dsr-lite-start"
@@ -157,9 +156,7 @@ def main(words: Sequence[str] | None = None) -> None:
     for sentence in record["in_the_loosest"]:
         print(sentence)
     if options.page:
-        picture = options.page.with_suffix(".png")
-        save_picture(drawn(found, effects), picture)
-        write_file(options.page, written(record, picture.name))
+        save_page(options.page, drawn(found, effects), lambda name: written(record, name))
 
 
 if __name__ == "__main__":

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
 
 from plausibody.evaluate.ablation import certain
 from plausibody.evaluate.bootstrap import Difference
+from plausibody.models.files import write_file
+from plausibody.predict.drawing.bodies import save_picture
 
 Effects = Mapping[str, Mapping[str, Mapping[str, Difference]]]
 """By name, kind of people and metric."""
@@ -116,3 +122,15 @@ def page(
     return "\n".join(
         [*lines, "The commands:", "", "```sh", *commands, record["command"], "```", ""]
     )
+
+
+def save_page(file: Path, picture: Float[Tensor, "3 H W"], written: Callable[[str], str]) -> None:
+    """Writes a page and its picture beside it.
+
+    Args:
+        file: The page; the picture has its name and ends in .png.
+        written: Makes the page from the name of the picture.
+    """
+    drawn = file.with_suffix(".png")
+    save_picture(picture, drawn)
+    write_file(file, written(drawn.name))
