@@ -14,7 +14,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plausibody.models.fisher_normalizer import moments
-from plausibody.models.losses import LEAST, LiteLoss, Moment, Target, near_box, true_points
+from plausibody.models.losses import (
+    LEAST,
+    LabelledMean,
+    LiteLoss,
+    Moment,
+    Target,
+    near_box,
+    true_points,
+)
 from plausibody.models.markers import Markers
 from plausibody.models.prediction import FisherPrediction
 from plausibody.models.skeleton import H36M17, LSP14, indices
@@ -26,23 +34,33 @@ Parts = dict[str, Tensor]
 
 
 def pose_likelihood(
-    prediction: FisherPrediction, target: Target, overregularisation: float = OVERREGULARISATION
+    prediction: FisherPrediction,
+    target: Target,
+    overregularisation: float = OVERREGULARISATION,
+    moment: Moment | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Gives the mean negative log-likelihood of a joint's rotation [nats], and what is added to it.
 
+    Means are over the people whose bodies are known.
+
     Args:
         overregularisation: Weight of the normalising constant.
+        moment: Of the training, if processes share a batch.
     """
+    mean = LabelledMean.of(target, moment)
     joints = prediction.joints
     log_c, _ = moments(joints.singular_values)  # which are proper: no need to sort them
     inner = (joints.parameter * target.parameters.rotations[:, 1:]).sum((-2, -1))
-    surplus = (overregularisation - 1) * log_c.mean()
-    return (log_c - inner).mean().float(), surplus.float()
+    surplus = (overregularisation - 1) * mean(log_c)
+    return mean(log_c - inner).float(), surplus.float()
 
 
-def shape_likelihood(prediction: FisherPrediction, target: Target) -> Float[Tensor, ""]:
-    """Gives the mean negative log-likelihood of the whole shape [nats]."""
-    return -prediction.shape.log_prob(target.parameters.shape).mean()
+def shape_likelihood(
+    prediction: FisherPrediction, target: Target, moment: Moment | None = None
+) -> Float[Tensor, ""]:
+    """Gives the mean negative log-likelihood of the whole shape [nats], as `pose_likelihood`."""
+    mean = LabelledMean.of(target, moment)
+    return -mean(prediction.shape.log_prob(target.parameters.shape))
 
 
 def sampled_keypoints(
@@ -89,13 +107,16 @@ class LikelihoodLoss(nn.Module):
     ) -> tuple[Float[Tensor, ""], Parts]:
         weights = self.weights
         loss, parts = self.lite(prediction, target, moment)
-        pose, surplus = pose_likelihood(prediction, target, weights.overregularisation)
-        shape = shape_likelihood(prediction, target)
+        pose, surplus = pose_likelihood(prediction, target, weights.overregularisation, moment)
+        shape = shape_likelihood(prediction, target, moment)
         loss = loss + weights.pose * (pose + surplus) + weights.shape * shape
         parts |= {"pose_nll": pose, "pose_overregularised": surplus, "shape_nll": shape}
         if moment.step >= self.second_stage and weights.samples:
             flat = sampled_keypoints(prediction, self.seen, weights.samples, moment)
-            missed = ((flat - target.keypoints).abs() * near_box(target.keypoints)).mean()
+            near = near_box(target.keypoints)
+            if target.annotated is not None:
+                near = near * target.annotated[..., None]
+            missed = ((flat - target.keypoints).abs() * near).mean()
             parts["sampled_keypoints"] = weights.sampled_keypoints * missed
             loss = loss + parts["sampled_keypoints"]
         return loss, parts
@@ -156,25 +177,26 @@ class HierprobLoss(nn.Module):
     ) -> tuple[Float[Tensor, ""], Parts]:
         late = moment.step >= self.second_stage
         weights = self.weights.second if late else self.weights.first
-        pose, surplus = pose_likelihood(prediction, target, self.weights.overregularisation)
-        shape = shape_likelihood(prediction, target)
-        truth = target.parameters
-        root = (prediction.root - truth.rotations[:, 0]).square().mean()
+        pose, surplus = pose_likelihood(prediction, target, self.weights.overregularisation, moment)
+        shape = shape_likelihood(prediction, target, moment)
+        mean = LabelledMean.of(target, moment)
+        root = mean((prediction.root - target.parameters.rotations[:, 0]).square())
         parts = {"pose_nll": pose, "pose_overregularised": surplus, "shape_nll": shape}
         loss = weights.pose * (pose + surplus) + weights.shape * shape + weights.root * root
         mode = prediction.mode()
         if late:
             points, true = self.markers(mode), true_points(self.markers, target)
             joints = list(self.joints)
-            parts["vertices"] = (points.vertices - true.vertices).square().mean()
-            parts["joints"] = (points.h36m - true.h36m)[:, joints].square().mean()
+            parts["vertices"] = mean((points.vertices - true.vertices).square())
+            parts["joints"] = mean((points.h36m - true.h36m)[:, joints].square())
             loss = loss + weights.vertices * parts["vertices"] + weights.joints * parts["joints"]
             drawn = sampled_keypoints(prediction, self.seen, self.weights.samples, moment)
             flat = torch.cat([drawn, prediction.camera.project(points.coco)[None]])
         else:
             flat = prediction.camera.project(self.seen(mode).coco)[None]
-        reported = target.reported
-        there = torch.ones_like(flat[0, ..., 0]) if reported is None else reported.to(flat.dtype)
+        there = torch.ones_like(flat[0, ..., 0])
+        for known in (target.reported, target.annotated):
+            there = there if known is None else there * known
         missed = (flat - target.keypoints).square().sum(-1) * there
         count = moment.mean(there.sum())
         parts["keypoints"] = missed.sum() / (2 * len(flat) * count).clamp(min=LEAST)

@@ -166,6 +166,35 @@ def test_key_points_that_the_proxy_has_not_are_not_learnt(markers: Markers) -> N
     assert published(markers)(found, nobody, at(0))[1]["keypoints"].item() == 0
 
 
+@pytest.mark.parametrize("step", [0, 20])
+def test_truths_that_nobody_knows_reach_no_loss(
+    doll: BodyTemplate, markers: Markers, step: int
+) -> None:
+    found, target = prediction(), truth(markers)
+    every = StageWeights(pose=2.0, shape=3.0, keypoints=5.0, root=7.0, vertices=11.0, joints=13.0)
+    lite = LikelihoodLoss(LiteLoss(markers, doll, 5), markers, LikelihoodWeights(), 10)
+    known = torch.tensor([True, False, True, False])
+    annotated = torch.ones(4, 17, dtype=torch.bool)
+    annotated[1:, :6] = False
+    other = truth(markers, seed=9)
+    rotations = target.parameters.rotations.clone()
+    shape, keypoints = target.parameters.shape.clone(), target.keypoints.clone()
+    rotations[~known], shape[~known] = other.parameters.rotations[~known], 7.0
+    keypoints[~annotated] = 0.5
+    weights = HierprobWeights(first=every, second=every, samples=2)
+    for criterion in (lite, HierprobLoss(markers, markers, weights, 10)):
+        told = dataclasses.replace(target, labelled=known, annotated=annotated)
+        loss, _ = criterion(found, told, at(step))
+        moved = BodyParameters(shape, rotations)
+        else_ = dataclasses.replace(told, parameters=moved, keypoints=keypoints)
+        assert torch.equal(loss, criterion(found, else_, at(step))[0])
+        everybody = dataclasses.replace(target, labelled=known | True)
+        torch.testing.assert_close(
+            criterion(found, everybody, at(step))[0], criterion(found, target, at(step))[0]
+        )
+        assert loss != criterion(found, target, at(step))[0]
+
+
 def test_one_joint_learns_the_parameter_of_its_rotations() -> None:
     """Maximum likelihood on draws from a known distribution gives its parameter back."""
     generator = torch.Generator().manual_seed(0)
