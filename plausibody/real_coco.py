@@ -16,7 +16,7 @@ from plausibody.models.prediction import BodyParameters
 from plausibody.models.records import take
 from plausibody.models.skeleton import SMPL24
 from plausibody.predict.reading.json_file import numbers, shown
-from plausibody.synth.real_images import RealLabels
+from plausibody.synth.real_people import RealLabels
 from plausibody.synth.real_surfaces import GRID, MOST, SurfaceLabels, read_runs
 
 SHAPES = 10

@@ -13,7 +13,7 @@ from plausibody.models.records import take
 from plausibody.models.skeleton import SMPL24
 from plausibody.real_coco import map_of, read_coco_people
 from plausibody.real_fits import with_fits
-from plausibody.synth.real_images import RealLabels, join_labels_of
+from plausibody.synth.real_people import RealLabels, join_labels_of
 from plausibody.synth.stores import SourceSettings
 
 SHAPES = 10

@@ -30,7 +30,7 @@ from plausibody.predict.reading.companions import LABEL_MAPS, Companions
 from plausibody.predict.reading.photo import PhotoError
 from plausibody.synth.charts import Chart
 from plausibody.synth.raster import interpolate, rasterize
-from plausibody.synth.real_images import read_label_map
+from plausibody.synth.real_maps import read_label_map
 from plausibody.synth.semantic_prior import estimate_prior, load_prior
 from plausibody.synth.texture_cache import TextureSettings, load_textures
 

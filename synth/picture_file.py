@@ -72,15 +72,25 @@ def read_bytes(path: Path) -> bytes:
         raise PictureError(f"{path}: wanted a picture, cannot read the file ({error})") from error
 
 
-def read_numbers(path: Path) -> UInt8[ndarray, "H W *planes"]:
+def read_numbers(
+    path: Path, colours: frozenset[tuple[int, ...]] = frozenset()
+) -> UInt8[ndarray, "H W *planes"]:
     """Reads a PNG of labels as it was written: one plane of numbers, or three of colours.
+
+    Args:
+        colours: A palette of nothing else (red, green, blue) is what the file is about, and three
+            planes of colours are given; of other palettes the numbers are.
 
     Raises:
         PictureError: If it is no PNG, or damaged.
     """
     try:
         with Image.open(path, formats=("PNG",)) as file:
-            return np.asarray(file if file.mode in ("L", "P") else file.convert("RGB"))
+            plain = file.mode == "L"
+            if file.mode == "P":
+                palette = np.reshape(file.getpalette() or (), (-1, 3)).tolist()
+                plain = not colours.issuperset(map(tuple, palette))
+            return np.asarray(file if plain else file.convert("RGB"))
     except BROKEN as error:
         raise PictureError(
             f"{path}: wanted a PNG, came something else ({type(error).__name__}: {error})"

@@ -18,9 +18,8 @@ Model-fitting in the Loop", 2019, and its released code.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ from torch import Tensor
 
 from plausibody.models.crop import Box
 from plausibody.models.iuv import DenseTarget
-from plausibody.models.losses import Target, TargetMaps
+from plausibody.models.losses import Target
 from plausibody.models.mirroring import mirror_proxy, mirror_rotations
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import Observation, Proxy, ProxySettings, make_proxy
@@ -38,86 +37,19 @@ from plausibody.models.skeleton import COCO17, mirror
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.iuv import DenseSettings
-from plausibody.synth.picture_file import PictureError, read_numbers, read_picture
+from plausibody.synth.picture_file import PictureError, read_picture
+from plausibody.synth.real_maps import photo_maps
+from plausibody.synth.real_people import NAMED, RealLabels
 from plausibody.synth.real_surfaces import (
-    SurfaceLabels,
     mirror_surface,
     photo_surface,
     points_in,
     told,
     with_points,
 )
-from plausibody.synth.semantic_labels import LABELS, mirror_labels
+from plausibody.synth.semantic_labels import mirror_labels
 from plausibody.synth.target_maps import MapSettings
 from plausibody.synth.turning import Turn
-
-NAMED = 10
-"""Files that a message names, at most."""
-
-
-@dataclass(frozen=True)
-class RealLabels:
-    """What is known of people in photos; the first axis runs over the people."""
-
-    pictures: tuple[Path, ...]
-    box: Box
-    """The square round each [px of the picture]."""
-    keypoints: Float[Tensor, "people 17 3"]
-    """COCO-17: x, y [px] and confidence, 0 where unknown."""
-    body: BodyParameters
-    """In the world; anything finite where it is not known."""
-    fitted: Bool[Tensor, " people"]
-    """Whose bodies are known."""
-    label_maps: tuple[Path | None, ...] = ()
-    """Files of a parser's label maps, in its colours or as numbers; empty if there are none."""
-    missing: tuple[Path, ...] = ()
-    """Pictures that were not found; the people in them are left out."""
-    surfaces: tuple[SurfaceLabels | None, ...] = ()
-    """What annotators say of the surface of each; empty if nobody was asked."""
-    counts: tuple[int, ...] = ()
-    """How many people are of each file, one file after the other; empty if all are of one."""
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def told(self) -> list[str]:
-        """Says how much there is, and which pictures are missing."""
-        maps = sum(path is not None for path in self.label_maps)
-        lines = [
-            f"photos: {len(self):,} people, {int(self.fitted.sum()):,} with bodies, {maps:,} with "
-            "label maps"
-        ]
-        if self.surfaces:
-            asked = sum(one is not None for one in self.surfaces)
-            lines.append(f"photos: of {asked:,} people points of the surface are annotated")
-        if self.missing:
-            names = ", ".join(str(path) for path in self.missing[:NAMED])
-            more = ", ..." if len(self.missing) > NAMED else ""
-            lines.append(
-                f"photos: {len(self.missing):,} pictures were not found, and the people in them "
-                f"are left out: {names}{more}"
-            )
-        return lines
-
-
-def join_labels_of(files: Sequence[RealLabels]) -> RealLabels:
-    """Joins the people of several files."""
-    maps: list[Path | None] = []
-    surfaces: list[SurfaceLabels | None] = []
-    for one in files:
-        maps += one.label_maps or [None] * len(one)
-        surfaces += one.surfaces or [None] * len(one)
-    return RealLabels(
-        pictures=tuple(path for one in files for path in one.pictures),
-        box=concatenate([one.box for one in files]),
-        keypoints=torch.cat([one.keypoints for one in files]),
-        body=concatenate([one.body for one in files]),
-        fitted=torch.cat([one.fitted for one in files]),
-        label_maps=tuple(maps) if any(maps) else (),
-        missing=tuple(path for one in files for path in one.missing),
-        surfaces=tuple(surfaces) if any(surfaces) else (),
-        counts=tuple(len(one) for one in files),
-    )
 
 
 @dataclass(frozen=True)
@@ -185,8 +117,6 @@ class RealImages:
         self.settings, self.targets = settings or RealSettings(), targets or MapSettings()
         self.dense = dense or DenseSettings()
         self._check_files()
-        self.skipped: dict[str, str] = {}
-        """Photos that could not be read, and why; the person next in the list took their place."""
 
     @property
     def annotated(self) -> bool:
@@ -249,12 +179,13 @@ class RealImages:
             try:
                 picture = read_picture(path)
             except PictureError as error:
-                self.skipped[str(path)] = str(error)
+                self.labels.unread.reasons[str(path)] = str(error)
                 continue
             return self._sample(number, picture, zoom, angle)
+        reasons = list(self.labels.unread.reasons.values())
         raise ValueError(
-            f"photos: wanted one that can be read, got {len(self.skipped)} broken ones, such as "
-            + "; ".join(list(self.skipped.values())[:NAMED])
+            f"photos: wanted one that can be read, got {len(reasons)} broken ones, such as "
+            + "; ".join(reasons[:NAMED])
         )
 
     def _sample(
@@ -274,7 +205,14 @@ class RealImages:
         target = Target(
             parameters=body,
             keypoints=places,
-            maps=self._maps(number, picture.shape[:2], box, turn),
+            maps=photo_maps(
+                labels.label_maps[number] if labels.label_maps else None,
+                picture.shape[:2],
+                box,
+                turn,
+                torch.cat([places, keypoints[..., 2:]], -1),
+                self.targets,
+            ),
             labelled=labels.fitted[row],
             annotated=known,
             dense=self._surface(number, box, places, known),
@@ -294,90 +232,6 @@ class RealImages:
         if self.annotated:
             points = points_in(self.labels.surfaces[number], box, side)
         return photo_surface(keypoints, known, points, side)
-
-    def _maps(
-        self, number: int, size: tuple[int, int], box: Box, turn: Turn | None
-    ) -> TargetMaps | None:
-        side = self.targets.size
-        if not side:
-            return None
-        path = self.labels.label_maps[number] if self.labels.label_maps else None
-        if path is None:
-            empty = torch.zeros(1, side, side)
-            nowhere = empty.bool()
-            return TargetMaps(whole=empty, uncovered=nowhere, labels=empty.byte(),
-                              reach=self.targets.reach)  # fmt: skip
-        written = read_label_map(path, size)
-        if turn is not None:
-            written = turn.picture(written[None], labels=True)[0]
-        labels = cut_labels(written, box, side, self.targets.reach)
-        return TargetMaps(
-            whole=(labels > 0).float(),
-            uncovered=torch.ones_like(labels, dtype=torch.bool),
-            labels=labels,
-            reach=self.targets.reach,
-        )
-
-
-def read_label_map(path: Path, size: tuple[int, int]) -> UInt8[Tensor, "H W"]:
-    """Reads what a parser wrote: its colours, or numbers 0 to 19 in one plane.
-
-    Args:
-        size: Height and width of the photo [px].
-
-    Raises:
-        ValueError: If it is damaged, of another size, or has other colours or numbers.
-    """
-    try:
-        array = read_numbers(path)
-    except PictureError as error:
-        raise ValueError(
-            f"label map: {error}; do: parse the photo again, or remove the file"
-        ) from error
-    if array.shape[:2] != size:
-        raise ValueError(
-            f"{path}: wanted a label map of its photo's size, {size[1]} x {size[0]} px, came one "
-            f"of {array.shape[1]} x {array.shape[0]}; do: parse the photo itself"
-        )
-    if array.ndim == 2:
-        if array.max(initial=0) >= len(LABELS):
-            raise ValueError(
-                f"{path}: wanted labels 0 to {len(LABELS) - 1}, came {array.max()}; do: use "
-                "Graphonomy's universal model"
-            )
-        return torch.from_numpy(array.copy())
-    colours = torch.from_numpy(array.astype(np.int64))
-    codes = (colours * torch.tensor([65536, 256, 1])).sum(-1)
-    known = torch.tensor([r * 65536 + g * 256 + b for r, g, b in LABELS.values()])
-    order = known.argsort()
-    found = order[torch.searchsorted(known[order], codes).clamp(max=len(known) - 1)]
-    odd = known[found] != codes
-    if odd.any():
-        colour = tuple(array[odd.numpy()][0].tolist())
-        raise ValueError(
-            f"{path}: wanted the {len(LABELS)} colours of Graphonomy's labels, came {colour} and "
-            f"others in {int(odd.sum()):,} pixels; do: write label maps without smoothing, as PNG"
-        )
-    return found.to(torch.uint8)
-
-
-def cut_labels(
-    labels: UInt8[Tensor, "H W"], box: Box, size: int, reach: float = 1.0
-) -> UInt8[Tensor, "1 size size"]:
-    """Looks labels up at the middles of a map's pixels; beyond the picture is background.
-
-    Args:
-        box: Of one person, with an axis for it.
-        size: Of the map [px].
-        reach: As of `MapSettings`.
-    """
-    place = (torch.arange(size) + 0.5) / size - 0.5
-    span = place * box.side[0] * reach
-    x, y = (torch.floor(span + centre).long() for centre in box.centre[0])
-    height, width = labels.shape
-    inside = ((y >= 0) & (y < height))[:, None] & ((x >= 0) & (x < width))
-    found = labels[y.clamp(0, height - 1)[:, None], x.clamp(0, width - 1)]
-    return (found * inside)[None]
 
 
 def mirror_batch(batch: Batch) -> Batch:

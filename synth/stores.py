@@ -32,7 +32,7 @@ from plausibody.synth.joint_regressor_published import published_coco17, publish
 from plausibody.synth.looks import Looks, load_looks
 from plausibody.synth.pose_check import require_upright
 from plausibody.synth.poses import PoseBank, load_poses
-from plausibody.synth.real_images import RealLabels
+from plausibody.synth.real_people import RealLabels
 from plausibody.synth.scene import JointLimits
 from plausibody.synth.texture_cache import TextureSettings
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from plausibody.evaluate.datasets.people import body_from_labels
 from plausibody.real_labels import read_real_labels
-from plausibody.synth.real_images import RealLabels
+from plausibody.synth.real_people import RealLabels
 from plausibody.synth.stores import SourceSettings
 
 PEOPLE = 4

@@ -29,15 +29,15 @@ from plausibody.synth.chance import Chance
 from plausibody.synth.real_images import (
     MixedRecipe,
     RealImages,
-    RealLabels,
     RealSettings,
-    cut_labels,
     mirror_batch,
-    read_label_map,
 )
+from plausibody.synth.real_maps import MARGIN, cut_labels, photo_maps, read_label_map
+from plausibody.synth.real_people import RealLabels, Unread
 from plausibody.synth.semantic_labels import LABELS, NAMES
 from plausibody.synth.stores import SourceSettings, SynthAssets
 from plausibody.synth.target_maps import MapSettings
+from plausibody.synth.turning import Turn
 
 RGB = ProxySettings(size=32, channel="rgb")
 STILL = RealSettings(share=0.5, mirrored=0.0, scale=(1.0, 1.0), turned=0.0, gain=0.0)
@@ -184,9 +184,10 @@ def test_label_maps_lie_where_the_photo_is(labels: RealLabels) -> None:
     mapped = maps.uncovered.flatten(1).any(1)
     assert 0 < mapped.sum() < 24
     first = maps.labels[mapped][0]
-    # Of the square from (20, 10) to (60, 50): rows 20 to 40 are labelled, half and half.
+    # Of the square from (20, 10) to (60, 50): rows 20 to 40 are labelled, half and half. Key points
+    # are at 30 and 50 px, so that the person may reach from 24.6 to 55.4.
     expected = torch.zeros(16, 16, dtype=torch.uint8)
-    expected[4:12, :8], expected[4:12, 8:] = NAMES.index("left arm"), NAMES.index("coat")
+    expected[4:12, 2:8], expected[4:12, 8:14] = NAMES.index("left arm"), NAMES.index("coat")
     assert torch.equal(first, expected)
     assert torch.equal(maps.whole[mapped][0], (expected > 0).float())
     assert not maps.labels[~mapped].any(), "nothing is known, and nothing counts"
@@ -197,6 +198,43 @@ def test_beyond_the_photo_labels_are_background() -> None:
     box = Box(centre=torch.tensor([[0.0, 5.0]]), side=torch.tensor([20.0]))
     cut = cut_labels(labels, box, 20)[0]
     assert (cut[:, :10] == 0).all() and (cut[5:15, 10:] == 5).all() and (cut[:5] == 0).all()
+
+
+def label_map(tmp_path: Path) -> Path:
+    """Of a photo of 40 x 40 px: a coat in the left half and another in the right one."""
+    labels = np.zeros((40, 40), dtype=np.int64)
+    labels[:, 2:18] = labels[:, 22:38] = NAMES.index("coat")
+    write_label_map(tmp_path / "map.png", labels)
+    return tmp_path / "map.png"
+
+
+def test_beyond_the_photo_nothing_counts(tmp_path: Path) -> None:
+    """A person whom the photo's border cuts goes on: nobody says that nothing is there."""
+    box = Box(centre=torch.tensor([[40.0, 20.0]]), side=torch.tensor([40.0]))
+    unknown, path = torch.zeros(1, 17, 3), label_map(tmp_path)
+    for turn in (None, Turn.about(box, 0.0, 1.0, 32)):
+        moved = box if turn is None else turn.turned_box
+        maps = photo_maps(path, (40, 40), moved, turn, unknown, MapSettings(size=20))
+        assert maps is not None and maps.uncovered is not None and maps.labels is not None
+        assert maps.uncovered[0, :, :10].all() and not maps.uncovered[0, :, 10:].any()
+        assert maps.labels[0, :, 1:9].all() and not maps.labels[0, :, 9:].any()
+
+
+def test_labels_far_from_a_persons_key_points_do_not_count(tmp_path: Path) -> None:
+    box = Box(centre=torch.tensor([[20.0, 20.0]]), side=torch.tensor([40.0]))
+    keypoints = torch.zeros(1, 17, 3)
+    keypoints[0, 0], keypoints[0, 16] = torch.tensor([[-0.5, -0.6, 1], [-0.3, 0.6, 0.4]])
+    keypoints[0, 9] = torch.tensor([0.8, 0.0, 0.3])  # not sure enough
+    maps = photo_maps(label_map(tmp_path), (40, 40), box, None, keypoints, MapSettings(size=40))
+    assert maps is not None and maps.uncovered is not None and maps.labels is not None
+    assert MARGIN == pytest.approx(0.268, abs=1e-3)
+    # The rectangle is from -0.77 to -0.03 across, pixels 5 to 18, and -0.87 to 0.87 down, 3 to 36.
+    assert maps.labels[0].nonzero().amin(0).tolist() == [3, 5]
+    assert maps.labels[0].nonzero().amax(0).tolist() == [36, 17]
+    assert maps.uncovered[0, 20, 5:22].all(), "also what is of nobody"
+    assert not maps.uncovered[0, 20, 2:5].any() and not maps.uncovered[0, 20, 22:38].any()
+    assert maps.uncovered[0, 20, 38:].all(), "nobody is there, the person neither"
+    assert torch.equal(maps.whole > 0, maps.labels > 0)
 
 
 def test_a_mirrored_sample_is_that_of_the_mirrored_person(assets: SynthAssets) -> None:
@@ -249,8 +287,11 @@ def test_broken_photos_are_passed_over_and_named(labels: RealLabels, tmp_path: P
     some = dataclasses.replace(labels, pictures=(broken, *labels.pictures[1:]))
     recipe = RealImages(some, RGB, 3, STILL)
     assert recipe(torch.arange(24)).proxy.rgb is not None
-    assert list(recipe.skipped) == [str(broken)]
-    all_broken = dataclasses.replace(labels, pictures=(broken,) * 4)
+    (told,) = some.unread.told()
+    assert told.startswith("photo passed over: ") and str(broken) in told
+    some.unread.reasons |= {f"{n}.jpg": "gone" for n in range(30)}
+    assert len(some.unread.told()) == 11 and "31 in all" in some.unread.told()[-1]
+    all_broken = dataclasses.replace(labels, pictures=(broken,) * 4, unread=Unread())
     with pytest.raises(ValueError, match="wanted one that can be read, got 1 broken ones"):
         RealImages(all_broken, RGB, 3)(torch.arange(2))
     with pytest.raises(ValueError, match="wanted a network that reads photos, got one of silhouet"):
@@ -264,7 +305,14 @@ def test_both_ways_to_write_label_maps_are_read(tmp_path: Path) -> None:
     labels = np.arange(20).reshape(4, 5)
     write_label_map(tmp_path / "colours.png", labels)
     Image.fromarray(labels.astype(np.uint8)).save(tmp_path / "numbers.png")
-    for name in ("colours", "numbers"):
+    # Programs that make files smaller give colours a palette in an order of their own.
+    smaller = Image.open(tmp_path / "colours.png").quantize(20)
+    assert (np.asarray(smaller) != labels).any()
+    smaller.save(tmp_path / "smaller.png")
+    others = Image.fromarray(labels.astype(np.uint8)).convert("P")
+    others.putpalette([12 * n for n in range(20) for _ in range(3)])
+    others.save(tmp_path / "others.png")
+    for name in ("colours", "numbers", "smaller", "others"):
         read = read_label_map(tmp_path / f"{name}.png", (4, 5))
         assert torch.equal(read.long(), torch.from_numpy(labels))
 

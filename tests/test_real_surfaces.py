@@ -24,7 +24,8 @@ from plausibody.real_labels import read_real_labels
 from plausibody.synth.batch import Batch
 from plausibody.synth.generator import BatchGenerator
 from plausibody.synth.iuv import DenseSettings
-from plausibody.synth.real_images import MixedRecipe, RealImages, RealLabels, RealSettings
+from plausibody.synth.real_images import MixedRecipe, RealImages, RealSettings
+from plausibody.synth.real_people import RealLabels
 from plausibody.synth.real_surfaces import GRID, MOST, mirror_surface, read_runs
 from plausibody.synth.stores import SourceSettings, SynthAssets
 from plausibody.training.trainer import Trainer

@@ -18,7 +18,8 @@ from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.rotations import geodesic_angle, rotvec_to_rotmat
 from plausibody.models.skeleton import COCO17
-from plausibody.synth.real_images import RealImages, RealLabels, RealSettings
+from plausibody.synth.real_images import RealImages, RealSettings
+from plausibody.synth.real_people import RealLabels
 from plausibody.synth.semantic_labels import NAMES
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.target_maps import MapSettings

@@ -117,7 +117,8 @@ def train_run(
         except BaseException as error:
             run.leave(error)
             raise
-        for line in skipped_lines(assets.looks):
+        photos = [] if assets.real is None else assets.real.unread.told()
+        for line in (*skipped_lines(assets.looks), *photos):
             say(line)
         weights = run.finish()
         if why := stop():

@@ -27,7 +27,7 @@ from plausibody.predict.drawing.person import GAP
 from plausibody.predict.placement import PictureCamera
 from plausibody.predict.semantics import LabelPrior, draw_labels
 from plausibody.synth.charts import Chart
-from plausibody.synth.real_images import cut_labels
+from plausibody.synth.real_maps import cut_labels
 
 SIDE = 256
 """Of a large picture in a sheet [px]."""
