@@ -17,287 +17,26 @@ released code, https://github.com/HongwenZhang/DaNet-DensePose2SMPL.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from plausibody.models.danet_crops import (
-    CropSettings,
-    JointSquares,
-    Squares,
-    cut_squares,
-    soft_argmax,
-)
+from plausibody.models.danet_crops import CropSettings, JointSquares, cut_squares, soft_argmax
+from plausibody.models.danet_estimate import DanetEstimate, DanetPrediction
 from plausibody.models.danet_features import HRNetFeatures, LightFeatures
-from plausibody.models.danet_graph import PositionAidedGraph
-from plausibody.models.danet_streams import (
-    LightLocalStreams,
-    LocalStreams,
-    global_stream,
-    joint_head,
-    light_global_stream,
-    say,
-)
-from plausibody.models.encoder import Bottleneck
+from plausibody.models.danet_heads import IuvHeads
+from plausibody.models.danet_settings import READS, DanetSettings
+from plausibody.models.danet_streams import DanetStreams
 from plausibody.models.iuv import CLASSES, IuvMaps, shown_maps, to_maps
-from plausibody.models.part_tables import ANNOTATED15, SHOWN, part_tables
-from plausibody.models.prediction import PointPrediction
+from plausibody.models.part_tables import part_tables
 from plausibody.models.proxy import Proxy, ProxySettings
 from plausibody.models.regressor import PointRegressor
 from plausibody.models.rotations import rot6d_to_rotmat
 from plausibody.models.skeleton import SMPL24, SMPL24_PARENTS
-
-BACKBONES = ("hrnet", "light")
-STREAMS = ("resnet", "light")
-DROP_STAGES = ("post", "published")
-READS = ("rgb", "iuv")
-"""Channels of proxies from which this network can start."""
-
-
-@dataclass(frozen=True)
-class DanetSettings:
-    """The network; as published unless said otherwise."""
-
-    backbone: str = "hrnet"
-    """hrnet, or light for CPUs. With the channel iuv it only finds the joints."""
-    width: int = 48
-    """Channels of the features: 48 or 32 of hrnet, any of light."""
-    stride: int = 4
-    """Pixels of the picture per pixel of the maps, each way (light; hrnet has 4). With the channel
-    iuv the maps are those given, and only features are so much smaller."""
-    streams: str = "resnet"
-    """resnet, or light for CPUs."""
-    crop: int = 56
-    """Side of the maps round a joint [px]; light streams want a multiple of 4."""
-    features: int = 128
-    """Of each joint's rotation."""
-    local: bool = True
-    """Whether rotations come from local streams; else the global one says them too."""
-    graph: bool = True
-    """Whether the graph refines features of rotations."""
-    refine: bool = True
-    """Whether the graph refines positions between its other steps."""
-    places: bool = False
-    """Ours: whether local streams are told where the joints lie in the picture."""
-    partdrop: float = 0.3
-    """Probability that a part is dropped in training."""
-    partdrop_stage: str = "post"
-    """post: from clean maps; published: from scores, with which dropped parts may win."""
-    scale_jitter: float = 0.2
-    """Whole range of the factor of a square's side in training."""
-    centre_jitter: float = 0.1
-    """Whole range of its shift along each axis in training [half-squares]."""
-    estimator_steps: int = 5000
-    """First steps in which only maps and places of joints are learnt, from pictures."""
-
-    def __post_init__(self) -> None:
-        known = (("backbone", BACKBONES), ("streams", STREAMS), ("partdrop_stage", DROP_STAGES))
-        for name, values in known:
-            if (value := getattr(self, name)) not in values:
-                raise ValueError(f"danet.{name}: wanted {' or '.join(values)}, got {value!r}")
-        if not 0 <= self.partdrop < 1:
-            raise ValueError(f"danet.partdrop: wanted a probability below 1, got {self.partdrop}")
-        for name in ("width", "stride", "crop", "features"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"danet.{name}: wanted at least 1, got {getattr(self, name)}")
-        if self.estimator_steps < 0:
-            raise ValueError(f"danet.estimator_steps: wanted 0 or more, got {self.estimator_steps}")
-        if self.streams == "light" and self.crop % 4:
-            raise ValueError(f"danet.crop: light streams want a multiple of 4, got {self.crop}")
-
-    def map_size(self, proxy: ProxySettings) -> int:
-        """Gives the side of the maps of the whole [px]."""
-        if proxy.channel == "iuv":
-            return proxy.size
-        return proxy.size // (4 if self.backbone == "hrnet" else self.stride)
-
-
-@dataclass(frozen=True)
-class DanetEstimate:
-    """What the network believes on its way, before anything is dropped."""
-
-    centres: Float[Tensor, "batch J 2"]
-    """Of the joints [half-squares of the box]."""
-    squares: Squares
-    """Round the joints, in which partial maps are."""
-    maps: IuvMaps | None
-    """Scores of 25 classes, u and v; None where they are given."""
-    annotation: Float[Tensor, "batch 15 H W"] | None
-    """Scores of the annotators' classes."""
-    partial: IuvMaps | None
-    """Scores of 7 classes, u and v, [batch, J, 7, H, W]."""
-    first_rotations: Float[Tensor, "batch J 3 3"] | None = None
-    """As the local streams say them, before the graph."""
-    positions: Float[Tensor, "batch P J 3"] | None = None
-    """Of the joints in the body's frame [m], before and after their refinement."""
-
-    def table(self) -> dict[str, Tensor]:
-        """Gives all that is known as tensors by name, which several processes can exchange."""
-        known = {
-            "centres": self.centres,
-            "square.centre": self.squares.centre,
-            "square.half": self.squares.half,
-            "annotation": self.annotation,
-            "first_rotations": self.first_rotations,
-            "positions": self.positions,
-        }
-        for name, maps in (("maps", self.maps), ("partial", self.partial)):
-            if maps is not None:
-                known |= {f"{name}.u": maps.u, f"{name}.v": maps.v, f"{name}.index": maps.index}
-        return {name: tensor for name, tensor in known.items() if tensor is not None}
-
-    @classmethod
-    def of_table(cls, table: Mapping[str, Tensor]) -> DanetEstimate:
-        """Undoes `table`."""
-
-        def maps(name: str) -> IuvMaps | None:
-            if f"{name}.u" not in table:
-                return None
-            return IuvMaps(*(table[f"{name}.{plane}"] for plane in ("u", "v", "index")))
-
-        return cls(
-            centres=table["centres"],
-            squares=Squares(table["square.centre"], table["square.half"]),
-            maps=maps("maps"),
-            annotation=table.get("annotation"),
-            partial=maps("partial"),
-            first_rotations=table.get("first_rotations"),
-            positions=table.get("positions"),
-        )
-
-
-@dataclass(frozen=True)
-class DanetPrediction(PointPrediction):
-    """A body, and in training what led to it."""
-
-    estimate: DanetEstimate | None = None
-
-
-class IuvHeads(nn.Module):
-    """From features to maps of parts, of the annotators' classes, of joints, and of their parts."""
-
-    def __init__(self, planes: int, joints: int, whole: bool = True):
-        """Args:
-        planes: Of the features.
-        joints: How many.
-        whole: Whether maps are estimated at all, or only joints.
-        """
-        super().__init__()
-        narrow = planes // Bottleneck.expansion
-        blocks = (Bottleneck(planes, narrow) for _ in range(3))
-        self.predict_hm = nn.Sequential(nn.Sequential(*blocks), _head(planes, joints))
-        self.joints = joints
-        if not whole:
-            return
-        self.predict_u = _head(planes, CLASSES)
-        self.predict_v = _head(planes, CLASSES)
-        self.predict_uv_index = _head(planes, CLASSES)
-        self.predict_ann_index = _head(planes, max(ANNOTATED15) + 1)
-        self.predict_partial_iuv = nn.Conv2d(
-            joints * planes, joints * 3 * (SHOWN + 1), 3, padding=1, groups=joints
-        )
-
-    def maps(self, features: Float[Tensor, "batch C H W"]) -> IuvMaps:
-        return IuvMaps(
-            u=self.predict_u(features),
-            v=self.predict_v(features),
-            index=self.predict_uv_index(features),
-        )
-
-    def partial(self, features: Float[Tensor, "batch J C H W"]) -> IuvMaps:
-        """Gives maps of the parts round each joint, of features cut out there."""
-        found = self.predict_partial_iuv(features.flatten(1, 2))
-        u, v, index = found.unflatten(1, (self.joints, 3, SHOWN + 1)).unbind(2)
-        return IuvMaps(u=u, v=v, index=index)
-
-
-class DanetStreams(nn.Module):
-    """From clean maps to numbers; parameters have the published names."""
-
-    def __init__(
-        self,
-        settings: DanetSettings,
-        side: int,
-        joints: Sequence[str],
-        parents: Sequence[int],
-        shape_count: int,
-    ):
-        """Args:
-        settings: Of the network.
-        side: Of the maps of the whole [px].
-        joints: Names of joints.
-        parents: Of each joint, -1 for the root.
-        shape_count: Coefficients.
-        """
-        super().__init__()
-        self.settings, count, features = settings, len(joints), settings.features
-        planes, light = 3 * CLASSES, settings.streams == "light"
-        outputs = 3 + shape_count + (0 if settings.local else 6 * count)
-        width = max(settings.width, 32)
-        self.body_net = (
-            light_global_stream(planes, outputs, width, side)
-            if light
-            else global_stream(planes, outputs)
-        )
-        if not settings.local:
-            return
-        few = 3 * (SHOWN + 1)
-        streams = (
-            LightLocalStreams(count, few, features, 32, settings.crop)
-            if light
-            else LocalStreams(count, few, features)
-        )
-        self.limb_net: nn.Module = streams
-        if settings.places:
-            self.places = nn.Linear(3 * count, count * features)
-        heads = [joint_head(count, features, 6)]
-        if settings.graph:
-            self.graph = PositionAidedGraph(features, parents, joints, settings.refine)
-            heads.append(joint_head(count, features, 6))
-            self.coord_regressors = nn.ModuleList(
-                joint_head(count, features, 3) for _ in range(1 + settings.refine)
-            )
-        self.pose_regressors = nn.ModuleList(heads)
-
-    def forward(
-        self, whole: IuvMaps, partial: IuvMaps | None, squares: Squares
-    ) -> tuple[
-        Float[Tensor, "batch parameters"],
-        Float[Tensor, "batch J 6"] | None,
-        Float[Tensor, "batch P J 3"] | None,
-    ]:
-        """Gives what is added to where the estimate starts: [camera 3, pose, shape].
-
-        Args:
-            whole: Clean maps.
-            partial: Clean maps of the parts round each joint.
-            squares: Where these are.
-
-        Returns:
-            The numbers; rotations before the graph, likewise less their start; and positions.
-        """
-        said = self.body_net(whole.stack())
-        if partial is None:
-            return said, None, None
-        features = self.limb_net(partial.stack())
-        if self.settings.places:
-            where = torch.cat([squares.centre, squares.half[..., None]], -1).flatten(1)
-            features = features + self.places(where.to(features.dtype)).view_as(features)
-        first: Tensor | None = None
-        positions: Tensor | None = None
-        if self.settings.graph:
-            first = say(self.pose_regressors[0], features)
-            refined = self.graph(features)
-            heads, found = list(self.coord_regressors), [refined.positions, refined.refined]
-            places = [say(head, each) for head, each in zip(heads, found, strict=False)]
-            positions = torch.stack(places, 1)
-            features = refined.rotations
-        pose = say(self.pose_regressors[-1], features)
-        return torch.cat([said[:, :3], pose.flatten(1), said[:, 3:]], 1), first, positions
 
 
 class DanetRegressor(PointRegressor):
@@ -470,7 +209,3 @@ def _features(settings: DanetSettings, given: bool) -> HRNetFeatures | LightFeat
         return HRNetFeatures(settings.width)
     planes = 3 * CLASSES if given else 3
     return LightFeatures(planes, settings.width, settings.stride, colours=not given)
-
-
-def _head(planes: int, classes: int) -> nn.Conv2d:
-    return nn.Conv2d(planes, classes, 3, padding=1)

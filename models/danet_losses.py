@@ -19,8 +19,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plausibody.models.danet import DanetEstimate, DanetPrediction
 from plausibody.models.danet_crops import Squares, cut_squares
+from plausibody.models.danet_estimate import DanetEstimate, DanetPrediction
 from plausibody.models.iuv import (
     UNKNOWN,
     DensePoints,
@@ -137,6 +137,10 @@ class DanetLoss(nn.Module):
                 "partial_v": weights.partial_places * share * v_part,
                 "partial_index": weights.partial_index * share * part,
             }
+        else:
+            # All parameters take part, with gradients of 0, as several processes must agree on.
+            idle = (*_planes(estimate.maps), *_planes(estimate.partial), estimate.annotation)
+            parts["index"] = 0 * torch.stack([each.float().sum() for each in idle]).sum()
         if truth.points is not None:
             u, v, index = point_errors(estimate.maps, truth.points)
             scores = estimate.annotation.float()
@@ -173,6 +177,10 @@ def known_class_error(
     """Gives the mean cross-entropy over pixels whose class is known [nats]; 0 where none is."""
     wrong = functional.cross_entropy(scores, classes, ignore_index=UNKNOWN, reduction="sum")
     return wrong / (classes != UNKNOWN).sum().clamp(min=1)
+
+
+def _planes(maps: IuvMaps) -> tuple[Tensor, Tensor, Tensor]:
+    return maps.u, maps.v, maps.index
 
 
 def _rows(maps: IuvMaps, rows: slice | Tensor) -> IuvMaps:

@@ -9,11 +9,19 @@ and its released code for the sizes. The small streams for CPUs are ours.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from plausibody.models.danet_crops import Squares
+from plausibody.models.danet_graph import PositionAidedGraph
+from plausibody.models.danet_settings import DanetSettings
 from plausibody.models.encoder import BasicBlock, Cells, ResNet
+from plausibody.models.iuv import CLASSES, IuvMaps
+from plausibody.models.part_tables import SHOWN
 
 STEM = 64
 """Channels into which maps are mixed before a residual network reads them."""
@@ -157,3 +165,88 @@ def say(head: nn.Module, features: Float[Tensor, "batch J F"]) -> Float[Tensor, 
     """Applies a `joint_head`."""
     said: Tensor = head(features.flatten(1)[..., None, None])
     return said[..., 0, 0].unflatten(1, (features.shape[1], -1))
+
+
+class DanetStreams(nn.Module):
+    """From clean maps to numbers; parameters have the published names."""
+
+    def __init__(
+        self,
+        settings: DanetSettings,
+        side: int,
+        joints: Sequence[str],
+        parents: Sequence[int],
+        shape_count: int,
+    ):
+        """Args:
+        settings: Of the network.
+        side: Of the maps of the whole [px].
+        joints: Names of joints.
+        parents: Of each joint, -1 for the root.
+        shape_count: Coefficients.
+        """
+        super().__init__()
+        self.settings, count, features = settings, len(joints), settings.features
+        planes, light = 3 * CLASSES, settings.streams == "light"
+        outputs = 3 + shape_count + (0 if settings.local else 6 * count)
+        width = max(settings.width, 32)
+        self.body_net = (
+            light_global_stream(planes, outputs, width, side)
+            if light
+            else global_stream(planes, outputs)
+        )
+        if not settings.local:
+            return
+        few = 3 * (SHOWN + 1)
+        streams = (
+            LightLocalStreams(count, few, features, 32, settings.crop)
+            if light
+            else LocalStreams(count, few, features)
+        )
+        self.limb_net: nn.Module = streams
+        if settings.places:
+            self.places = nn.Linear(3 * count, count * features)
+        heads = [joint_head(count, features, 6)]
+        if settings.graph:
+            self.graph = PositionAidedGraph(features, parents, joints, settings.refine)
+            heads.append(joint_head(count, features, 6))
+            self.coord_regressors = nn.ModuleList(
+                joint_head(count, features, 3) for _ in range(1 + settings.refine)
+            )
+        self.pose_regressors = nn.ModuleList(heads)
+
+    def forward(
+        self, whole: IuvMaps, partial: IuvMaps | None, squares: Squares
+    ) -> tuple[
+        Float[Tensor, "batch parameters"],
+        Float[Tensor, "batch J 6"] | None,
+        Float[Tensor, "batch P J 3"] | None,
+    ]:
+        """Gives what is added to where the estimate starts: [camera 3, pose, shape].
+
+        Args:
+            whole: Clean maps.
+            partial: Clean maps of the parts round each joint.
+            squares: Where these are.
+
+        Returns:
+            The numbers; rotations before the graph, likewise less their start; and positions.
+        """
+        said = self.body_net(whole.stack())
+        if partial is None:
+            return said, None, None
+        features = self.limb_net(partial.stack())
+        if self.settings.places:
+            where = torch.cat([squares.centre, squares.half[..., None]], -1).flatten(1)
+            features = features + self.places(where.to(features.dtype)).view_as(features)
+        first: Tensor | None = None
+        positions: Tensor | None = None
+        if self.settings.graph:
+            first = say(self.pose_regressors[0], features)
+            refined = self.graph(features)
+            heads, found = list(self.coord_regressors), [refined.positions, refined.refined]
+            places = [say(head, each) for head, each in zip(heads, found, strict=False)]
+            positions = torch.stack(places, 1)
+            features = refined.rotations
+        pose = say(self.pose_regressors[-1], features)
+        return torch.cat([said[:, :3], pose.flatten(1), said[:, 3:]], 1), first, positions

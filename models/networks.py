@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from plausibody.models.danet import DanetRegressor, DanetSettings
+from plausibody.models.danet import DanetRegressor
+from plausibody.models.danet_settings import DanetSettings
 from plausibody.models.hierarchical import HierarchicalRegressor
 from plausibody.models.hmr import HmrRegressor, RgbEncoder, RgbLiteEncoder
 from plausibody.models.proxy import ProxySettings

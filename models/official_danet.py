@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from plausibody.models.checkpoint import CheckpointError
-from plausibody.models.danet import DanetRegressor, DanetSettings
+from plausibody.models.danet import DanetRegressor
+from plausibody.models.danet_settings import DanetSettings
 from plausibody.models.official_file import PublishedCheckpoint, require_match
 from plausibody.models.official_straps import SHAPE_COUNT, CameraFrame
 from plausibody.models.proxy import ProxySettings

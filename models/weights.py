@@ -12,7 +12,7 @@ from torch import Tensor
 
 from plausibody.assets.catalog import find_asset
 from plausibody.models.checkpoint import CheckpointError, load_weights, save_weights
-from plausibody.models.danet import DanetSettings
+from plausibody.models.danet_settings import DanetSettings
 from plausibody.models.mirroring import predict_both
 from plausibody.models.networks import build_regressor
 from plausibody.models.prediction import BodyPrediction

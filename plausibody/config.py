@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from plausibody.models.calibration import LEAST_PEOPLE
-from plausibody.models.danet import READS, DanetSettings
 from plausibody.models.danet_losses import DanetWeights
+from plausibody.models.danet_settings import READS, DanetSettings
 from plausibody.models.hmr_loss import HmrWeights
 from plausibody.models.likelihood import HierprobWeights, LikelihoodWeights
 from plausibody.models.losses import LiteWeights

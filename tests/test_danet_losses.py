@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from plausibody.models.camera import WeakPerspectiveCamera
-from plausibody.models.danet import DanetEstimate, DanetPrediction
 from plausibody.models.danet_crops import Squares
+from plausibody.models.danet_estimate import DanetEstimate, DanetPrediction
 from plausibody.models.danet_losses import (
     DanetLoss,
     DanetWeights,
@@ -214,6 +214,23 @@ def test_people_of_whom_nothing_was_drawn_are_learnt_from_annotations(markers: M
     neither = replace(dense, drawn=torch.tensor([False, False]))
     _, parts = loss(prediction, replace(target, dense=neither), moment(0))
     assert "u" not in parts and "point_u" in parts
+
+
+def test_every_map_takes_part_even_where_nobody_was_drawn(markers: Markers) -> None:
+    """Or processes that share a batch would wait for each other's gradients for ever."""
+    prediction, target = case()
+    assert prediction.estimate is not None and target.dense is not None
+    estimate = prediction.estimate
+    table = {name: tensor.requires_grad_() for name, tensor in estimate.table().items()}
+    prediction = replace(prediction, estimate=DanetEstimate.of_table(table))
+    neither = replace(target.dense, drawn=torch.zeros(2, dtype=torch.bool))
+    loss = DanetLoss(NoBody(markers), part_tables(), DanetWeights(), 5)
+    total, parts = loss(prediction, replace(target, dense=neither), moment(0))
+    assert float(parts["index"].detach()) == 0
+    total.backward()
+    learnt = [name for name in table if name.startswith(("maps", "partial", "annotation"))]
+    assert len(learnt) == 7
+    assert all(table[name].grad is not None and not table[name].grad.any() for name in learnt)
 
 
 def test_other_predictions_and_targets_without_a_surface_are_refused(markers: Markers) -> None:

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from plausibody.config import override
-from plausibody.models.danet import DanetRegressor, DanetSettings
+from plausibody.models.danet import DanetRegressor
+from plausibody.models.danet_settings import DanetSettings
 from plausibody.models.iuv import CLASSES, shown_maps, shown_picture
 from plausibody.models.networks import build_regressor
 from plausibody.models.part_tables import PARTS24, part_tables

@@ -19,8 +19,9 @@ from plausibody.evaluate.iuv_accuracy import (
     iuv_scores,
     measure_iuv,
 )
-from plausibody.models.danet import DanetEstimate, DanetRegressor
+from plausibody.models.danet import DanetRegressor
 from plausibody.models.danet_crops import Squares
+from plausibody.models.danet_estimate import DanetEstimate
 from plausibody.models.iuv import IuvMaps, to_maps
 from plausibody.models.proxy import ProxySettings
 from plausibody.models.weights import TrainedRegressor

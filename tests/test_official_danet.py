@@ -12,7 +12,8 @@ from published_files import linear, norm, resnet_shapes, small_smpl
 from torch import Tensor
 
 from plausibody.models.checkpoint import CheckpointError
-from plausibody.models.danet import DanetRegressor, DanetSettings
+from plausibody.models.danet import DanetRegressor
+from plausibody.models.danet_settings import DanetSettings
 from plausibody.models.hrnet import PoseHRNet
 from plausibody.models.official import load_official, recognise
 from plausibody.models.official_danet import PublishedDanet, take_danet, unused
