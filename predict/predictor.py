@@ -76,6 +76,7 @@ class Predictor:
         same_person: bool = False,
         calibration: Calibration | None = None,
         refine: bool | int = False,
+        limb_confidence: float | None = None,
     ):
         """What is told by height, gender and same_person is of one person: the main one of each
         picture, or the one chosen by number. Others are predicted as if nothing were known.
@@ -96,6 +97,8 @@ class Predictor:
                 image and counts only with `flip`.
             refine: Whether to move bodies towards key points and mask, see `predict.refine`; or
                 in how many steps, 0 for not. The shape, and so what is measured, stays.
+            limb_confidence: Elbows, wrists, knees and ankles below it count as not seen, from 0 to
+                1; None for what the weights learnt with (`ProxySettings.least_limb_confidence`).
 
         Raises:
             ValueError: If an option makes no sense, or none with these weights.
@@ -112,6 +115,8 @@ class Predictor:
             self.regressor, self.weights_name = load_regressor(path, device), path.stem
             if flip and calibration is None:
                 calibration = _calibration_beside(path, self.regressor)
+        if limb_confidence is not None:
+            self.regressor = _doubting(self.regressor, limb_confidence)
         check_told(told, samples, self.regressor, self.weights_name)
         check_channel(front_end, self.regressor.proxy.channel)
         if not self.regressor.network.gendered:  # weights made for a gender know it already
@@ -353,6 +358,18 @@ def load_predictor(
 ) -> Predictor:
     """Opens the weights and the front end that ship."""
     return Predictor(weights, load_embedded(device=device), device)
+
+
+def _doubting(regressor: TrainedRegressor, least: float) -> TrainedRegressor:
+    """Gives a network other limits of what counts as seen."""
+    if not 0 <= least <= 1:
+        raise ValueError(f"--limb-confidence: wanted 0 to 1, got {least:g}")
+    if not regressor.reads_keypoints:
+        raise ValueError(
+            "--limb-confidence: wanted weights that read key points, got some that read "
+            f"{regressor.proxy.channel} alone; do: leave it out"
+        )
+    return replace(regressor, proxy=replace(regressor.proxy, least_limb_confidence=least))
 
 
 def _calibration_beside(path: Path, regressor: TrainedRegressor) -> Calibration | None:

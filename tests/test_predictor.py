@@ -171,6 +171,31 @@ def test_one_person_can_be_chosen(known_person: Any) -> None:
         known_person.predictor(person=-1)
 
 
+@pytest.mark.parametrize(("least", "seen"), [(None, 17), (0.8, 9)])
+def test_limbs_count_as_seen_from_the_confidence_that_is_asked_for(
+    known_person: Any, least: float | None, seen: int
+) -> None:
+    """Nose, eyes, ears, shoulders and hips count whatever is asked of the others."""
+    unsure = known_person.person.keypoints * torch.tensor([1.0, 1.0, 0.7])
+    person = replace(known_person, person=replace(known_person.person, keypoints=unsure))
+    predictor = person.predictor(limb_confidence=least)
+    shown: list[Tensor] = []
+    predictor.regressor.network.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[1]))
+    predictor([Path("photo.jpg")])
+    assert int((shown[0][0, :, 2] > 0).sum()) == seen
+
+
+def test_limits_of_confidence_are_asked_only_of_weights_that_read_key_points(
+    known_person: Any,
+) -> None:
+    with pytest.raises(ValueError, match="wanted 0 to 1, got 75"):
+        known_person.predictor(limb_confidence=75.0)
+    blind = known_person.predictor().regressor
+    blind = replace(blind, proxy=replace(blind.proxy, channel="rgb"))
+    with pytest.raises(ValueError, match="wanted weights that read key points, got some that read"):
+        Predictor(blind, known_person.front_end, limb_confidence=0.75)
+
+
 @pytest.mark.parametrize("flip", [False, True])
 def test_streams_do_not_depend_on_the_batch_size(known_person: Any, flip: bool) -> None:
     torch.manual_seed(0)

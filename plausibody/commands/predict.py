@@ -66,6 +66,13 @@ def _named(context: click.Context, option: click.Parameter, value: str | None) -
 )
 @click.option("--distant", is_flag=True, help="Look for people far off too, part by part; slower.")
 @click.option("--person", default="all", help="all, main, or a number from 0.  [default: all]")
+@click.option(
+    "-T",
+    "--limb-confidence",
+    type=float,
+    help="Elbows, wrists, knees and ankles below it (0 to 1) are not seen.  "
+    "[default: as the weights learnt]",
+)
 @click.option("--fov", type=float, help="Angle of view of the photo's diagonal [degrees].")
 @click.option(
     "--samples", type=int, default=0, help="Bodies drawn from the distribution of each person."
@@ -109,6 +116,7 @@ def predict_command(
     silhouette_from: str,
     distant: bool,
     person: str,
+    limb_confidence: float | None,
     fov: float | None,
     samples: int,
     height_cm: float | None,
@@ -181,6 +189,7 @@ def predict_command(
                 gender=gender,
                 same_person=same_person,
                 refine=refine,
+                limb_confidence=limb_confidence,
             )
         with usage_errors():
             inputs, worker = _inputs(paths, every, smooth, engine, workers)

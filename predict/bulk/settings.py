@@ -14,6 +14,7 @@ from plausibody.predict.semantics import LabelMaps
 
 SHAPE_SETTINGS = (
     "weights", "weights_sha256", "front_end", "topology", "gender", "person", "flip", "gender_told",
+    "limb_confidence",
 )  # fmt: skip
 """What the shape depends on that a picture says its main person has."""
 
@@ -36,6 +37,7 @@ def settings_of_run(predictor: Predictor, options: RunOptions) -> dict[str, Any]
         "same_person": predictor.told.same_person,
         "calibration": predictor.calibration_digest,
         "refine": predictor.refine,
+        "limb_confidence": predictor.regressor.proxy.least_limb_confidence,
         "save": sorted(options.save),
         "mesh_format": options.mesh_format,
         "vertices": options.vertices,
