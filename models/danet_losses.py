@@ -253,8 +253,8 @@ def point_errors(
     """Compares estimated maps, read between their pixels, with points that annotators set.
 
     Returns:
-        Smooth absolute errors of u and of v, summed over the points of a person; and the mean
-        cross-entropy of the part [nats]; all zero where there is no point.
+        Smooth absolute errors of u and of v, summed over the points of a person where these are
+        known; and the mean cross-entropy of the part [nats]; all zero where there is no point.
     """
     stacked = torch.stack([maps.u, maps.v, maps.index], 1).float()
     flat = stacked.flatten(1, 2)
@@ -264,7 +264,7 @@ def point_errors(
     errors = []
     for plane, true in zip((u, v), points.place_on_part.unbind(-1), strict=True):
         said = plane.gather(1, points.part[:, None])[:, 0]
-        gap = functional.smooth_l1_loss(said, true, reduction="none")
-        errors.append((gap * there).sum() / len(points.part))
+        gap = functional.smooth_l1_loss(said, true.nan_to_num(), reduction="none")
+        errors.append((gap * (there & ~true.isnan())).sum() / len(points.part))
     wrong = functional.cross_entropy(scores, points.part, reduction="none")
     return errors[0], errors[1], (wrong * there).sum() / there.sum().clamp(min=1)

@@ -64,7 +64,7 @@ class DensePoints:
     part: Int[Tensor, "batch N"]
     """1..24; 0 where there is no point."""
     place_on_part: Float[Tensor, "batch N 2"]
-    """u and v as the chart stores them."""
+    """u and v as the chart stores them; NaN where they are not known."""
     classes: Int[Tensor, "batch size size"]
     """Of the annotators' masks (`ANNOTATED15`), as large as the maps; `UNKNOWN` where they were not
     asked."""

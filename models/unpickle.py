@@ -13,9 +13,14 @@ import math
 import pickle
 import re
 import struct
+import zlib
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
@@ -90,27 +95,54 @@ def read_pickle(path: Path) -> Any:
         UnsafePickle: If the file names anything that is not on the list.
         ValueError: If it is damaged or no pickle.
     """
-    with path.open("rb") as file:
-        try:
-            return _Reader().read(_Unpickler(file).load())
-        except UnsafePickle as refused:
-            raise UnsafePickle(
-                f"{path}: wanted a pickle of numbers, arrays and names, came one that calls for "
-                f"{refused}. It was refused and nothing in it was run; do: take the file from its "
-                f"publisher, and treat this one as hostile"
-            ) from None
-        except DAMAGED as error:
-            raise ValueError(
-                f"{path}: wanted a pickle, came a file that is cut short, altered or something "
-                f"else, such as a saved web page ({type(error).__name__}: {error}); "
-                f"do: download it again and compare its size"
-            ) from error
+    with path.open("rb") as file, _explained(path):
+        return _Reader().read(_Unpickler(file).load())
+
+
+def read_pickled_array(path: Path, name: str) -> list[Any]:
+    """Reads an array of objects with one axis out of an `.npz` file, as `read_pickle` does.
+
+    Args:
+        name: Of the array, which is there.
+
+    Raises:
+        UnsafePickle: If it names anything that is not on the list.
+        ValueError: If the file is damaged, or the array none of objects or with other axes.
+    """
+    with _explained(path), ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
+        if np.lib.format.read_magic(file) == (1, 0):
+            shape, _, kind = np.lib.format.read_array_header_1_0(file)
+        else:
+            shape, _, kind = np.lib.format.read_array_header_2_0(file)
+        if not kind.hasobject or len(shape) != 1:
+            raise ValueError(f"{name}: wanted objects along one axis, got {kind} of {shape}")
+        found: list[Any] = _Reader().read(_Unpickler(file).load()).tolist()
+        return found
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Says of which file an error is, and what to do."""
+    try:
+        yield
+    except UnsafePickle as refused:
+        raise UnsafePickle(
+            f"{path}: wanted a pickle of numbers, arrays and names, came one that calls for "
+            f"{refused}. It was refused and nothing in it was run; do: take the file from its "
+            f"publisher, and treat this one as hostile"
+        ) from None
+    except (*DAMAGED, BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"{path}: wanted a pickle, came a file that is cut short, altered or something "
+            f"else, such as a saved web page ({type(error).__name__}: {error}); "
+            f"do: download it again and compare its size"
+        ) from error
 
 
 class _Whole:
     """A file of which what is asked for is there, or it has ended."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes] | BufferedIOBase) -> None:
         self._file = file
 
     def read(self, length: int) -> bytes:
@@ -141,7 +173,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined, misc, unused-
 
     dispatch[pickle.BYTEARRAY8[0]] = _load_bytearray  # type: ignore[assignment, unused-ignore]
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes] | BufferedIOBase) -> None:
         super().__init__(_Whole(file), fix_imports=False, encoding="latin1")
 
     def find_class(self, module: str, name: str) -> Any:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from plausibody.assets.contents import read_headers
 from plausibody.evaluate.datasets.coco_labels import people_of, read_annotations
 from plausibody.evaluate.datasets.coco_people import FACTOR
 from plausibody.evaluate.datasets.labels import file_below
@@ -15,6 +17,7 @@ from plausibody.models.crop import Box
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.records import take
 from plausibody.models.skeleton import SMPL24
+from plausibody.models.unpickle import read_pickled_array
 from plausibody.predict.reading.json_file import numbers, shown
 from plausibody.synth.real_people import RealLabels
 from plausibody.synth.real_surfaces import GRID, MOST, SurfaceLabels, read_runs
@@ -22,6 +25,8 @@ from plausibody.synth.real_surfaces import GRID, MOST, SurfaceLabels, read_runs
 SHAPES = 10
 DRAWN = 14
 """Joined parts that annotators outlined."""
+ANNOTATED = "dp_annot"
+"""Annotations of DensePose-COCO in DaNet's files."""
 
 
 def read_coco_people(path: Path, pictures: Path, maps: Path | None = None) -> RealLabels:
@@ -63,6 +68,40 @@ def read_coco_people(path: Path, pictures: Path, maps: Path | None = None) -> Re
         missing=tuple(file for file, found in there.items() if not found),
         surfaces=tuple(surfaces) if any(surfaces) else (),
     )
+
+
+def read_surfaces(path: Path, people: int) -> list[SurfaceLabels | None]:
+    """Reads what a file in SPIN's layout has of DensePose-COCO's annotations, as DaNet's
+    dp_coco_2014_train.npz: pickled, in `dp_annot`, a table for each person, or nothing.
+
+    Args:
+        people: How many are in the file.
+
+    Returns:
+        Nothing if the file has no such array.
+
+    Raises:
+        ValueError: If the array calls for code, or is not as published.
+    """
+    if ANNOTATED not in read_headers(path):
+        return []
+    found = read_pickled_array(path, ANNOTATED)
+    where = f"{path}, {ANNOTATED}"
+    if len(found) != people:
+        raise ValueError(
+            f"{where}: wanted an entry for each of the {people:,} people, got {len(found):,}; do: "
+            "take the file as it is published"
+        )
+    surfaces: list[SurfaceLabels | None] = []
+    for row, told in enumerate(found):
+        if told is not None and not isinstance(told, dict):
+            raise ValueError(f"{where} {row}: wanted a table of dp_I and others, got {shown(told)}")
+        plain = {
+            key: value.tolist() if isinstance(value, np.ndarray) else value
+            for key, value in (told or {}).items()
+        }
+        surfaces.append(surface_of(plain, f"{where} {row}"))
+    return surfaces
 
 
 def surface_of(told: dict[str, Any], where: str) -> SurfaceLabels | None:

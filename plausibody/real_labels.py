@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,9 +12,10 @@ from plausibody.evaluate.datasets.spin import SpinFile, read_spin
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.records import take
 from plausibody.models.skeleton import SMPL24
-from plausibody.real_coco import map_of, read_coco_people
+from plausibody.real_coco import map_of, read_coco_people, read_surfaces
 from plausibody.real_fits import with_fits
 from plausibody.synth.real_people import RealLabels, join_labels_of
+from plausibody.synth.real_surfaces import SurfaceLabels
 from plausibody.synth.stores import SourceSettings
 
 SHAPES = 10
@@ -23,8 +25,9 @@ def read_real_labels(sources: SourceSettings) -> RealLabels:
     """Reads the files that `sources.real_labels` names: SPIN's (.npz), or COCO's and
     DensePose-COCO's annotations (.json).
 
-    Fits are of SMPL: where another body is learnt, key points and label maps of photos count, and
-    no bodies. People whose photo is not there are left out and counted.
+    Fits are of SMPL, and so is the chart to which DensePose's u and v belong: where another body is
+    learnt, key points, label maps and parts of photos count, and no bodies, u and v. People whose
+    photo is not there are left out and counted.
 
     Raises:
         FileNotFoundError: If a file of labels or a folder is missing.
@@ -46,13 +49,14 @@ def read_real_labels(sources: SourceSettings) -> RealLabels:
             f"sources.real_fits: wanted a file of fits, or an empty name, for each of the {count} "
             f"files of sources.real_labels, got {len(fits)}"
         )
-    told = zip(sources.real_labels, fits, pictures, maps, strict=True)
-    return join_labels_of(
-        [
-            _read(Path(name), fit, folder, parsed, sources.body != "open")
-            for name, fit, folder, parsed in told
-        ]
+    told, smpl = zip(sources.real_labels, fits, pictures, maps, strict=True), sources.body != "open"
+    people = join_labels_of(
+        [_read(Path(name), fit, folder, parsed, smpl) for name, fit, folder, parsed in told]
     )
+    if smpl:
+        return people
+    uncharted = tuple(one and one.without_places() for one in people.surfaces)
+    return replace(people, surfaces=uncharted)
 
 
 def _read(path: Path, fits: str, pictures: Path, maps: Path | None, bodies: bool) -> RealLabels:
@@ -64,7 +68,13 @@ def _read(path: Path, fits: str, pictures: Path, maps: Path | None, bodies: bool
             )
         return read_coco_people(path, pictures, maps)
     file = read_spin(path)
-    return labels_of(with_fits(file, Path(fits)) if fits else file, pictures, maps, bodies)
+    return labels_of(
+        with_fits(file, Path(fits)) if fits else file,
+        pictures,
+        maps,
+        bodies,
+        read_surfaces(path, len(file)),
+    )
 
 
 def _folders(key: str, named: Sequence[str], count: int) -> list[Path]:
@@ -80,13 +90,20 @@ def _folders(key: str, named: Sequence[str], count: int) -> list[Path]:
     return folders
 
 
-def labels_of(file: SpinFile, pictures: Path, maps: Path | None, bodies: bool) -> RealLabels:
+def labels_of(
+    file: SpinFile,
+    pictures: Path,
+    maps: Path | None,
+    bodies: bool,
+    surfaces: Sequence[SurfaceLabels | None] = (),
+) -> RealLabels:
     """Takes from a file what training needs.
 
     Args:
         pictures: Folder of the photos.
         maps: Folder of the label maps; a photo without one has none.
         bodies: Whether fits of SMPL mean anything to the run.
+        surfaces: Of each person of the file, if any are annotated.
 
     Raises:
         ValueError: If a name leads out of the folder.
@@ -113,4 +130,5 @@ def labels_of(file: SpinFile, pictures: Path, maps: Path | None, bodies: bool) -
         fitted=fitted,
         label_maps=tuple(parsed),
         missing=tuple(path for path, found in there.items() if not found),
+        surfaces=tuple(surfaces[number] for number in kept) if any(surfaces) else (),
     )

@@ -69,6 +69,11 @@ class RealLabels:
         if self.surfaces:
             asked = sum(one is not None for one in self.surfaces)
             lines.append(f"photos: of {asked:,} people points of the surface are annotated")
+            if any(one is not None and one.place_on_part.isnan().any() for one in self.surfaces):
+                lines.append(
+                    "photos: of these points parts count, and not u and v, which are of "
+                    "DensePose's chart of SMPL; the body that is learnt has another"
+                )
         if self.missing:
             names = ", ".join(str(path) for path in self.missing[:NAMED])
             more = ", ..." if len(self.missing) > NAMED else ""

@@ -38,7 +38,7 @@ class SurfaceLabels:
     part: Int[Tensor, " N"]
     """1..24."""
     place_on_part: Float[Tensor, "N 2"]
-    """u and v, 0..1."""
+    """u and v of DensePose's chart of SMPL, 0..1; NaN where they mean nothing to the body."""
     corner: Float[Tensor, " 2"]
     """Left and top of the rectangle [px]."""
     size: Float[Tensor, " 2"]
@@ -50,6 +50,10 @@ class SurfaceLabels:
     def __post_init__(self) -> None:
         if len(self.part) > MOST:
             raise ValueError(f"surface: wanted at most {MOST} points, got {len(self.part)}")
+
+    def without_places(self) -> SurfaceLabels:
+        """Gives the same without u and v, for bodies that have another chart."""
+        return replace(self, place_on_part=torch.full_like(self.place_on_part, torch.nan))
 
     def classes(self) -> Int[Tensor, "256 256"]:
         """Gives the class of each pixel of the rectangle, 0 for none of the person's.

@@ -280,8 +280,10 @@ def _open_sources(config: RunConfig, *_: object, **__: object) -> None:
         assert len(load_published(_found(sources.textures)).images) == 3
     if config.stream.real.share:
         real = read_real_labels(sources)
-        assert len(real) == 2 and bool(real.fitted.all()) == (sources.body == "smpl")
-        assert len(real.surfaces) == 2 * sources.real_labels[0].endswith(".json")
+        annotated = sources.real_labels[0].endswith(".json")
+        assert len(real) == 2
+        assert bool(real.fitted.all()) == (sources.body == "smpl" and not annotated)
+        assert len(real.surfaces) == 2 * annotated
         assert all(real.label_maps) and len(real.label_maps) == 2 * bool(sources.real_maps)
     if config.semantics.prior:
         assert len(load_prior(config.semantics.prior, template)) == len(template.vertices)

@@ -122,6 +122,17 @@ def test_annotated_points_are_compared_with_the_maps_at_their_places() -> None:
     assert [float(each) for each in point_errors(maps, points([0, 0]))] == [0, 0, 0]
 
 
+def test_parts_of_points_count_where_their_places_are_not_known() -> None:
+    maps, told = guess(1, CLASSES, SIDE, SIDE), points([3, 5])
+    maps = IuvMaps(*(each.requires_grad_() for each in (maps.u, maps.v, maps.index)))
+    unplaced = replace(told, place_on_part=torch.full_like(told.place_on_part, torch.nan))
+    u, v, index = point_errors(maps, unplaced)
+    assert float(u.detach()) == float(v.detach()) == 0
+    torch.testing.assert_close(index, point_errors(maps, told)[2])
+    (u + v + index).backward()
+    assert maps.u.grad is not None and not maps.u.grad.any()
+
+
 class NoBody(nn.Module):
     """An objective that finds nothing wrong with bodies but their shape."""
 

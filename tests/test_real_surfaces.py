@@ -135,6 +135,65 @@ def test_annotations_are_read_with_what_they_say_of_surfaces(
     assert len(read_real_labels(sources)) == 2
 
 
+def save_danets(folder: Path, points: list[Any]) -> Path:
+    """Writes `points` as DaNet's dp_coco_2014_train.npz has them: pickled, beside SPIN's arrays."""
+    count, path = len(points), folder / "dp_coco_2014_train.npz"
+    objects = np.empty(count, dtype=object)
+    objects[:] = points
+    named = np.array([f"{n}.png" for n in range(count)])
+    square = {"center": np.full((count, 2), [40.0, 50.0]), "scale": np.full(count, 0.48)}
+    np.savez(path, allow_pickle=True, imgname=named, dp_annot=objects, **square)
+    return path
+
+
+def test_danets_files_tell_the_same_of_surfaces(
+    folder: Path, labels: RealLabels, surface: dict[str, Any], tmp_path: Path
+) -> None:
+    as_arrays = {key: np.array(value) for key, value in surface.items() if key != "dp_masks"}
+    told = {"bbox": np.array(BOX), **as_arrays, "dp_masks": surface["dp_masks"]}
+    path = save_danets(tmp_path, [{}, told, None])  # of the last there is no photo
+    sources = SourceSettings(body="smpl", real_labels=(str(path),), real_pictures=(str(folder),))
+    found = read_real_labels(sources)
+    nothing, same = found.surfaces
+    assert nothing is None and same is not None and labels.surfaces[0] is not None
+    assert torch.equal(same.places, labels.surfaces[0].places)
+    assert torch.equal(same.place_on_part, labels.surfaces[0].place_on_part)
+    assert torch.equal(same.classes(), labels.surfaces[0].classes())
+
+
+@pytest.mark.parametrize(
+    ("points", "complaint"),
+    [
+        ([{"dp_I": [1.0]}, None], "dp_annot 0, dp_U: wanted numbers"),
+        ([{}, [1, 2]], "dp_annot 1: wanted a table of dp_I and others"),
+        ([{}, Path("/")], "came one that calls for pathlib.*nothing in it was run"),
+    ],
+    ids=["half", "no table", "code"],
+)
+def test_danets_files_that_say_something_else_are_refused(
+    folder: Path, tmp_path: Path, points: list[Any], complaint: str
+) -> None:
+    path = save_danets(tmp_path, points)
+    sources = SourceSettings(real_labels=(str(path),), real_pictures=(str(folder),))
+    with pytest.raises(ValueError, match=f"dp_coco_2014_train.npz.*{complaint}"):
+        read_real_labels(sources)
+
+
+def test_places_on_densepose_charts_mean_nothing_to_a_body_with_another(folder: Path) -> None:
+    sources = SourceSettings(
+        real_labels=(str(folder / "densepose.json"),), real_pictures=(str(folder),)
+    )
+    people = read_real_labels(sources)
+    told = people.surfaces[0]
+    assert (
+        told is not None and told.place_on_part.isnan().all() and told.part.tolist() == [2, 10, 23]
+    )
+    assert any("parts count, and not u and v" in line for line in people.told())
+    smpl = read_real_labels(replace(sources, body="smpl"))
+    assert smpl.surfaces[0] is not None and not smpl.surfaces[0].place_on_part.isnan().any()
+    assert not any("and not u and v" in line for line in smpl.told())
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
