@@ -36,8 +36,17 @@ def effects(
         with_it: Numbers of the same people. Differences are these less those.
         metrics: To compare.
         attribute: Of the people.
+
+    Raises:
+        ValueError: If the people are others, or of other kinds.
     """
-    kinds = without.attributes[attribute]
+    kinds, others = without.attributes[attribute], with_it.attributes[attribute]
+    alike = without.names == with_it.names and kinds.kinds == others.kinds
+    if not alike or not torch.equal(kinds.of, others.of):
+        raise ValueError(
+            f"{attribute}: wanted numbers of the same people twice, got those of others; do: "
+            "measure both networks again, with the same version"
+        )
     of = kinds.of.numpy()
     return {
         name: paired_differences(without, with_it, metrics, of == number)

@@ -139,7 +139,7 @@ class LasorRecipe:
         if self.straps.targets.size:
             hidden = before.mask | self.straps.draw_square(chance)
             share = occluded_share(body.mask & ~outside.mask, ~hidden)
-            cover = Cover(hidden, (borders + 1) * (size / 2), share)
+            cover = Cover(hidden, (borders + 1) * (size / 2), share, self._around(scene))
             maps = self.straps.draw_maps(figure, scene.box, cover)
 
         marks = into_crop(figure.marks, scene.box, size)
@@ -168,6 +168,20 @@ class LasorRecipe:
         labels = label_pixels(body, self.straps.part6) * silhouette.byte()
         mask = self.straps.corrupt_mask(chance, labels)
         return self.straps.hand_over(figure, places, keypoints, mask, channels, maps)
+
+    def _around(self, scene: Scene) -> Bool[Tensor, "batch map map"] | None:
+        """Marks on maps that reach beyond the crop what is before people: it is there most of all,
+        as the box is put round what is left to see. None for other maps."""
+        size, reach = self.straps.targets.size, self.straps.targets.reach
+        if reach <= 1:
+            return None
+        wide = Box(scene.box.centre, scene.box.side * reach)
+        depth = rasterize(
+            into_crop(scene.figure.surface, wide, size),
+            self.assets.template.faces, (size, size), barycentrics=False, backend=self.backend,
+        ).depth  # fmt: skip
+        others = in_front(self._depth_of(scene.people, scene.figure, wide, size), depth)
+        return others | (scene.objects.draw(wide, size, self.backend) > 0)
 
     def draw_scene(self, chance: Chance) -> Scene:
         """Draws everything but noise, and looks what is left of the person."""

@@ -253,7 +253,7 @@ class SilhouetteLoss(nn.Module):
     def forward(
         self, prediction: BodyPrediction, target: Target, moment: Moment | None = None
     ) -> Float[Tensor, ""]:
-        """Gives the mean error over the people, before any weight."""
+        """Gives the mean error over the people of whom a picture is known, before any weight."""
         maps, settings = wanted_maps(target), self.settings
         size = maps.whole.shape[-1]
         pixels = self.mesh.place(prediction.mode(), prediction.camera, size, maps.reach)
@@ -262,7 +262,11 @@ class SilhouetteLoss(nn.Module):
         error = picture_error(
             drawn[:, None], maps.whole[:, None], counted, settings.error, settings.blur
         )
-        return error.mean()
+        if maps.uncovered is None:
+            return error.mean()
+        known = maps.uncovered.flatten(1).any(1).to(error.dtype)
+        count = known.sum() if moment is None else moment.mean(known.sum())
+        return (error * known).sum() / count.clamp(min=1e-3)
 
 
 def wanted_maps(target: Target) -> TargetMaps:

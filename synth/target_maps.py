@@ -39,11 +39,14 @@ class Cover:
     """What lies between people and the viewer, in the picture in which their box is."""
 
     hidden: Bool[Tensor, "batch H W"]
-    """Where something is before the person; beyond the pixels it is taken for nothing."""
+    """Where something is before the person; beyond the pixels it is taken for nothing, unless
+    `around` tells of it."""
     borders: Float[Tensor, "batch 4"]
     """Where the picture ends (left, top, right, bottom) [px]; may be infinite."""
     occluded: Float[Tensor, " batch"]
     """Share of the person, as far as the picture goes, that is behind something."""
+    around: Bool[Tensor, "batch size size"] | None = None
+    """The same as `hidden` in the pixels of the maps, which may reach farther."""
 
 
 def to_map(
@@ -80,6 +83,8 @@ def draw_maps(
         return TargetMaps(whole=whole, reach=reach)
     square = Box(centre=box.centre, side=box.side * reach)
     hidden = resample_square(cover.hidden.float(), square, size) >= 0.5
+    if cover.around is not None:
+        hidden = hidden | cover.around
     corner = (square.centre - square.side[:, None] / 2).repeat(1, 2)
     borders = (cover.borders - corner) * (size / square.side)[:, None]
     uncovered = ~hidden & inside_borders(borders, size)

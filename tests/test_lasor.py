@@ -19,6 +19,7 @@ from plausibody.synth.occluder_people import PeopleSettings
 from plausibody.synth.occluders import BorderSettings
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import StrapsSettings
+from plausibody.synth.target_maps import MapSettings
 from plausibody.synth.views import VIEWPOINTS, seen_from
 
 COUNT = 48
@@ -178,6 +179,20 @@ def test_nobody_is_hidden_entirely(assets: SynthAssets) -> None:
     scene = recipe(assets, objects=wall).draw_scene(Chance(3, torch.arange(COUNT)))
     assert not scene.objects.there.all(), "things that would hide everything are taken away"
     assert not scene.covered[~scene.objects.there.any(1) & ~scene.people.there.any(1)].any()
+
+
+def test_beyond_the_box_maps_know_what_is_hidden(assets: SynthAssets) -> None:
+    """The box is round what is left: nothing outside it may count as seen, however far maps go."""
+    targets = MapSettings(size=48, reach=1.5)
+    large = ObjectSettings(present=1.0, extent=(0.3, 0.8))
+    made = recipe(assets, border=OPEN, objects=large, dropped=1.0)
+    made = LasorRecipe(made.settings, made.straps.proxy, 3, assets, targets=targets)
+    maps = made(torch.arange(COUNT)).target.maps
+    assert maps is not None
+    inner = torch.zeros(48, 48, dtype=torch.bool)
+    inner[8:40, 8:40] = True
+    beyond, seen = (each[:, ~inner].sum() for each in (maps.whole, maps.visible))
+    assert beyond > 300 and seen < 0.02 * beyond
 
 
 def test_samples_do_not_depend_on_the_batch(assets: SynthAssets) -> None:

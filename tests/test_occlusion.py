@@ -25,7 +25,7 @@ from plausibody.evaluate.occlusion import (
     measure_occluded,
     share_bins,
 )
-from plausibody.evaluate.values import Values
+from plausibody.evaluate.values import Attribute, Values
 from plausibody.models.body import pose_body
 from plausibody.models.camera import fit_weak_perspective
 from plausibody.models.markers import Markers
@@ -157,6 +157,13 @@ def test_the_truth_has_no_error_and_who_is_wrong_has(assets, people):
     assert certain(forty) and forty.low is not None and forty.low > 0.1
     assert forty.difference == pytest.approx(by_kind(wrong, "pve_t_sc", HIDDEN)[4], abs=0.1)
     assert not certain(effects(right, right, METRICS, HIDDEN)[FORTY]["pve_t_sc"])
+    others = {HIDDEN: Attribute(SHARES, right.attributes[HIDDEN].of.flip(0))}
+    for strangers in (
+        dataclasses.replace(wrong, attributes=others),
+        dataclasses.replace(wrong, names=tuple(f"{name}a" for name in wrong.names)),
+    ):
+        with pytest.raises(ValueError, match="hidden: wanted numbers of the same people twice"):
+            effects(right, strangers, METRICS, HIDDEN)
 
 
 def test_bins_reach_five_percent_either_way():

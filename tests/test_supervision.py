@@ -207,6 +207,21 @@ def test_only_what_could_be_seen_counts_in_the_visible_variant(mesh, bodies):
     assert errors["amodal"] > 0.02 > 1e-6 > errors["visible"]
 
 
+def test_people_of_whom_no_picture_is_known_do_not_count(mesh, bodies):
+    """Photos without a map: their bodies are not drawn to nothing, and do not thin the others."""
+    whole = silhouette(mesh, bodies, camera())
+    known = torch.ones_like(whole, dtype=torch.bool)
+    known[1:] = False
+    prediction = PointPrediction(camera(AWAY), bodies)
+    for kind, error in (("amodal", "absolute"), ("visible", "iou")):
+        loss = SilhouetteLoss(mesh, SupervisionSettings(1.0, kind=kind, error=error))
+        some = loss(prediction, target_of(whole * known, uncovered=known))
+        one = slice(0, 1)
+        first = PointPrediction(take(camera(AWAY), one), take(bodies, one))
+        alone = loss(first, take(target_of(whole, uncovered=known), one))
+        torch.testing.assert_close(some, alone)
+
+
 def test_where_nothing_is_before_anybody_both_variants_agree(mesh, bodies):
     target = target_of(silhouette(mesh, bodies, camera()))
     prediction = PointPrediction(camera(AWAY), bodies)
