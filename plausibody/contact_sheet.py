@@ -13,6 +13,7 @@ from torch.nn import functional
 from plausibody.models.proxy import Proxy, gaussian_heatmaps
 from plausibody.models.skeleton import COCO17
 from plausibody.predict.drawing.bodies import label, tile
+from plausibody.predict.drawing.iuv import colour_iuv
 from plausibody.predict.drawing.labels import colour_labels
 from plausibody.preview import draw_proxies
 from plausibody.synth.batch import Batch
@@ -27,7 +28,8 @@ def contact_sheet(batch: Batch, side: int = 160) -> Float[Tensor, "3 height widt
     """Draws what a regressor reads of each person, and every channel that the batch has kept.
 
     Colours of key points and parts tell a person's own left (red) from right (blue). Of maps that
-    losses look at, what is hidden is grey; labels have the colours of the parser.
+    losses look at, what is hidden is grey; labels have the colours of the parser. IUV pictures have
+    a colour for each part: the one that is read, if any, and the true one, if any is learnt.
 
     Args:
         side: Of each picture [px].
@@ -43,6 +45,9 @@ def contact_sheet(batch: Batch, side: int = 160) -> Float[Tensor, "3 height widt
         columns["map"] = _resize(_grey(0.4 * maps.whole + 0.6 * maps.visible), side)
         if maps.labels is not None:
             columns["parser's labels"] = _resize(colour_labels(maps.labels), side)
+    dense = batch.target.dense
+    if dense is not None:
+        columns["true IUV"] = _labels(colour_iuv(dense.iuv), side)
     heads = tile([label(torch.ones(3, 0, side), name) for name in columns], columns=len(columns))
     rows = [pictures[n] for n in range(len(batch)) for pictures in columns.values()]
     return torch.cat([heads, tile(rows, columns=len(columns))], 1)
@@ -54,6 +59,8 @@ def _drawn_proxy(proxy: Proxy, side: int) -> dict[str, Float[Tensor, "batch 3 si
     drawn = {"heatmaps": torch.einsum("bkhw,kc->bchw", heat, tints).clamp(max=1)}
     if proxy.edges is not None:
         drawn["edges"] = _resize(_grey((BRIGHTEN * proxy.edges).clamp(max=1)), side)
+    if proxy.iuv is not None:
+        drawn["IUV"] = _labels(colour_iuv(proxy.iuv), side)
     return drawn
 
 
@@ -130,3 +137,10 @@ def _resize(
 ) -> Float[Tensor, "batch 3 side side"]:
     mode = "nearest" if pictures.shape[-1] < side else "area"
     return functional.interpolate(pictures, size=(side, side), mode=mode)
+
+
+def _labels(
+    pictures: Float[Tensor, "batch 3 H W"], side: int
+) -> Float[Tensor, "batch 3 side side"]:
+    """Takes the nearest pixels: parts have no means."""
+    return functional.interpolate(pictures, size=(side, side), mode="nearest-exact")

@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from plausibody.contact_sheet import contact_sheet
 from plausibody.models.body import PosedBody, pose_body
 from plausibody.models.crop import Box
 from plausibody.models.part_tables import MIRROR25
 from plausibody.models.proxy import Proxy, ProxySettings
+from plausibody.predict.drawing.iuv import colour_iuv
 from plausibody.synth.chance import Chance
 from plausibody.synth.charts import PART14_OF_24, Chart
 from plausibody.synth.generator import BatchGenerator, StreamSettings
@@ -56,6 +58,13 @@ def spoilt(iuv: Tensor, faults: IuvFaults) -> Tensor:
     found = spoil_iuv(Chance(0, torch.arange(count)), proxy, faults).iuv
     assert found is not None
     return found
+
+
+def contains(sheet: Tensor, picture: Tensor) -> bool:
+    """Tells whether a picture is a part of a sheet, pixel by pixel."""
+    height, width = picture.shape[-2:]
+    windows = sheet.unfold(1, height, 1).unfold(2, width, 1)
+    return bool((windows == picture[:, None, None]).all((0, 3, 4)).any())
 
 
 def test_a_drawn_body_shows_parts_and_places_and_nothing_beside_it(
@@ -159,6 +168,10 @@ def test_the_lite_stream_draws_iuv_where_its_masks_are(assets: SynthAssets, peop
     there = iuv[:, 0] > 0
     assert there.any() and bool((batch.proxy.silhouette[there] > 0).all())
     whole = dense.iuv[:, 0] > 0
+    sheet, bare = contact_sheet(batch, 24), contact_sheet(plain, 24)
+    assert sheet.shape[2] > bare.shape[2]  # what is read and what is true have a column each
+    for iuv_of in (iuv, dense.iuv):
+        assert contains(sheet, colour_iuv(iuv_of[0]))
     assert whole.sum() > there.sum() and torch.equal(
         iuv[there[:, None].expand_as(iuv)], dense.iuv[there[:, None].expand_as(iuv)]
     )
