@@ -48,8 +48,6 @@ from plausibody.synth.supervision import (
 
 LEAST_PIXELS, OF_SIDE = 60, 224
 """A label that shows in no more pixels of a picture of that side is not there."""
-LEAST = 1e-4
-"""Probability below which a wrong class costs no more."""
 LIGHTEST = 0.05
 """Of the weights of classes, which balance their areas."""
 MASKS = ("iou", "distance")
@@ -213,10 +211,9 @@ def clothed_error(
     heavy = weight.gather(1, joined.flatten(1).long()).view(joined.shape) * person
     said = torch.cat([torch.zeros_like(cover)[:, None], groups], 1)
     said = said.gather(1, joined[:, None].long())[:, 0]
-    cost = -(said / (cover + LEAST) + LEAST).log()
-    bare = -torch.tensor(LEAST).log().to(cost)
-    cost = torch.where(cover.detach() > 0.5, cost, bare)
-    total = (heavy * cost).sum((1, 2)) / heavy.sum((1, 2)).clamp(min=1e-6)
+    covered = cover.detach() > 0.5
+    wrong = torch.where(covered, 1 - said / torch.where(covered, cover, 1.0), 1.0)
+    total = (heavy * wrong).sum((1, 2)) / heavy.sum((1, 2)).clamp(min=1e-6)
     return inside * leaked + classes * total
 
 
