@@ -78,6 +78,7 @@ def test_a_network_that_reads_iuv_predicts_from_files(
         save_png(seen[..., order], tmp_path)
         result = predict()
         assert result.exit_code == 0, result.output
+        assert "u and v of the open body's chart" in result.output
         (saved,) = (tmp_path / "out").rglob("*.npz")
         with np.load(saved) as arrays:
             found.append({name: arrays[name] for name in arrays.files})

@@ -22,6 +22,11 @@ from plausibody.commands.terminal import (
 
 MOST_SAMPLES = 10_000
 """More of one person tell nothing new and fill the memory."""
+OTHER_CHART = (
+    "note: these weights learnt u and v of the open body's chart, as --save iuv writes them; "
+    "DensePose's maps have the same parts, but u and v of SMPL's chart, which weights of "
+    "sources.body=smpl learn"
+)
 FRONT_ENDS = ("embedded", "hq", "hrnet", "files")
 
 
@@ -194,6 +199,8 @@ def predict_command(
         with usage_errors():
             inputs, worker = _inputs(paths, every, smooth, engine, workers)
         say = teller(quiet)
+        if predictor.regressor.proxy.channel == "iuv" and predictor.regressor.body == "open":
+            say(OTHER_CHART)
         with (
             stoppable(StoppedError, "the same command does the rest"),
             counting("photos", quiet) as watch,
