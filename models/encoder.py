@@ -100,6 +100,16 @@ def _shortcut(
     return nn.Sequential(convolution, NORMS[norm](channels))
 
 
+DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+}
+"""By layers: the blocks, and how many there are at each resolution."""
+
+
 class ResNet(nn.Module):
     """A residual network without its classifier: pictures to one vector each.
 
@@ -109,13 +119,12 @@ class ResNet(nn.Module):
     def __init__(self, channels_in: int, depth: int = 18):
         """Args:
         channels_in: Channels of the input.
-        depth: 18 or 50.
+        depth: One of `DEPTHS`.
         """
         super().__init__()
-        if depth not in (18, 50):
-            raise ValueError(f"depth: wanted 18 or 50, got {depth}")
-        block = BasicBlock if depth == 18 else Bottleneck
-        counts = (2, 2, 2, 2) if depth == 18 else (3, 4, 6, 3)
+        if depth not in DEPTHS:
+            raise ValueError(f"depth: wanted {', '.join(map(str, DEPTHS))}, got {depth}")
+        block, counts = DEPTHS[depth]
         self.conv1 = nn.Conv2d(channels_in, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         at = 64

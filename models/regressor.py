@@ -32,7 +32,7 @@ class RegressorSettings:
     shape_count: int = 10
     """How many shape coefficients are predicted."""
     depth: int = 18
-    """Of the residual network, 18 or 50 (resnet)."""
+    """Of the residual network, 18, 34, 50, 101 or 152 (resnet)."""
     heatmap_sigma: float = 4.0
     """Standard deviation of the key points' Gaussians [px] (resnet)."""
     features: int = 512
@@ -220,7 +220,7 @@ class HeatmapEncoder(ResNet):
 
     def __init__(self, depth: int, sigma: float):
         """Args:
-        depth: 18 or 50.
+        depth: Of the residual network.
         sigma: Standard deviation of the heatmaps' Gaussians [px].
         """
         super().__init__(1 + len(COCO17), depth)

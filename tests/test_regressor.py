@@ -71,9 +71,22 @@ def test_straps_has_the_published_names_and_shapes() -> None:
     assert {name.split(".")[0] for name in found} == {"image_encoder", "ief_module", "initial"}
 
 
-@pytest.mark.parametrize(("depth", "features"), [(18, 512), (50, 2048)])
-def test_residual_networks_have_torchvisions_names(depth: int, features: int) -> None:
-    counts, convolutions = ((2, 2, 2, 2), 2) if depth == 18 else ((3, 4, 6, 3), 3)
+@pytest.mark.parametrize(
+    ("depth", "counts", "total"),
+    [
+        (18, (2, 2, 2, 2), 11_689_512),
+        (34, (3, 4, 6, 3), 21_797_672),
+        (50, (3, 4, 6, 3), 25_557_032),
+        (101, (3, 4, 23, 3), 44_549_160),
+        (152, (3, 8, 36, 3), 60_192_808),
+    ],
+)
+def test_residual_networks_have_torchvisions_names(
+    depth: int, counts: tuple[int, ...], total: int
+) -> None:
+    """`total` is torchvision's number of parameters."""
+    deep = depth >= 50
+    convolutions, features = (3, 2048) if deep else (2, 512)
     norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     expected = {"conv1.weight", *(f"bn1.{entry}" for entry in norm)}
     for stage, count in enumerate(counts, start=1):
@@ -82,20 +95,20 @@ def test_residual_networks_have_torchvisions_names(depth: int, features: int) ->
             for number in range(1, convolutions + 1):
                 expected |= {f"{at}.conv{number}.weight"}
                 expected |= {f"{at}.bn{number}.{entry}" for entry in norm}
-        if stage > 1 or depth == 50:
+        if stage > 1 or deep:
             expected |= {f"layer{stage}.0.downsample.0.weight"}
             expected |= {f"layer{stage}.0.downsample.1.{entry}" for entry in norm}
-    encoder = ResNet(3, depth)
+    with torch.device("meta"):
+        encoder = ResNet(3, depth)
     assert set(encoder.state_dict()) == expected
     assert encoder.features == features
-    # torchvision's count, less that of the classifier of 1000 classes.
-    total = {18: 11_689_512, 50: 25_557_032}[depth] - (1000 * features + 1000)
-    assert sum(parameter.numel() for parameter in encoder.parameters()) == total
+    classifier = 1000 * features + 1000
+    assert sum(each.numel() for each in encoder.parameters()) == total - classifier
 
 
 def test_other_depths_are_refused() -> None:
-    with pytest.raises(ValueError, match="18 or 50, got 34"):
-        ResNet(3, 34)
+    with pytest.raises(ValueError, match="wanted 18, 34, 50, 101, 152, got 20"):
+        ResNet(3, 20)
 
 
 def test_a_batch_of_proxies_gives_a_batch_of_bodies(network: Regressor) -> None:
