@@ -17,6 +17,7 @@ from plausibody.models.losses import (
     LabelledMean,
     Moment,
     Target,
+    joint_error,
     near_box,
     relative_to_pelvis,
     true_points,
@@ -38,7 +39,7 @@ class HmrWeights:
 
 
 class HmrLoss(nn.Module):
-    """Squared errors; those in space are of people whose parameters are known."""
+    """Squared errors; those in space are of people whose parameters are known, or joints."""
 
     def __init__(self, markers: Markers, weights: HmrWeights | None = None):
         """Args:
@@ -63,7 +64,7 @@ class HmrLoss(nn.Module):
         scale = prediction.camera.scale
         parts = {
             "keypoints": weights.keypoints * (gap.square() * near).mean(),
-            "joints": weights.joints * mean((points.h36m - true.h36m).square()),
+            "joints": weights.joints * joint_error(points, true, target, moment, torch.square),
             "rotations": weights.rotations * mean((mode.rotations - truth.rotations).square()),
             "shape": weights.shape * mean((mode.shape - truth.shape).square()),
             "camera": weights.camera * torch.exp(-10 * scale).square().mean(),

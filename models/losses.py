@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -17,6 +17,7 @@ from plausibody.models.prediction import BodyParameters, BodyPrediction
 from plausibody.models.skeleton import H36M17, LSP14, indices
 
 PELVIS = H36M17.index("pelvis")
+HIPS = tuple(indices(["left_hip", "right_hip"], H36M17))
 FINGERS = 2
 """The last joints of SMPL24, the hands, whose rotations no motion capture of ours knows."""
 
@@ -69,6 +70,9 @@ class Target:
     labelled: Bool[Tensor, " batch"] | None = None
     """Of whom the parameters are known; those of the others may be any finite numbers. None: of
     everybody."""
+    joints: Float[Tensor, "batch 17 4"] | None = None
+    """Human3.6M's joints in the world's axes [m], wherever their root is, and by how much each is
+    known, 0..1. They are learnt of people whose parameters are not known. None: of nobody."""
     annotated: Bool[Tensor, "batch 17"] | None = None
     """Which places of `keypoints` are known. None: all of them."""
     dense: DenseTarget | None = None
@@ -183,7 +187,7 @@ class LiteLoss(nn.Module):
         plain = mean(self.shape_error.plain(mode.shape, truth.shape))
         scaled = mean(self.shape_error.scale_corrected(mode.shape, truth.shape))
         gap_vertices = ((points.vertices - true.vertices).abs() * self.shares).sum((1, 2))
-        gap_joints = mean((points.h36m - true.h36m).abs())
+        gap_joints = joint_error(points, true, target, moment, torch.abs)
         gap_joints = gap_joints + mean((points.joints - true.joints).abs())
         parts = {
             "root": weights.root * mean(turn[:, 0]),
@@ -218,6 +222,35 @@ class LabelledMean:
         if self.share is None:
             return errors.mean()
         return (errors.reshape(len(self.share), -1).mean(1) * self.share).sum()
+
+
+def joint_error(
+    points: BodyPoints,
+    true: BodyPoints,
+    target: Target,
+    moment: Moment | None,
+    error: Callable[[Tensor], Tensor],
+) -> Float[Tensor, ""]:
+    """Gives the mean error of Human3.6M's joints over those of whom bodies or joints are known.
+
+    Where only joints are, they are compared from the middle between the hips, as SPIN does: what
+    data sets call the pelvis lies in different places.
+
+    Args:
+        points: Of the predicted bodies, from the pelvis.
+        true: Of the true ones.
+        error: Of each difference [m].
+    """
+    each, told = error(points.h36m - true.h36m), target.joints
+    if told is None or target.labelled is None:
+        return LabelledMean.of(target, moment)(each)
+    hips = constant(HIPS, torch.long, told.device)
+    known = told[..., 3:] * (told[:, hips, 3] > 0).all(1)[:, None, None]
+    middle = (points.h36m[:, hips] - told[:, hips, :3]).mean(1, keepdim=True)
+    alone = error(points.h36m - told[..., :3] - middle) * known
+    each = torch.where(target.labelled[:, None, None], each, alone)
+    counted = target.labelled | (known > 0).flatten(1).any(1)
+    return LabelledMean.of(replace(target, labelled=counted), moment)(each)
 
 
 def near_box(keypoints: Float[Tensor, "batch 17 2"]) -> Float[Tensor, "batch 17 1"]:

@@ -7,11 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from plausibody.evaluate.datasets.spin import SpinFile, read_spin
+from plausibody.evaluate.datasets.labels import some
+from plausibody.evaluate.datasets.spin import SPIN24, SpinFile, read_spin
+from plausibody.evaluate.datasets.spin_joints import LARGEST
+from plausibody.models.losses import HIPS
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.records import take
-from plausibody.models.skeleton import SMPL24
+from plausibody.models.skeleton import H36M17, SMPL24, indices
 from plausibody.real_coco import map_of, read_coco_people, read_surfaces
 from plausibody.real_fits import with_fits
 from plausibody.synth.real_people import RealLabels, join_labels_of
@@ -128,7 +133,27 @@ def labels_of(
         keypoints=file.coco17(kept),
         body=body,
         fitted=fitted,
+        joints=None if file.joints is None else _joints(file, kept),
         label_maps=tuple(parsed),
         missing=tuple(path for path, found in there.items() if not found),
         surfaces=tuple(surfaces[number] for number in kept) if any(surfaces) else (),
     )
+
+
+def _joints(file: SpinFile, kept: Sequence[int]) -> Float[Tensor, "people 17 4"]:
+    """Takes Human3.6M's joints in the world, of people whose bodies may not be known.
+
+    Raises:
+        ValueError: If they are not in metres.
+    """
+    joints = file.world_joints(kept)[:, indices(H36M17, SPIN24)]
+    places, known = joints[..., :3], joints[..., 3] > 0
+    middle = places[:, list(HIPS)].mean(1, keepdim=True)
+    far = ((places - middle).norm(dim=-1) * known).amax(1) > LARGEST
+    if rows := [kept[n] for n in far.nonzero()[:, 0].tolist()]:
+        raise ValueError(
+            f"{file.path}, S: wanted joints in metres, got some farther than {LARGEST:g} m from "
+            f"the hips, in {some(rows, 'row')} (from 0); do: make the file with SPIN's "
+            "preprocessing"
+        )
+    return joints

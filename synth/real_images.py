@@ -1,10 +1,11 @@
 """Photos of real people among the drawn ones: squares round them, key points, fits, label maps.
 
 Who is in which photo is told by labels, such as `plausibody.real_labels` reads of SPIN's
-files. Of every person the box is told; key points, a body and a parser's label map may be. What is
-not known does not count: `Target.labelled` says whose bodies are known, `Target.annotated` which
-key points, and people without a label map have none of their pixels compared. Of the surface there
-are the points that annotators set, where they did, and no IUV picture; joints are at key points.
+files. Of every person the box is told; key points, a body, joints in space and a parser's label map
+may be. What is not known does not count: `Target.labelled` says whose bodies are known,
+`Target.joints` which joints of the others, `Target.annotated` which key points, and people without
+a label map have none of their pixels compared. Of the surface there are the points that annotators
+set, where they did, and no IUV picture; joints are at key points.
 
 As SPIN does, squares are scaled by 0.75 to 1.25, half of them are mirrored, and colours are
 brighter or darker by up to 40 %, and four of ten pictures are turned, by up to 60 degrees. Labels
@@ -33,7 +34,7 @@ from plausibody.models.mirroring import mirror_proxy, mirror_rotations
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import Observation, Proxy, ProxySettings, make_proxy
 from plausibody.models.records import concatenate, map_tensors, take, to_device
-from plausibody.models.skeleton import COCO17, mirror
+from plausibody.models.skeleton import COCO17, H36M17, mirror
 from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.iuv import DenseSettings
@@ -195,10 +196,12 @@ class RealImages:
         box = Box(labels.box.centre[row], labels.box.side[row] * zoom)
         colours = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
         keypoints, body, turn = labels.keypoints[row], take(labels.body, row), None
+        joints = None if labels.joints is None else labels.joints[row]
         if angle and not (self.annotated and labels.surfaces[number] is not None):
             turn = Turn.about(box, angle, self.targets.reach, self.proxy.size)
             colours, body, box = turn.picture(colours[0])[None], turn.body(body), turn.turned_box
             keypoints = torch.cat([turn.points(keypoints[..., :2]), keypoints[..., 2:]], -1)
+            joints = None if joints is None else turn.joints(joints)
         nothing = torch.zeros(1, *colours.shape[-2:])
         proxy = make_proxy(Observation(keypoints, nothing, colours), self.proxy, box)
         places, known = proxy.box.to_square(keypoints[..., :2]), keypoints[..., 2] > 0
@@ -214,6 +217,7 @@ class RealImages:
                 self.targets,
             ),
             labelled=labels.fitted[row],
+            joints=joints,
             annotated=known,
             dense=self._surface(number, box, places, known),
         )
@@ -254,10 +258,15 @@ def mirror_batch(batch: Batch) -> Batch:
         ),
         keypoints=target.keypoints[:, swapped] * target.keypoints.new_tensor([-1.0, 1.0]),
         maps=maps,
+        joints=None if target.joints is None else _mirror_joints(target.joints),
         annotated=None if target.annotated is None else target.annotated[:, swapped],
         dense=None if target.dense is None else mirror_surface(target.dense),
     )
     return Batch(proxy=proxy, target=mirrored, channels=batch.channels)
+
+
+def _mirror_joints(joints: Float[Tensor, "batch 17 4"]) -> Float[Tensor, "batch 17 4"]:
+    return joints[:, mirror(H36M17)] * joints.new_tensor([-1.0, 1, 1, 1])
 
 
 class MixedRecipe:
@@ -297,9 +306,14 @@ class MixedRecipe:
             dense = with_points(dense, self.real.annotated)
         known = chance.chance("labelled", self.labelled)
         everywhere = torch.ones_like(target.keypoints[..., 0], dtype=torch.bool)
+        joints = None
+        if self.real.labels.joints is not None:
+            joints = target.keypoints.new_zeros(len(numbers), len(H36M17), 4)
         return Batch(
             proxy=_bare(batch.proxy),
-            target=replace(target, maps=maps, labelled=known, annotated=everywhere, dense=dense),
+            target=replace(
+                target, maps=maps, labelled=known, joints=joints, annotated=everywhere, dense=dense
+            ),
         )
 
 

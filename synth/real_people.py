@@ -13,6 +13,7 @@ from torch import Tensor
 from plausibody.models.crop import Box
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.records import concatenate
+from plausibody.models.skeleton import H36M17
 from plausibody.synth.real_surfaces import SurfaceLabels
 
 NAMED = 10
@@ -45,6 +46,8 @@ class RealLabels:
     """In the world; anything finite where it is not known."""
     fitted: Bool[Tensor, " people"]
     """Whose bodies are known."""
+    joints: Float[Tensor, "people 17 4"] | None = None
+    """Human3.6M's, in the world's axes [m], and whether each is known; None if nobody's are."""
     label_maps: tuple[Path | None, ...] = ()
     """Files of a parser's label maps, in its colours or as numbers; empty if there are none."""
     missing: tuple[Path, ...] = ()
@@ -62,9 +65,10 @@ class RealLabels:
     def told(self) -> list[str]:
         """Says how much there is, and which pictures are missing."""
         maps = sum(path is not None for path in self.label_maps)
+        joints = 0 if self.joints is None else int((self.joints[..., 3] > 0).any(1).sum())
         lines = [
-            f"photos: {len(self):,} people, {int(self.fitted.sum()):,} with bodies, {maps:,} with "
-            "label maps"
+            f"photos: {len(self):,} people, {int(self.fitted.sum()):,} with bodies, {joints:,} "
+            f"with joints in space, {maps:,} with label maps"
         ]
         if self.surfaces:
             asked = sum(one is not None for one in self.surfaces)
@@ -86,6 +90,11 @@ class RealLabels:
 
 def join_labels_of(files: Sequence[RealLabels]) -> RealLabels:
     """Joins the people of several files."""
+    nowhere = [torch.zeros(len(one), len(H36M17), 4) for one in files]
+    joints = [
+        zeros if one.joints is None else one.joints
+        for one, zeros in zip(files, nowhere, strict=True)
+    ]
     maps: list[Path | None] = []
     surfaces: list[SurfaceLabels | None] = []
     for one in files:
@@ -97,6 +106,7 @@ def join_labels_of(files: Sequence[RealLabels]) -> RealLabels:
         keypoints=torch.cat([one.keypoints for one in files]),
         body=concatenate([one.body for one in files]),
         fitted=torch.cat([one.fitted for one in files]),
+        joints=torch.cat(joints) if any(one.joints is not None for one in files) else None,
         label_maps=tuple(maps) if any(maps) else (),
         missing=tuple(path for one in files for path in one.missing),
         surfaces=tuple(surfaces) if any(surfaces) else (),

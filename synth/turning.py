@@ -68,11 +68,17 @@ class Turn:
 
     def body(self, body: BodyParameters) -> BodyParameters:
         """Turns bodies in the world about the axis along which the camera looks."""
+        root = self._roll().to(body.rotations) @ body.rotations[:, :1]
+        return replace(body, rotations=torch.cat([root, body.rotations[:, 1:]], 1))
+
+    def joints(self, joints: Float[Tensor, "1 N 4"]) -> Float[Tensor, "1 N 4"]:
+        """Turns joints in the world, x, y, z [m], and leaves what comes with them."""
+        return torch.cat([joints[..., :3] @ self._roll().to(joints).mT, joints[..., 3:]], -1)
+
+    def _roll(self) -> Float[Tensor, "3 3"]:
         # Clockwise in the picture, whose y is down, is backwards about the world's z, which looks
         # at the camera.
-        roll = axis_rotation(2, torch.tensor(-self.angle)).to(body.rotations)
-        root = roll @ body.rotations[:, :1]
-        return replace(body, rotations=torch.cat([root, body.rotations[:, 1:]], 1))
+        return axis_rotation(2, torch.tensor(-self.angle))
 
     def _matrix(self) -> Float[Tensor, "2 2"]:
         cosine, sine = math.cos(self.angle), math.sin(self.angle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from plausibody.models.body import BodyTemplate
 from plausibody.models.camera import WeakPerspectiveCamera
+from plausibody.models.hmr_loss import HmrLoss
 from plausibody.models.losses import (
     STRAPS_WEIGHTS,
     LiteLoss,
@@ -214,3 +216,34 @@ def test_the_joints_need_no_more_vertices_than_are_learnt() -> None:
     vertices = supervised_vertices(assets.regressors, assets.supervised, 700)
     markers = Markers.of(assets.template, assets.regressors, vertices)
     assert markers.chosen == len(markers.skin.vertices) == 700
+
+
+def test_joints_in_space_are_learnt_where_bodies_are_not_known(
+    doll: BodyTemplate, markers: Markers
+) -> None:
+    found = person()
+    target = truth_of(person(seed=7), markers)
+    mine, true = markers(found.mode()).h36m, markers(target.parameters).h36m
+    told = torch.cat([true, torch.ones(4, 17, 1).double()], -1)
+    told[1, :, :3] = mine[1] + 3.0  # right, from another root
+    told[2, :, 3] = 0  # of whom nothing is known
+    told[3, 5:, 3] = 0
+    told[3, 5:, :3] = 9.0
+    labelled = torch.tensor([True, False, False, False])
+    pelvis, hips = 0, [1, 4]
+    body = (mine - mine[:, [pelvis]]) - (true - true[:, [pelvis]])
+    middle = (mine[3, hips] - true[3, hips]).mean(0)
+    for loss, error in ((LiteLoss(markers, doll, 5), torch.abs), (HmrLoss(markers), torch.square)):
+        known = dataclasses.replace(target, labelled=labelled)
+        _, parts = loss(found, dataclasses.replace(known, joints=told))
+        few = error(mine[3] - true[3] - middle)[:5].sum() / (17 * 3)
+        expected = (error(body[0]).mean() + 0 + few) / 3
+        _, plain = loss(found, known)
+        change = (parts["joints"] - plain["joints"]) / loss.weights.joints
+        assert change.item() == pytest.approx((expected - error(body[0]).mean()).item())
+        for name in plain.keys() - {"joints"}:
+            assert torch.equal(parts[name], plain[name]), name
+        without_hips = told.clone()
+        without_hips[:, 1, 3] = 0
+        _, none = loss(found, dataclasses.replace(known, joints=without_hips))
+        assert none["joints"].item() == pytest.approx(plain["joints"].item())

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from plausibody.config import RunConfig, override
+from plausibody.evaluate.datasets.spin import SPIN24
 from plausibody.models.body import pose_body
 from plausibody.models.camera import fit_weak_perspective
 from plausibody.models.crop import Box
@@ -20,7 +21,7 @@ from plausibody.models.losses import Target, TargetMaps
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import Proxy, ProxySettings
 from plausibody.models.rotations import rotvec_to_rotmat
-from plausibody.models.skeleton import COCO17
+from plausibody.models.skeleton import COCO17, H36M17
 from plausibody.presets import preset
 from plausibody.real_labels import read_real_labels
 from plausibody.sources import open_assets
@@ -33,7 +34,7 @@ from plausibody.synth.real_images import (
     mirror_batch,
 )
 from plausibody.synth.real_maps import MARGIN, cut_labels, photo_maps, read_label_map
-from plausibody.synth.real_people import RealLabels, Unread
+from plausibody.synth.real_people import RealLabels, Unread, join_labels_of
 from plausibody.synth.semantic_labels import LABELS, NAMES
 from plausibody.synth.stores import SourceSettings, SynthAssets
 from plausibody.synth.target_maps import MapSettings
@@ -108,7 +109,7 @@ def look(labels: RealLabels, count: int = 24, settings: RealSettings = STILL) ->
 def test_people_whose_photo_is_missing_are_counted_and_named(labels: RealLabels) -> None:
     assert len(labels) == 4 and labels.fitted.tolist() == [True, False, True, True]
     first, second = labels.told()
-    assert first == "photos: 4 people, 3 with bodies, 2 with label maps"
+    assert first == "photos: 4 people, 3 with bodies, 0 with joints in space, 2 with label maps"
     assert second.startswith("photos: 1 pictures were not found") and "images/7.png" in second
     assert labels.box.side.tolist() == [40.0] * 4
     many = dataclasses.replace(labels, missing=tuple(Path(f"{n}.jpg") for n in range(30)))
@@ -270,6 +271,50 @@ def test_a_mirrored_sample_is_that_of_the_mirrored_person(assets: SynthAssets) -
     twice = mirror_batch(mirrored)
     torch.testing.assert_close(twice.target.parameters.rotations, body.rotations)
     assert torch.equal(twice.target.keypoints, keypoints)
+
+
+def test_joints_in_space_are_turned_and_mirrored_with_the_person(
+    assets: SynthAssets, labels: RealLabels
+) -> None:
+    """Joints that belong to the bodies still do, whatever is done to the photos."""
+    generator = torch.Generator().manual_seed(0)
+    turns = 0.4 * torch.randn(4, 24, 3, generator=generator)
+    body = BodyParameters(shape=torch.zeros(4, 10), rotations=rotvec_to_rotmat(turns))
+
+    def h36m(bodies: BodyParameters) -> Tensor:
+        posed = pose_body(assets.template, bodies.shape, bodies.rotations).vertices
+        return assets.regressors.h36m17 @ posed
+
+    known = torch.tensor([1.0, 0.0, 1.0, 1.0])[:, None, None].expand(4, 17, 1)
+    told = dataclasses.replace(labels, body=body, joints=torch.cat([h36m(body), known], -1))
+    everything = dataclasses.replace(STILL, share=0.5, mirrored=0.5, turned=0.7)
+    recipe = RealImages(told, RGB, 3, everything, MapSettings(size=16))
+    target = recipe(torch.arange(24)).target
+    assert target.joints is not None and 0 < target.joints[..., 3].mean() < 1
+    gap = h36m(target.parameters) - target.joints[..., :3]
+    assert (gap - gap.mean(1, keepdim=True)).abs().max() < 0.005, "our bodies are nearly symmetric"
+    mixed = MixedRecipe(drawn, recipe, 3)(torch.arange(24)).target
+    assert mixed.joints is not None and not mixed.joints.flatten(1).any(1).all()
+    both = join_labels_of([told, labels])
+    assert both.joints is not None and not both.joints[4:].any() and both.joints[:4].any()
+
+
+def test_joints_of_spins_files_come_into_the_world(folder: Path, tmp_path: Path) -> None:
+    with np.load(folder / "labels.npz") as file:
+        arrays = dict(file)
+    joints = np.zeros((5, 24, 4))
+    joints[:, SPIN24.index("left_wrist")] = [0.3, 0.2, 0.1, 1]
+    np.savez(tmp_path / "some.npz", **arrays, S=joints)
+    path = (str(tmp_path / "some.npz"),)
+    found = read_real_labels(sources(folder, body="open", real_labels=path))
+    assert found.joints is not None and "4 with joints in space" in found.told()[0]
+    left = found.joints[0, H36M17.index("left_wrist")]
+    torch.testing.assert_close(left, torch.tensor([0.3, -0.2, -0.1, 1.0]))
+    assert found.joints[0].count_nonzero() == 4
+    joints[2, :, :3] *= 1000
+    np.savez(tmp_path / "some.npz", **arrays, S=joints)
+    with pytest.raises(ValueError, match=r"S: wanted joints in metres, .* in row 2 \(from 0\)"):
+        read_real_labels(sources(folder, real_labels=path))
 
 
 def look_proxy() -> Proxy:
