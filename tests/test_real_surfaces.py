@@ -295,5 +295,10 @@ def test_networks_of_iuv_learn_from_photos_what_is_known_of_them(
     torch.manual_seed(0)
     same, _ = trainer.loss(trainer.prepare(other))
     assert torch.equal(loss, same) and float(parts["point_index"].detach()) > 0
+    assert dense.points is not None
+    unplaced = replace(dense.points, place_on_part=dense.points.place_on_part * torch.nan)
+    other = replace(batch, target=replace(batch.target, dense=replace(dense, points=unplaced)))
+    loss, parts = trainer.loss(trainer.prepare(other))
+    assert bool(loss.isfinite()) and float(parts["point_u"].detach()) == 0
     trainer.train_step(trainer.prepare(batch))
     assert trainer.step == 1
