@@ -3,9 +3,10 @@
 Who is in which photo is told by labels, such as `plausibody.real_labels` reads of SPIN's
 files. Of every person the box is told; key points, a body, joints in space and a parser's label map
 may be. What is not known does not count: `Target.labelled` says whose bodies are known,
-`Target.joints` which joints of the others, `Target.annotated` which key points, and people without
-a label map have none of their pixels compared. Of the surface there are the points that annotators
-set, where they did, and no IUV picture; joints are at key points.
+`Target.joints` which joints of the others, `Target.annotated` which key points (of those that
+OpenPose found, the sure ones), and people without a label map have none of their pixels compared.
+Of the surface there are the points that annotators set, where they did, and no IUV picture; joints
+are at key points.
 
 As SPIN does, squares are scaled by 0.75 to 1.25, half of them are mirrored, and colours are
 brighter or darker by up to 40 %, and four of ten pictures are turned, by up to 60 degrees. Labels
@@ -39,7 +40,7 @@ from plausibody.synth.batch import Batch
 from plausibody.synth.chance import Chance
 from plausibody.synth.iuv import DenseSettings
 from plausibody.synth.picture_file import PictureError, read_picture
-from plausibody.synth.real_maps import photo_maps
+from plausibody.synth.real_maps import SURE, photo_maps
 from plausibody.synth.real_people import NAMED, RealLabels
 from plausibody.synth.real_surfaces import (
     mirror_surface,
@@ -204,7 +205,7 @@ class RealImages:
             joints = None if joints is None else turn.joints(joints)
         nothing = torch.zeros(1, *colours.shape[-2:])
         proxy = make_proxy(Observation(keypoints, nothing, colours), self.proxy, box)
-        places, known = proxy.box.to_square(keypoints[..., :2]), keypoints[..., 2] > 0
+        places, known = proxy.box.to_square(keypoints[..., :2]), keypoints[..., 2] > SURE
         target = Target(
             parameters=body,
             keypoints=places,

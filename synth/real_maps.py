@@ -26,7 +26,7 @@ from plausibody.synth.target_maps import MapSettings
 from plausibody.synth.turning import Turn
 
 SURE = 0.3
-"""Confidence that key points must exceed for the rectangle round them (DSR)."""
+"""Confidence that key points must exceed to count; DSR's, for the rectangle round them."""
 MARGIN = 2 * 30 / 224
 """By which that rectangle is wider on each side (DSR: 30 of 224 px) [half-squares]."""
 

@@ -164,6 +164,10 @@ def test_photos_are_cut_out_of_their_told_squares(labels: RealLabels, folder: Pa
     place = batch.target.keypoints[0, known]
     torch.testing.assert_close(place, torch.tensor([[-9.5, -4.5], [10.5, 5.5]]) / 20)
     assert torch.equal(batch.proxy.keypoints[0, known, :2], place)
+    doubted = dataclasses.replace(labels, keypoints=labels.keypoints.clone())
+    doubted.keypoints[:, COCO17.index("nose"), 2] = 0.25  # as OpenPose may say
+    known_of = look(doubted, 2).target.annotated
+    assert known_of is not None and known_of[0].nonzero()[:, 0].tolist() == known[1:]
 
 
 def test_samples_are_the_same_in_any_batch(labels: RealLabels) -> None:
