@@ -45,6 +45,7 @@ from plausibody.models.official_danet import (
     PublishedDanet,
     is_danet,
     take_danet,
+    unused,
 )
 from plausibody.models.official_file import (
     ALONE,
@@ -170,6 +171,7 @@ def load_official(
             "system": system.name,
             "source": system.source,
             "epoch": file.epoch,
+            "unused": unused(file.weights),
             "config": {
                 "method": system.method,
                 "gender": gender,

@@ -192,6 +192,7 @@ def test_a_checkpoint_becomes_a_network_that_predicts(tmp_path: Path) -> None:
     assert isinstance(network, PublishedDanet) and network.published and not network.training
     assert loaded.card["system"] == "DaNet" and loaded.proxy.channel == "rgb"
     assert loaded.card["config"]["method"] == "danet" and loaded.proxy.size == 224
+    assert loaded.card["unused"] == list(NOWHERE)
 
 
 def test_training_starts_from_a_pose_network_of_others(tmp_path: Path) -> None:
