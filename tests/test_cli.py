@@ -73,6 +73,8 @@ def test_wrong_usage_exits_with_2() -> None:
     assert run("predict", ".", "--out", "").exit_code == 2
     assert run("predict", ".", "--out", "x", "--weights", "").exit_code == 2
     assert run("predict", ".", "--out", "x", "--save", "samples").exit_code == 2
+    both = run("predict", ".", "--out", "x", "--save", "samples", "--save", "params")
+    assert both.exit_code == 2 and "samples" in both.output, "none of several is lost"
     assert run("predict", ".", "--out", "x", "--samples", "99999999").exit_code == 2
     assert run("predict", ".", "--out", "x", "--workers", "2").exit_code == 2
     assert run("predict", ".", "--out", "x", "--smooth", "2").exit_code == 2

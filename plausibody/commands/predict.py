@@ -90,8 +90,10 @@ def _named(context: click.Context, option: click.Parameter, value: str | None) -
 @click.option("--smooth", type=int, default=0, help="Of a video, over so many frames each way.")
 @click.option(
     "--save",
-    default="overlay,mesh,params",
-    help="Some of overlay,mesh,params,samples,proxies,iuv,semantics,report.  "
+    multiple=True,
+    default=("overlay,mesh,params",),
+    show_default=False,
+    help="Some of overlay,mesh,params,samples,proxies,iuv,semantics,report, in one or in several.  "
     "[default: overlay,mesh,params]",
 )
 @click.option(
@@ -130,7 +132,7 @@ def predict_command(
     refine: bool,
     every: int,
     smooth: int,
-    save: str,
+    save: tuple[str, ...],
     labels: Path | None,
     mesh_format: str,
     recursive: bool,
@@ -154,7 +156,8 @@ def predict_command(
         from plausibody.stopping import StopRequest
 
         with usage_errors():
-            wanted = frozenset(word.strip() for word in save.split(",") if word.strip())
+            words = (word.strip() for words in save for word in words.split(","))
+            wanted = frozenset(word for word in words if word)
             options = RunOptions(
                 save=wanted,
                 mesh_format=mesh_format,
