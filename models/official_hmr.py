@@ -37,6 +37,8 @@ SPIN_SOURCE = "github.com/nkolot/SPIN"
 SPIN_MEAN = ("smpl_mean_params.npz", f"the data that SPIN's fetch_data.sh fetches, {SPIN_SOURCE}")
 """File of the mean body from which the estimate starts, and where it is from."""
 PREFIXES = ("module.", "model.", "backbone.", "head.")
+ENCODERS = ("image_encoder.", "img2iuv.iuv_est.")
+"""Before the names of the encoder in the files of STRAPS, LASOR and HierProb3D, and of DaNet."""
 """Under which parameters are filed; they say nothing more."""
 UNUSED = re.compile(
     r"(smpl|smpl_native|loss_fn|criterion)\.|fc\.(weight|bias)$|J_regressor(_extra)?$"
@@ -111,7 +113,7 @@ def take_spin(file: PublishedCheckpoint, network: PublishedHmr, what: str) -> di
 
 
 def read_backbone(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Reads the residual network of a published file, with torchvision's names, and nothing else.
+    """Reads the image encoder of a published file, with the official names, and nothing else.
 
     Args:
         wanted: The parameters to look for.
@@ -128,6 +130,8 @@ def read_backbone(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]
             f"train.init_backbone: wanted weights, found no file {path}; do: check the path"
         )
     found = spin_names(find_parameters(path, read_restricted(path)), path)
+    for prefix in ENCODERS:
+        found = {name.removeprefix(prefix): value for name, value in found.items()}
     for name, value in wanted.items():
         if name.endswith("num_batches_tracked"):  # older versions of torch did not count
             found.setdefault(name, value)

@@ -195,10 +195,16 @@ def test_a_checkpoint_becomes_a_network_that_predicts(tmp_path: Path) -> None:
     assert loaded.card["unused"] == list(NOWHERE)
 
 
-def test_training_starts_from_a_pose_network_of_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("form", "prefix"),
+    [("", ""), ("model", "img2iuv.iuv_est."), ("best_model_state_dict", "image_encoder.")],
+    ids=["a pose network", "DaNet", "STRAPS"],
+)
+def test_training_starts_from_the_encoder_of_others(tmp_path: Path, form: str, prefix: str) -> None:
     torch.manual_seed(0)
-    pose, path = PoseHRNet(8), tmp_path / "pose_hrnet.pth"
-    torch.save(pose.state_dict(), path)
+    pose, path = PoseHRNet(8), tmp_path / "network.pt"
+    named = {f"{prefix}{name}": value for name, value in pose.state_dict().items()}
+    torch.save({form: named} if form else named, path)
     settings = DanetSettings(width=8, streams="light", crop=8, features=8)
     start = torch.eye(3).expand(24, 3, 3)
     network = DanetRegressor(settings, ProxySettings(size=32, channel="rgb"), start, 10)
