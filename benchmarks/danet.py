@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,7 @@ def body_study(people: int) -> Study:
         variants=BODIES,
         kept=f"occluded-{people}",
         people=people,
+        settings=asdict(settings),
         measure=lambda estimator, proxy: measure_occluded(estimator, proxy, assets, settings),
         summarise=summarise_bodies,
         leading=LEADING,
@@ -270,6 +272,7 @@ def picture_study(people: int) -> Study:
         variants=PICTURES,
         kept=f"iuv-{people}",
         people=people,
+        settings=asdict(settings),
         measure=measure,
         summarise=summarise_pictures,
         leading="part_accuracy",

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -148,6 +149,7 @@ def main(words: Sequence[str] | None = None) -> None:
         variants=VARIANTS,
         kept="loose",
         people=settings.count,
+        settings=asdict(settings),
         measure=lambda estimator, proxy: measure_loose(estimator, proxy, assets, settings),
         summarise=by_looseness,
         leading="pve_t_sc",

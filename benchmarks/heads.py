@@ -22,10 +22,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from training_rows import check_training
 
 from plausibody.bench import document
-from plausibody.config import RunConfig, known_keys, override
-from plausibody.config_file import from_json
+from plausibody.config import RunConfig, override
 from plausibody.evaluate.distributions import (
     FixedSpread,
     Surprise,
@@ -92,14 +92,7 @@ def trained(head: str, seed: int, steps: int, runs: Path) -> TrainedRegressor:
         say = _teller(folder.name)
         train_run(config, folder, "cpu", resume, say=say, validation=quick_figures)
     regressor = load_regressor(weights)
-    wanted, found = known_keys(config), known_keys(from_json(regressor.card["config"]))
-    free = {"train.calibrated", "train.validate_every", "train.checkpoint_every", "train.threads"}
-    odd = [key for key, value in wanted.items() if key not in free and found[key] != value]
-    if odd:
-        raise ValueError(
-            f"{folder}: wanted a training with {odd[0]} = {wanted[odd[0]]!r}, found "
-            f"{found[odd[0]]!r}; do: another --runs, or delete it"
-        )
+    check_training(folder, regressor.card, config)
     return regressor
 
 

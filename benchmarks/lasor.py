@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -133,6 +134,7 @@ def main(words: Sequence[str] | None = None) -> None:
         variants=VARIANTS,
         kept=f"occluded-{settings.count}",
         people=settings.count,
+        settings=asdict(settings),
         measure=lambda estimator, proxy: measure_occluded(estimator, proxy, assets, settings),
         summarise=by_share,
         leading=LEADING,

@@ -19,7 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from plausibody.config import known_keys, override, parse_settings
+import torch
+
+from plausibody.config import RunConfig, known_keys, override, parse_settings
+from plausibody.config_file import from_json
 from plausibody.evaluate.ablation import effects, mean_values
 from plausibody.evaluate.baselines import MeanBody
 from plausibody.evaluate.bootstrap import Difference
@@ -114,6 +117,11 @@ def decide_steps(
     return steps
 
 
+FREE = frozenset(
+    f"train.{name}"
+    for name in ("calibrated", "checkpoint_every", "init_weights", "threads", "validate_every")
+)
+"""Of a training's settings, those that do not change what is learnt, and where it starts."""
 START, START_SEED = "start", 100
 """Folder and seed of the training from which others start: it sees other people than they do."""
 
@@ -144,6 +152,8 @@ class Study:
     """Name of the files of a run's folder that keep the numbers of each person."""
     people: int
     """How many are measured."""
+    settings: Mapping[str, Any]
+    """What decides who is measured; JSON can hold it. Numbers of others are not taken."""
     measure: Callable[[Estimator, ProxySettings], Values]
     """Gives the numbers of each person, by an estimator and how its inputs are made."""
     summarise: Callable[[Values], dict[str, list[float]]]
@@ -178,15 +188,23 @@ class Study:
 
     def measured(self, out: Path, regressor: TrainedRegressor) -> Values:
         """Gives each person's numbers by the network of a folder, measured now or before."""
-        mark = [regressor.card["sha256"], self.people]
+        mark = json.dumps([regressor.card["sha256"], self.settings], sort_keys=True)
         kept, made = out / f"{self.kept}.npz", out / f"{self.kept}.json"
-        # Older folders have the network alone, where the name of the file tells how many people.
-        if kept.is_file() and made.is_file() and json.loads(made.read_text()) in (mark, mark[0]):
+        if kept.is_file() and made.is_file() and made.read_text("utf-8") == mark:
             return self.complete(decode_values(kept.read_bytes()))
-        values = self.measure(regressor, regressor.proxy)
+        values = self.measure_alone(regressor, regressor.proxy)
         write_file(kept, encode_values(values))
-        write_file(made, json.dumps(mark))
+        write_file(made, mark)
         return self.complete(values)
+
+    def measure_alone(self, estimator: Estimator, proxy: ProxySettings) -> Values:
+        """Measures in one thread: of batches so small, several wait for each other."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return self.measure(estimator, proxy)
+        finally:
+            torch.set_num_threads(threads)
 
 
 @dataclass
@@ -272,7 +290,9 @@ def run_study(
         words = train_words(study.preset, settings, seed, steps, out, start)
         regressor = load_regressor(train(words))
         card = regressor.card
-        _check_settings(study.preset, out, card, settings)
+        pairs = {**parse_settings(settings.split()), "train.steps": steps}
+        pairs |= {"train.seed": seed, "stream.seed": seed}
+        check_training(out, card, override(PRESETS[study.preset](), pairs))
         values = study.measured(out, regressor)
         found.values.setdefault(variant, {})[seed] = values
         found.rows_by_training[seed, variant] = Row(
@@ -287,7 +307,7 @@ def run_study(
             errors=study.summarise(values),
         )
         if study.baseline is not None and found.baseline is None:
-            found.baseline = study.complete(study.measure(study.baseline, regressor.proxy))
+            found.baseline = study.complete(study.measure_alone(study.baseline, regressor.proxy))
         errors = found.rows_by_training[seed, variant].errors[study.leading]
         print(variant, seed, [round(value, 1) for value in errors], flush=True)
         yield found
@@ -303,19 +323,19 @@ def _start_words(study: Study, runs: Path) -> list[str]:
     return train_words(study.start, "", START_SEED, steps, runs / START)
 
 
-def _check_settings(preset: str, out: Path, card: Mapping[str, Any], settings: str) -> None:
-    """Refuses a network that was trained otherwise than its row would say."""
-    pairs = parse_settings(settings.split())
-    values = known_keys(override(PRESETS[preset](), pairs))
-    for key in pairs:
-        wanted, came = json.loads(json.dumps(values[key])), card["config"]
-        for name in key.split("."):
-            came = came.get(name)
-        if wanted != came:
-            raise ValueError(
-                f"{out}: wanted a training with {key} = {wanted!r}, found {came!r}; "
-                "do: another --runs, or delete it"
-            )
+def check_training(folder: Path, card: Mapping[str, Any], config: RunConfig) -> None:
+    """Refuses a network that was trained otherwise than a table would say.
+
+    Raises:
+        ValueError: If another configuration than this made it, in what changes a training.
+    """
+    wanted, found = known_keys(config), known_keys(from_json(card["config"]))
+    odd = [key for key, value in wanted.items() if key not in FREE and found[key] != value]
+    if odd:
+        raise ValueError(
+            f"{folder}: wanted a training with {odd[0]} = {wanted[odd[0]]!r}, found "
+            f"{found[odd[0]]!r}; do: another --runs, or delete it"
+        )
 
 
 def study_parser(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from plausibody.config import RunConfig, override
-from plausibody.presets import preset
+from plausibody.presets import PRESETS, preset
 from plausibody.synth.stores import SynthAssets
 from plausibody.training.record import RunRecord, export, make_card
 from plausibody.training.trainer import Trainer
@@ -33,6 +33,7 @@ def chosen(words: list[str], tiny: Mapping[str, Any]) -> RunConfig:
     pairs = [words[at + 1] for at, word in enumerate(words) if word == "--set"]
     named, seed = (words[words.index(word) + 1] for word in ("--preset", "--seed"))
     own = {"train.seed": seed, "stream.seed": seed}
+    own |= {"train.steps": words[words.index("--steps") + 1]}
     if "--init-weights" in words:
         own |= {"train.init_weights": words[words.index("--init-weights") + 1]}
     return override(preset(named), {**tiny, **own, **dict(pair.split("=", 1) for pair in pairs)})
@@ -59,6 +60,8 @@ def stand_in(
             export(trainer, weights, card)
         return weights
 
+    small = {name: lambda made=made: override(made(), tiny) for name, made in PRESETS.items()}
+    monkeypatch.setattr(rows, "PRESETS", small)
     monkeypatch.setattr(rows, "train", train)
     return commands
 

@@ -23,6 +23,7 @@ from plausibody.synth.stores import SynthAssets
 TINY: dict[str, Any] = {
     **{"train.batch_size": 2, "train.threads": 1, "proxy.size": 32, "stream.hierprob.size": 32},
     **{"stream.dense.size": 16, "danet.width": 8, "danet.features": 8, "danet.crop": 4},
+    "danet.estimator_steps": 1,
 }
 
 

@@ -75,6 +75,7 @@ def study(rows: ModuleType, ruler: Ruler, **changes: Any) -> Any:
         variants={"narrow": "regressor.width=8", "wide, very": "regressor.width=16"},
         kept="found",
         people=4,
+        settings={"count": 4},
         measure=ruler,
         summarise=lambda values: {"error": by_kind(values, "error", "kind")},
         leading="error",
@@ -130,17 +131,21 @@ def test_studies_take_what_a_folder_holds_and_grow(
     assert last.pair("narrow", "wide, very") is None, "of the same seed there are not both"
     assert last.pair("narrow", "narrow") is not None
 
-    # Older folders name the network alone; of other networks and other people all is measured anew.
+    # Of other networks and other people all is measured anew.
     mark = tmp_path / "narrow-0" / "found.json"
-    sha, people = read(mark)
-    assert people == 4
-    for content, asked in ((sha, 2), (["other", 4], 3), ([sha, 5], 4)):
+    sha, settings = read(mark)
+    assert settings == {"count": 4}
+    for content, asked in ((["other", settings], 3), ([sha, {"count": 5}], 4)):
         mark.write_text(json.dumps(content))
         *_, again = rows.run_study(study(rows, ruler), tmp_path, 7, (0,), ("narrow",))
         assert len(ruler.asked) == asked and again.rows == last.rows
     other = study(rows, ruler, variants={"narrow": "regressor.width=4"})
     with pytest.raises(ValueError, match=r"narrow-0: wanted .* regressor.width = 4, found 8; do"):
         next(rows.run_study(other, tmp_path, 7, (0,), ("narrow",)))
+    before = rows.PRESETS["lite"]
+    monkeypatch.setitem(rows.PRESETS, "lite", lambda: override(before(), {"train.rate": 0.5}))
+    with pytest.raises(ValueError, match=r"wide_very-1: wanted .* train.rate = 0.5, found"):
+        next(rows.run_study(study(rows, ruler), tmp_path, 7, (0,), ("narrow",)))
 
 
 def test_steps_of_a_folder_are_those_of_its_first_call(rows: ModuleType, tmp_path: Path) -> None:
