@@ -34,7 +34,7 @@ from plausibody.synth.raster import edge_grad, interpolate, rasterize
 from plausibody.synth.stores import SynthAssets
 from plausibody.synth.target_maps import to_map
 
-KINDS = ("amodal", "visible")
+KINDS = AMODAL, VISIBLE = "amodal", "visible"
 MESHES = ("coarse", "full")
 STANDOFF = 10.0
 """Depth of the world's origin before an orthographic camera [m]; only differences mean anything."""

@@ -448,3 +448,8 @@ def test_a_run_opens_photos_for_training_only(folder: Path) -> None:
     })  # fmt: skip
     assert (opened := open_assets(config, "train")).real is not None and len(opened.real) == 4
     assert open_assets(config, "val").real is None
+    maps = {"sources.real_maps": [str(folder / "maps")], "supervision.weight": 1.0}
+    with pytest.raises(ValueError, match=r"supervision\.kind: wanted visible, .* got amodal; do:"):
+        open_assets(override(config, maps), "train")
+    visible = override(config, maps | {"supervision.kind": "visible"})
+    assert (opened := open_assets(visible, "train").real) is not None and any(opened.label_maps)
