@@ -263,6 +263,7 @@ def danet() -> RunConfig:
       the release (`stream.dense.kind=modal` for what is left to see);
     - parts are dropped from clean maps (`danet.partdrop_stage=published` for the other), and
       squares round joints have sizes of our own, since the release learnt its;
+    - the residual networks of the streams start from chance, where the release takes ImageNet's;
     - the rate stays, then falls to zero over the last half, where the release divides it by ten at
       steps 30,000 and 60,000.
     """
