@@ -65,6 +65,8 @@ COMPARED = {
 }
 """Names of effects: the second variant against the first."""
 LEADING = "pa_mpjpe"
+TOLD = {LEADING: ("mm", 1), "mpjpe": ("mm", 1), "pve_t_sc": ("mm", 2), "overlap": ("", 3)}
+"""Metrics of which sentences are made, their units, and digits after the point."""
 
 
 def by_share(values: Values) -> dict[str, list[float]]:
@@ -97,10 +99,12 @@ def written(record: dict[str, Any], picture: str) -> str:
         f"Differences are {CAUTION}"
     )
     parts = (
-        [f"At {FORTY} hidden, PA-MPJPE:"],
+        [f"At {FORTY} hidden; `overlap` is that of the whole silhouettes, hidden parts included:"],
         [f"- {sentence}" for sentence in record["at_forty"]],
         ["PA-MPJPE [mm] by the share that is hidden:"],
         table(rows, LEADING, SHARES, record["mean_body"][LEADING]),
+        ["Overlap of whole silhouettes by the share that is hidden:"],
+        table(rows, "overlap", SHARES, record["mean_body"]["overlap"], 3),
     )
     title = "What occlusion and silhouettes are worth"
     return page(title, intro, ("errors by the share that is hidden", picture), parts, record)
@@ -116,9 +120,10 @@ def summary(found: Findings, effects: Effects) -> dict[str, Any]:
         "mean_body": by_share(found.baseline),
         "effects": effects_json(effects),
         "at_forty": [
-            told(name, kinds[FORTY][LEADING], "mm")
+            told(f"{name}, {metric}", kinds[FORTY][metric], *how)
             for name, kinds in effects.items()
-            if LEADING in kinds.get(FORTY, {})
+            for metric, how in TOLD.items()
+            if metric in kinds.get(FORTY, {})
         ],
     }
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from plausibody.assets.catalog import find_asset
+from plausibody.config import override
 from plausibody.config_file import from_json
 from plausibody.evaluate.figures import MEAN_BODY, NEAREST_POSE
 from plausibody.evaluate.markdown import markdown_table, replace_table
@@ -132,7 +133,7 @@ def measure(asked: str, folder: Path = RESULTS) -> Path:
         raise ValueError(
             f"--measure: wanted the name of weights that ship, or NAME=FILE of others, got {asked}"
         )
-    told = training(path) if name else {}
+    told = training(path, f"runs/{name}") if name else {}
     found = evaluate_weights(path)
     found = replace(found, regressor={**found.regressor, **told})
     written = folder / f"{OPEN_V1.name}_{name or path.stem}.json"
@@ -148,8 +149,12 @@ def ships(weights: Path) -> bool:
         return False
 
 
-def training(weights: Path) -> dict[str, Any]:
-    """Tells how a network was trained, from its card.
+def training(weights: Path, out: str) -> dict[str, Any]:
+    """Tells how a network was trained, from its card, and how the one was that it started from.
+
+    Args:
+        weights: With their card.
+        out: Folder of the run in the command.
 
     Raises:
         ValueError: If it has none of a training.
@@ -161,9 +166,16 @@ def training(weights: Path) -> dict[str, Any]:
             f"{weights}: wanted a card of a training, got one without {', '.join(missing)}; do: "
             "take weights.safetensors and weights.json of one run"
         )
-    config, out = from_json(card["config"]), f"runs/{weights.parent.name}"
+    config = from_json(card["config"])
+    told = {key: card[key] for key in ("samples", "seconds", "device")}
+    start, before = config.train.init_weights, ""
+    if start and Path(start).is_file():
+        first = training(Path(start), f"{out}-start")
+        before = f"{first[COMMAND]} && "
+        told |= {key: told[key] + first[key] for key in ("samples", "seconds")}
+        config = override(config, {"train.init_weights": f"{out}-start/{Path(start).name}"})
     command = repeat_command(config, int(card.get("processes", 1)), out)
-    return {COMMAND: command, "seconds": card["seconds"], "device": card["device"]}
+    return {COMMAND: f"{before}{command}", **told}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

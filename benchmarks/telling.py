@@ -32,15 +32,16 @@ def told(what: str, difference: Difference, unit: str, digits: int = 1) -> str:
 
     Args:
         what: Has the effect, and on what.
-        unit: Of the metric.
+        unit: Of the metric; empty if it has none.
         digits: After the point.
     """
     low, high = difference.low or 0.0, difference.high or 0.0
+    unit = f" {unit}" if unit else ""
     verdict = "the interval leaves out 0" if certain(difference) else "which may be chance"
     return (
-        f"{what}: {difference.difference:+.{digits}f} {unit} (95 % {low:+.{digits}f} to "
+        f"{what}: {difference.difference:+.{digits}f}{unit} (95 % {low:+.{digits}f} to "
         f"{high:+.{digits}f}; from {difference.first:.{digits}f} to "
-        f"{difference.second:.{digits}f} {unit}, {difference.people} people), {verdict}"
+        f"{difference.second:.{digits}f}{unit}, {difference.people} people), {verdict}"
     )
 
 
@@ -76,6 +77,7 @@ def table(
     metric: str,
     places: Sequence[str],
     mean_body: Sequence[float] | None = None,
+    digits: int = 1,
 ) -> list[str]:
     """Writes the errors of rows by place, as lines of Markdown.
 
@@ -84,6 +86,7 @@ def table(
         metric: Which errors; rows without it are left out.
         places: Their names.
         mean_body: Its errors, if it has a row.
+        digits: After the point.
     """
     lines = ["| variant | seed | " + " | ".join(places) + " |", "|---|---|" + "---|" * len(places)]
     told_of = [
@@ -94,7 +97,7 @@ def table(
     if mean_body is not None:
         told_of.append(("mean body", "", mean_body))
     for variant, seed, errors in told_of:
-        values = " | ".join(f"{value:.1f}" for value in errors)
+        values = " | ".join(f"{value:.{digits}f}" for value in errors)
         lines.append(f"| {variant} | {seed} | {values} |".replace("|  |", "| |"))
     return lines
 

@@ -208,7 +208,8 @@ def dsr_lite_start() -> RunConfig:
 
     Encoder and head are those of `lite`, which reads key points beside colours of 64 px: from
     colours alone, as published (`regressor.keypoints=false`), a quarter of an hour on two CPU cores
-    teaches little. The synthesis is the limit: some 190 people a second on a core.
+    teaches little. The synthesis is the limit: some 190 people a second on a core. All people are
+    drawn whole and open to view: of half bodies in photos this network knows nothing.
     """
     values = {
         "train.batch_size": 64,

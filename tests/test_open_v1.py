@@ -341,8 +341,18 @@ def test_networks_that_do_not_ship_come_with_the_command_that_trains_them(
     assert "| `dsr-lite` |" in told and "do not ship" in told
     assert (
         "- `dsr-lite`: `plausibody train --preset dsr-lite --set train.steps=40 --set "
-        "semantics.mc=0.0 --out runs/mine` (5,120 people, 2 minutes on a CPU)"
+        "semantics.mc=0.0 --out runs/dsr-lite` (5,120 people, 2 minutes on a CPU)"
     ) in told
+    started = override(config, {"train.init_weights": str(path)})
+    second = tmp_path / "second.safetensors"
+    save_regressor(untrained().network, second, {**card, "config": to_tables(started)})
+    of_both = leaderboard.training(second, "runs/b")
+    assert of_both["samples"] == 10240 and of_both["seconds"] == 200
+    assert of_both["command"].startswith("plausibody train --preset dsr-lite --set train.steps=40 ")
+    assert of_both["command"].endswith(
+        "--out runs/b-start && plausibody train --preset dsr-lite --set train.steps=40 --set "
+        "train.init_weights=runs/b-start/weights.safetensors --set semantics.mc=0.0 --out runs/b"
+    )
     leaderboard.measure("lite", tmp_path)
     assert "`lite`: " not in leaderboard.board(tmp_path)
     for odd in (str(path), "lite=lite"):
