@@ -118,10 +118,10 @@ def decide_steps(
 
 
 FREE = frozenset(
-    f"train.{name}"
-    for name in ("calibrated", "checkpoint_every", "init_weights", "threads", "validate_every")
+    f"train.{name}" for name in ("calibrated", "checkpoint_every", "threads", "validate_every")
 )
-"""Of a training's settings, those that do not change what is learnt, and where it starts."""
+"""Of a training's settings, those that do not change what is learnt."""
+STARTED_FROM = "train.init_weights"
 START, START_SEED = "start", 100
 """Folder and seed of the training from which others start: it sees other people than they do."""
 
@@ -292,6 +292,8 @@ def run_study(
         card = regressor.card
         pairs = {**parse_settings(settings.split()), "train.steps": steps}
         pairs |= {"train.seed": seed, "stream.seed": seed}
+        if start:
+            pairs[STARTED_FROM] = f"{start}/weights.safetensors"
         check_training(out, card, override(PRESETS[study.preset](), pairs))
         values = study.measured(out, regressor)
         found.values.setdefault(variant, {})[seed] = values
@@ -330,6 +332,8 @@ def check_training(folder: Path, card: Mapping[str, Any], config: RunConfig) -> 
         ValueError: If another configuration than this made it, in what changes a training.
     """
     wanted, found = known_keys(config), known_keys(from_json(card["config"]))
+    for values in (wanted, found):  # folders of runs may have moved together
+        values[STARTED_FROM] = "/".join(Path(values[STARTED_FROM]).parts[-2:])
     odd = [key for key, value in wanted.items() if key not in FREE and found[key] != value]
     if odd:
         raise ValueError(

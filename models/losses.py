@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -204,7 +204,7 @@ class LiteLoss(nn.Module):
 
 @dataclass(frozen=True)
 class LabelledMean:
-    """A mean over the people whose parameters are known."""
+    """A mean over the people whose parameters are known, or something else is."""
 
     share: Float[Tensor, " batch"] | None
     """1 for each of them over their number, 0 for the others; None where it is everybody."""
@@ -213,7 +213,16 @@ class LabelledMean:
     def of(cls, target: Target, moment: Moment | None) -> LabelledMean:
         if target.labelled is None:
             return cls(None)
-        known = target.labelled.to(target.keypoints.dtype)
+        return cls.over(target.labelled.to(target.keypoints.dtype), moment)
+
+    @classmethod
+    def over(cls, known: Float[Tensor, " batch"], moment: Moment | None) -> LabelledMean:
+        """Averages over others.
+
+        Args:
+            known: 1 for those who count, 0 for the others.
+            moment: Of the training, if processes share a batch.
+        """
         count = known.sum() if moment is None else moment.mean(known.sum())
         return cls(known / count.clamp(min=LEAST))
 
@@ -250,7 +259,7 @@ def joint_error(
     alone = error(points.h36m - told[..., :3] - middle) * known
     each = torch.where(target.labelled[:, None, None], each, alone)
     counted = target.labelled | (known > 0).flatten(1).any(1)
-    return LabelledMean.of(replace(target, labelled=counted), moment)(each)
+    return LabelledMean.over(counted.to(each.dtype), moment)(each)
 
 
 def near_box(keypoints: Float[Tensor, "batch 17 2"]) -> Float[Tensor, "batch 17 1"]:

@@ -10,9 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from plausibody.evaluate.datasets.labels import some
 from plausibody.evaluate.datasets.spin import SPIN24, SpinFile, read_spin
-from plausibody.evaluate.datasets.spin_joints import LARGEST
+from plausibody.evaluate.datasets.spin_joints import LARGEST, refuse_joints
 from plausibody.models.losses import HIPS
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.records import take
@@ -150,10 +149,7 @@ def _joints(file: SpinFile, kept: Sequence[int]) -> Float[Tensor, "people 17 4"]
     places, known = joints[..., :3], joints[..., 3] > 0
     middle = places[:, list(HIPS)].mean(1, keepdim=True)
     far = ((places - middle).norm(dim=-1) * known).amax(1) > LARGEST
-    if rows := [kept[n] for n in far.nonzero()[:, 0].tolist()]:
-        raise ValueError(
-            f"{file.path}, S: wanted joints in metres, got some farther than {LARGEST:g} m from "
-            f"the hips, in {some(rows, 'row')} (from 0); do: make the file with SPIN's "
-            "preprocessing"
-        )
+    rows = [kept[n] for n in far.nonzero()[:, 0].tolist()]
+    came = f"some farther than {LARGEST:g} m from the hips"
+    refuse_joints(file, rows, "joints in metres", came)
     return joints

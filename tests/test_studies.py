@@ -13,7 +13,8 @@ import pytest
 import torch
 from studied import open_script, stand_in, trained
 
-from plausibody.config import override
+from plausibody.config import RunConfig, override
+from plausibody.config_file import to_json
 from plausibody.evaluate import baselines
 from plausibody.evaluate.ablation import by_kind
 from plausibody.evaluate.bootstrap import Difference
@@ -233,6 +234,17 @@ def test_dsrs_script_tells_what_it_finds(
     page = (tmp_path / "page.md").read_text("utf-8")
     assert "synth-train --preset dsr-lite" in page and "| MC | 0 |" in page
     assert (tmp_path / "page.png").stat().st_size > 10_000
+
+
+def test_where_a_training_started_counts_and_not_where_its_folder_lies(rows: ModuleType) -> None:
+    def begun(start: str) -> RunConfig:
+        return override(preset("lite"), {"train.init_weights": start})
+
+    card = {"config": to_json(begun("/somewhere/start/weights.safetensors"))}
+    rows.check_training(Path("run"), card, begun("start/weights.safetensors"))
+    for other in ("", "other/weights.safetensors"):
+        with pytest.raises(ValueError, match=r"run: wanted a training with train\.init_weights = "):
+            rows.check_training(Path("run"), card, begun(other))
 
 
 def test_effects_are_told_with_their_intervals(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,9 +142,20 @@ def check_joints(file: SpinFile, needed: Sequence[str]) -> None:
         (places.amax(1) > LARGEST, "joints in metres", "some farther than 3 m from the pelvis"),
     )
     for wrong, wanted, came in faults:
-        rows = wrong.nonzero()[:, 0].tolist()
-        if rows:
-            raise ValueError(
-                f"{file.path}, S: wanted {wanted}, got {came}, in {some(rows, 'row')} (from 0); "
-                "do: make the file with SPIN's preprocessing"
-            )
+        refuse_joints(file, wrong.nonzero()[:, 0].tolist(), wanted, came)
+
+
+def refuse_joints(file: SpinFile, rows: list[int], wanted: str, came: str) -> None:
+    """Says what is wrong with the joints of a file.
+
+    Args:
+        rows: Of the people with whom it is; nothing is said if there are none.
+
+    Raises:
+        ValueError: If there are; it names the first ten and counts them.
+    """
+    if rows:
+        raise ValueError(
+            f"{file.path}, S: wanted {wanted}, got {came}, in {some(rows, 'row')} (from 0); "
+            "do: make the file with SPIN's preprocessing"
+        )
