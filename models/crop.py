@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 
@@ -61,11 +61,11 @@ def resample_square(
 
 
 def nearest_square(
-    image: Float[Tensor, "*batch C H W"], box: Box, size: int
-) -> Float[Tensor, "*batch C size size"]:
+    image: Shaped[Tensor, "*batch C H W"], box: Box, size: int
+) -> Shaped[Tensor, "*batch C size size"]:
     """Cuts a square out of pictures, each pixel the nearest one; zeros beyond their border.
 
-    For labels, which have no means.
+    For labels, which have no means, and for masks where published evaluations do it so.
     """
     height, width = image.shape[-2:]
     low = box.centre - box.side[..., None] / 2

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from plausibody.models.crop import Box
+from plausibody.models.crop import Box, nearest_square
 from plausibody.models.losses import TargetMaps
 from plausibody.synth.picture_file import PictureError, read_numbers
 from plausibody.synth.semantic_labels import LABELS
@@ -62,7 +62,9 @@ def photo_maps(
     photo = torch.ones_like(written)
     if turn is not None:
         written, photo = turn.picture(torch.stack([written, photo]), labels=True)
-    labels, inside = (cut_labels(picture, box, side, reach) for picture in (written, photo))
+    wider = Box(box.centre, box.side * reach)
+    maps = torch.stack([written, photo])[None]
+    labels, inside = nearest_square(maps, wider, side).unbind(1)
     own = near_keypoints(keypoints, settings)
     uncovered = (inside > 0) & (own | (labels == 0))
     labels = labels * own
@@ -129,22 +131,3 @@ def read_label_map(path: Path, size: tuple[int, int]) -> UInt8[Tensor, "H W"]:
             f"others in {int(odd.sum()):,} pixels; do: write label maps without smoothing, as PNG"
         )
     return found.to(torch.uint8)
-
-
-def cut_labels(
-    labels: UInt8[Tensor, "H W"], box: Box, size: int, reach: float = 1.0
-) -> UInt8[Tensor, "1 size size"]:
-    """Looks labels up at the middles of a map's pixels; beyond the picture is background.
-
-    Args:
-        box: Of one person, with an axis for it.
-        size: Of the map [px].
-        reach: As of `MapSettings`.
-    """
-    place = (torch.arange(size) + 0.5) / size - 0.5
-    span = place * box.side[0] * reach
-    x, y = (torch.floor(span + centre).long() for centre in box.centre[0])
-    height, width = labels.shape
-    inside = ((y >= 0) & (y < height))[:, None] & ((x >= 0) & (x < width))
-    found = labels[y.clamp(0, height - 1)[:, None], x.clamp(0, width - 1)]
-    return (found * inside)[None]

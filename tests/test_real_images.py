@@ -16,7 +16,7 @@ from plausibody.config import RunConfig, override
 from plausibody.evaluate.datasets.spin import SPIN24
 from plausibody.models.body import pose_body
 from plausibody.models.camera import fit_weak_perspective
-from plausibody.models.crop import Box
+from plausibody.models.crop import Box, nearest_square
 from plausibody.models.losses import Target, TargetMaps
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import Proxy, ProxySettings
@@ -33,7 +33,7 @@ from plausibody.synth.real_images import (
     RealSettings,
     mirror_batch,
 )
-from plausibody.synth.real_maps import MARGIN, cut_labels, photo_maps, read_label_map
+from plausibody.synth.real_maps import MARGIN, photo_maps, read_label_map
 from plausibody.synth.real_people import RealLabels, Unread, join_labels_of
 from plausibody.synth.semantic_labels import LABELS, NAMES
 from plausibody.synth.stores import SourceSettings, SynthAssets
@@ -200,8 +200,8 @@ def test_label_maps_lie_where_the_photo_is(labels: RealLabels) -> None:
 
 def test_beyond_the_photo_labels_are_background() -> None:
     labels = torch.full((10, 10), 5, dtype=torch.uint8)
-    box = Box(centre=torch.tensor([[0.0, 5.0]]), side=torch.tensor([20.0]))
-    cut = cut_labels(labels, box, 20)[0]
+    box = Box(centre=torch.tensor([0.0, 5.0]), side=torch.tensor(20.0))
+    cut = nearest_square(labels[None], box, 20)[0]
     assert (cut[:, :10] == 0).all() and (cut[5:15, 10:] == 5).all() and (cut[:5] == 0).all()
 
 

@@ -22,7 +22,7 @@ from plausibody.evaluate.datasets.coco_similarity import SIGMAS
 from plausibody.evaluate.datasets.h36m import open_h36m_p1, open_h36m_p2, take_names
 from plausibody.evaluate.datasets.measuring import Options, evaluate_dataset
 from plausibody.evaluate.datasets.mpi_inf import open_mpi_inf_3dhp
-from plausibody.evaluate.datasets.overlaps import nearest_crop, nearest_photo
+from plausibody.evaluate.datasets.overlaps import nearest_photo
 from plausibody.evaluate.datasets.part_maps import (
     PARTS,
     UNSURE,
@@ -45,6 +45,7 @@ from plausibody.evaluate.staged.spin import (
 )
 from plausibody.models.body import BodyTemplate, pose_body, regress
 from plausibody.models.camera import fit_weak_perspective
+from plausibody.models.crop import nearest_square
 from plausibody.models.markers import JointRegressors
 from plausibody.models.prediction import BodyParameters, BodyPrediction, PointPrediction
 from plausibody.models.proxy import Box, Proxy, ProxySettings
@@ -535,7 +536,7 @@ def test_masks_and_parts_are_counted_as_published(tmp_path: Path) -> None:
 def test_a_crop_lies_where_it_was_cut() -> None:
     photo = torch.rand(40, 50, generator=torch.Generator().manual_seed(1)) > 0.5
     box = Box(centre=torch.tensor([30.0, 12.0]), side=torch.tensor(32.0))
-    crop = nearest_crop(photo, box, 64).to(torch.uint8)
+    crop = nearest_square(photo[None], box, 64)[0].to(torch.uint8)
     back = nearest_photo(crop, box, 40, 50)
     expected = torch.zeros(40, 50, dtype=torch.uint8)
     expected[:28, 14:46] = photo[:28, 14:46]

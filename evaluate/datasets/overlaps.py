@@ -46,22 +46,6 @@ def with_overlaps(
     return found, weights
 
 
-def nearest_crop(mask: Bool[Tensor, "H W"], box: Box, size: int) -> Bool[Tensor, "{size} {size}"]:
-    """Cuts a square out of a mask, each pixel as the one nearest to it; nothing beyond the border.
-
-    As published evaluations do it: interpolation would make up shares of 0 and 1.
-    """
-    step = box.side / size
-    low = box.centre - box.side / 2
-    place = (torch.arange(size, device=low.device) + 0.5) * step
-    columns, rows = (low[0] + place).floor().long(), (low[1] + place).floor().long()
-    height, width = mask.shape
-    inside = ((rows >= 0) & (rows < height))[:, None] & (columns >= 0) & (columns < width)
-    mask = mask.to(low.device)
-    picked = mask[rows.clamp(0, height - 1)[:, None], columns.clamp(0, width - 1)]
-    return picked & inside
-
-
 def nearest_photo(
     labels: UInt8[Tensor, "size size"], box: Box, height: int, width: int
 ) -> UInt8[Tensor, "{height} {width}"]:

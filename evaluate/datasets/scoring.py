@@ -22,7 +22,7 @@ from torch import Tensor
 from plausibody.evaluate import metrics
 from plausibody.evaluate.datasets.asking import read_mask
 from plausibody.evaluate.datasets.bodies import LabelBodies
-from plausibody.evaluate.datasets.overlaps import Overlaps, nearest_crop, with_overlaps
+from plausibody.evaluate.datasets.overlaps import Overlaps, with_overlaps
 from plausibody.evaluate.datasets.part_maps import Sums, compare_photo, draw_parts, face_parts
 from plausibody.evaluate.datasets.people import LabelledJoints, LabelledPeople, camera_over_world
 from plausibody.evaluate.datasets.variants import (
@@ -38,6 +38,7 @@ from plausibody.evaluate.open import facing, stoutness
 from plausibody.evaluate.protocols import tagged
 from plausibody.evaluate.ruler import CROP
 from plausibody.models.body import BodyTemplate, pose_body, regress, rest_vertices
+from plausibody.models.crop import nearest_square
 from plausibody.models.genders import shape_map
 from plausibody.models.markers import JointRegressors
 from plausibody.models.prediction import BodyParameters, BodyPrediction, FisherPrediction
@@ -230,9 +231,11 @@ class Scorer:
                 counted = marks[..., 2] > 0
         if people.masks is not None:
             crops = [
-                nearest_crop(
-                    read_mask(path), Box(people.box.centre[n], people.box.side[n]), self.size
-                )
+                nearest_square(
+                    read_mask(path).to(people.box.side.device)[None],
+                    Box(people.box.centre[n], people.box.side[n]),
+                    self.size,
+                )[0]
                 for n, path in enumerate(people.masks)
             ]
             mask = torch.stack(crops)

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from plausibody.models.crop import resample_square
+from plausibody.models.crop import nearest_square, resample_square
 from plausibody.models.proxy import Box
 from plausibody.models.skeleton import SMPL24
 from plausibody.predict.dense import DenseMaps, camera_over, draw_dense
@@ -27,7 +27,6 @@ from plausibody.predict.drawing.person import GAP
 from plausibody.predict.placement import PictureCamera
 from plausibody.predict.semantics import LabelPrior, draw_labels
 from plausibody.synth.charts import Chart
-from plausibody.synth.real_maps import cut_labels
 
 SIDE = 256
 """Of a large picture in a sheet [px]."""
@@ -134,8 +133,7 @@ def draw_semantics_sheet(
     parts = {"the photo, as cut": cut.part}
     if given is not None:
         whole, box = given
-        alone = Box(box.centre[None], box.side[None])
-        told = cut_labels(whole, alone, cut.side)[0]
+        told = nearest_square(whole[None], box, cut.side)[0]
         found.append(told)
         parts["labels, given"] = colour_labels(told)
     layer = drawing.Layer(colour_labels(labels), (labels > 0).float())
