@@ -21,10 +21,11 @@ from plausibody.evaluate.figures import EVERYONE
 from plausibody.evaluate.markdown import markdown_table
 from plausibody.evaluate.protocols import Protocol
 from plausibody.evaluate.result import Result
-from plausibody.evaluate.result_text import FIRST_NAMED, Rows, main_metrics, title
+from plausibody.evaluate.result_text import Rows, main_metrics, title
 from plausibody.evaluate.saving import read_with_values
 from plausibody.evaluate.values import SEQUENCE, Values
 from plausibody.models.files import write_file
+from plausibody.models.naming import first_named
 
 VERSION = 1
 FEW = 10
@@ -167,8 +168,7 @@ def _check_people(first: Values, second: Values, names: tuple[str, str]) -> None
     faults = []
     for own, other, name in ((*theirs, names[0]), (*theirs[::-1], names[1])):
         if only := list(own - other):
-            more = f" and {len(only) - FIRST_NAMED} more" if len(only) > FIRST_NAMED else ""
-            faults.append(f"only {name} has {', '.join(only[:FIRST_NAMED])}{more}")
+            faults.append(f"only {name} has {first_named(only)}")
     if faults:
         raise ValueError(
             f"--compare: wanted two results of the same people, got {len(first)} and "

@@ -11,6 +11,7 @@ from typing import Any
 from plausibody.evaluate.figures import Figures, subset_table
 from plausibody.evaluate.markdown import markdown_table
 from plausibody.models.files import write_file
+from plausibody.models.naming import first_named
 
 VERSION = 1
 SHOWN = ("silhouette_iou", "silhouette_iou_naked", "reprojection", "area_ratio", "body_mass_index")
@@ -172,5 +173,4 @@ def to_markdown(result: RendersResult) -> str:
 def _listed(numbers: tuple[int, ...]) -> str:
     if not numbers:
         return "0"
-    named = ", ".join(str(number) for number in numbers[:10])
-    return f"{len(numbers)} (number {named}{', ...' if len(numbers) > 10 else ''})"
+    return f"{len(numbers)} (number {first_named(numbers)})"

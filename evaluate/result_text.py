@@ -11,14 +11,13 @@ from plausibody.evaluate.markup import metric_name
 from plausibody.evaluate.protocols import part_of, untagged
 from plausibody.evaluate.result import Case, Result
 from plausibody.evaluate.values import SEQUENCE
+from plausibody.models.naming import first_named
 
 MAIN = (
     *(("mpjpe",), ("pa_mpjpe",), ("pve",), ("pve_t_sc",)),
     ("silhouette_iou", "silhouette_iou_pooled"),
 )
 """What the tables of subsets have room for: of each the first variant that a result has."""
-FIRST_NAMED = 10
-"""Of people who were not found."""
 
 Rows = tuple[list[str], list[list[str]]]
 """Headings and rows."""
@@ -139,11 +138,9 @@ def protocol_lines(result: Result) -> list[str]:
 def _missed(result: Result) -> str:
     if not result.missed:
         return ""
-    names = ", ".join(result.missed[:FIRST_NAMED])
-    more = ", ..." if len(result.missed) > FIRST_NAMED else ""
     return (
         f" It did not find {len(result.missed)} of {result.people}, who were predicted from an "
-        f"empty input and count like the others: {names}{more}."
+        f"empty input and count like the others: {first_named(result.missed)}."
     )
 
 

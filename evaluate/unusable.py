@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from plausibody.models.naming import first_named
 from plausibody.models.prediction import BodyPrediction
 from plausibody.predict.answers import troubles_of
-
-NAMED = 10
-"""How many a note names."""
 
 
 @dataclass
@@ -58,5 +56,4 @@ class Unusable:
 
 
 def _listed(troubles: Mapping[str, str]) -> str:
-    named = [f"{name} ({said})" for name, said in list(troubles.items())[:NAMED]]
-    return ", ".join(named) + (", ..." if len(troubles) > NAMED else "")
+    return first_named([f"{name} ({said})" for name, said in troubles.items()])

@@ -17,6 +17,7 @@ from torch import Tensor
 from plausibody.evaluate.figures import EVERYONE, Figure
 from plausibody.evaluate.protocols import Protocol, protocol_of
 from plausibody.models.files import encode_arrays
+from plausibody.models.naming import first_named
 
 SEQUENCE = "sequence"
 """The attribute whose people are frames of one film, and so not independent."""
@@ -84,7 +85,7 @@ class Values:
     def __post_init__(self) -> None:
         twice = [name for name, count in Counter(self.names).items() if count > 1]
         if twice:
-            raise ValueError(f"names: wanted each person once, {_first(twice)} came again")
+            raise ValueError(f"names: wanted each person once, {first_named(twice)} came again")
         columns = {**self.errors, **{f"weight of {k}": v for k, v in self.weights.items()}}
         columns |= {name: attribute.of for name, attribute in self.attributes.items()}
         for name, column in columns.items():
@@ -95,14 +96,16 @@ class Values:
                 )
             if column.dtype.is_floating_point and bool(column.isinf().any()):
                 odd = [self.names[n] for n in column.isinf().nonzero()[:, 0].tolist()]
-                raise ValueError(f"{name}: wanted finite numbers or NaN, infinite of {_first(odd)}")
+                raise ValueError(
+                    f"{name}: wanted finite numbers or NaN, infinite of {first_named(odd)}"
+                )
         for name, weight in self.weights.items():
             if name not in self.errors or not bool((weight >= 0).all()):
                 raise ValueError(f"weight of {name}: wanted none negative, of one of the metrics")
         kinds = Counter(kind for each in self.attributes.values() for kind in each.kinds)
         if odd := [kind for kind, count in kinds.items() if count > 1 or kind == EVERYONE]:
             raise ValueError(
-                f"attributes: wanted kinds of different names, got {_first(odd)} again"
+                f"attributes: wanted kinds of different names, got {first_named(odd)} again"
             )
 
     def __len__(self) -> int:
@@ -231,8 +234,3 @@ def decode_values(content: bytes) -> Values:
         return Values(names, columns["error"], columns["weight"], attributes)
     except (ValueError, KeyError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(f"wanted values of people, got {error!r}") from error
-
-
-def _first(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return ", ".join(names[:10]) + more

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import torch
 
-from plausibody.evaluate.datasets.labels import read_labels, some
+from plausibody.evaluate.datasets.labels import read_labels
 from plausibody.evaluate.datasets.spin import SpinFile
+from plausibody.models.naming import first_named
 from plausibody.models.skeleton import SMPL24
 
 LIMIT = 3.0
@@ -53,8 +54,8 @@ def with_fits(file: SpinFile, path: Path) -> SpinFile:
         told = torch.from_numpy(arrays["valid_fit"])
         if odd := ((told != 0) & (told != 1)).nonzero()[:, 0].tolist():
             raise ValueError(
-                f"{path}, valid_fit: wanted 0 or 1, got others in {some(odd, 'row')} (from 0); do: "
-                "take the file as it is published"
+                f"{path}, valid_fit: wanted 0 or 1, got others in {first_named(odd, 'row')} (from "
+                "0); do: take the file as it is published"
             )
         fitted = told > 0
     rotvecs = torch.from_numpy(arrays["pose"]).float().unflatten(1, (-1, 3))

@@ -32,6 +32,7 @@ from plausibody.models.crop import Box
 from plausibody.models.iuv import DenseTarget
 from plausibody.models.losses import Target
 from plausibody.models.mirroring import mirror_proxy, mirror_rotations
+from plausibody.models.naming import NAMED
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import Observation, Proxy, ProxySettings, make_proxy
 from plausibody.models.records import concatenate, map_tensors, take, to_device
@@ -41,7 +42,7 @@ from plausibody.synth.chance import Chance
 from plausibody.synth.iuv import DenseSettings
 from plausibody.synth.picture_file import PictureError, read_picture
 from plausibody.synth.real_maps import SURE, photo_maps
-from plausibody.synth.real_people import NAMED, RealLabels
+from plausibody.synth.real_people import RealLabels
 from plausibody.synth.real_surfaces import (
     mirror_surface,
     photo_surface,

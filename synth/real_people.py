@@ -11,13 +11,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from plausibody.models.crop import Box
+from plausibody.models.naming import NAMED, first_named
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.records import concatenate
 from plausibody.models.skeleton import H36M17
 from plausibody.synth.real_surfaces import SurfaceLabels
-
-NAMED = 10
-"""Files that a message names, at most."""
 
 
 class Unread:
@@ -79,11 +77,9 @@ class RealLabels:
                     "DensePose's chart of SMPL; the body that is learnt has another"
                 )
         if self.missing:
-            names = ", ".join(str(path) for path in self.missing[:NAMED])
-            more = ", ..." if len(self.missing) > NAMED else ""
             lines.append(
                 f"photos: {len(self.missing):,} pictures were not found, and the people in them "
-                f"are left out: {names}{more}"
+                f"are left out: {first_named(self.missing)}"
             )
         return lines
 

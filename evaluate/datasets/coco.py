@@ -31,8 +31,8 @@ from plausibody.evaluate.datasets.coco_people import (
     find_people,
 )
 from plausibody.evaluate.datasets.coco_similarity import object_keypoint_similarity
-from plausibody.evaluate.datasets.labels import some
 from plausibody.evaluate.datasets.people import About, LabelledPeople
+from plausibody.models.naming import first_named
 from plausibody.models.proxy import Box
 from plausibody.models.records import take
 from plausibody.models.skeleton import COCO17, SMPL24, indices
@@ -180,7 +180,9 @@ class CocoKeypoints:
             raise ValueError(f"coco: wanted {what} of {len(self)} people, got {len(values)}")
         if not bool(values.isfinite().all()):
             odd = (~values.isfinite().reshape(len(values), -1).all(1)).nonzero()[:, 0].tolist()
-            raise ValueError(f"coco: wanted finite {what}, got others of {some(odd, 'person')}")
+            raise ValueError(
+                f"coco: wanted finite {what}, got others of {first_named(odd, 'person')}"
+            )
 
 
 def open_coco(folder: Path) -> CocoKeypoints:
@@ -236,7 +238,7 @@ def average_precision(labels: CocoLabels, results: Sequence[Mapping[str, Any]]) 
     if unknown or not results:
         raise ValueError(
             f"coco: wanted results of pictures in {labels.path.name}, got "
-            f"{some(unknown, 'image_id') or 'none at all'}"
+            f"{first_named(unknown, 'image_id') or 'none at all'}"
         )
     coco, evaluator = _evaluator()
     with contextlib.redirect_stdout(io.StringIO()):  # it tells every step

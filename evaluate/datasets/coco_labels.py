@@ -17,7 +17,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from plausibody.evaluate.datasets.labels import require_once, some
+from plausibody.evaluate.datasets.labels import require_once
+from plausibody.models.naming import first_named
 from plausibody.models.skeleton import COCO17
 from plausibody.predict.reading.coco import PERSON, Told, objects
 from plausibody.predict.reading.json_file import LARGEST, numbers, read_json, shown
@@ -129,7 +130,7 @@ def read_annotations(path: Path) -> tuple[dict[int, str], list[Told]]:
     if unknown:
         raise ValueError(
             f"{path}, annotations: wanted image_id of one of the images, got "
-            f"{some([shown(one) for one in unknown], '')}; do: give the annotations whole"
+            f"{first_named([shown(one) for one in unknown])}; do: give the annotations whole"
         )
     _once(path, "annotations", [one["id"] for one in told if isinstance(one.get("id"), int)])
     return pictures, told
@@ -202,8 +203,8 @@ def _require(path: Path, fine: Bool[Tensor, " people"], wanted: str) -> None:
     if not bool(fine.all()):
         wrong = (~fine).nonzero()[:, 0].tolist()
         raise ValueError(
-            f"{path}: wanted {wanted}, got others in {some(wrong, 'annotation')} (of people, from "
-            "0); do: take the annotations as published"
+            f"{path}: wanted {wanted}, got others in {first_named(wrong, 'annotation')} (of "
+            "people, from 0); do: take the annotations as published"
         )
 
 

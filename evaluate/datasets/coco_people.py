@@ -11,9 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from plausibody.evaluate.datasets.coco_labels import CocoLabels, CocoPeople
-from plausibody.evaluate.datasets.labels import file_below, require_files, some
+from plausibody.evaluate.datasets.labels import file_below, require_files
 from plausibody.evaluate.datasets.spin import SPIN24, read_spin
 from plausibody.evaluate.datasets.spin_joints import EXTRAS
+from plausibody.models.naming import first_named
 from plausibody.models.proxy import Box
 from plausibody.models.records import take
 from plausibody.models.skeleton import COCO17, indices
@@ -116,7 +117,7 @@ def _listed(labels: CocoLabels, path: Path, folder: Path) -> CocoCrops:
         raise ValueError(
             f"{path}: wanted people of {labels.path.name}, in pictures named like "
             "COCO_val2014_000000000042.jpg and with the key points that it tells, got others: "
-            f"{some(unknown, '')}; do: take files that belong together"
+            f"{first_named(unknown)}; do: take files that belong together"
         )
     people = take(labels.people, torch.tensor(chosen))
     return CocoCrops(people, _files(labels, people, folder), file.box)

@@ -15,10 +15,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from plausibody.evaluate.datasets.labels import some
 from plausibody.evaluate.datasets.people import About
 from plausibody.evaluate.datasets.spin import read_spin
 from plausibody.evaluate.datasets.spin_joints import SpinJoints, find_labels
+from plausibody.models.naming import first_named
 from plausibody.models.skeleton import LSP14
 
 FRONTAL = "60457274"
@@ -99,14 +99,14 @@ def parse_names(names: Iterable[str], labels: Path, protocol: int) -> dict[str, 
     if odd:
         raise ValueError(
             f"{labels}: wanted pictures named like S9_Directions_1.54138969_000001.jpg, which tell "
-            f"their action, got {some(odd, '')}; do: make the file with SPIN's preprocessing"
+            f"their action, got {first_named(odd)}; do: make the file with SPIN's preprocessing"
         )
     parts = [match.groupdict() for match in found if match is not None]
     others = [n for n, part in enumerate(parts) if part["camera"] != FRONTAL]
     if protocol == 2 and others:
         raise ValueError(
             f"{labels}: wanted pictures of camera {FRONTAL} alone (protocol 2), got those of "
-            f"others: {some([names[n] for n in others], '')}; do: make the file with SPIN's "
+            f"others: {first_named([names[n] for n in others])}; do: make the file with SPIN's "
             "preprocessing, or evaluate h36m-p1"
         )
     return {key: tuple(part[key] for part in parts) for key in ("action", "subject", "camera")}

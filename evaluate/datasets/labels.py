@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plausibody.assets.contents import ArrayHeader, read_arrays, read_headers
+from plausibody.models.naming import first_named
 
 Wanted = Mapping[str, tuple[int | None, ...] | str]
 """By key: the lengths of the axes behind the people's, None for any; or "text"."""
 TEXT = "text"
 LARGEST = 2**31
 """Bytes of the largest array that is read; SPIN's files of Human3.6M stay far below it."""
-NAMED = 10
-"""How many of those that are wrong a message names."""
 GENDERS = {"m": "male", "f": "female", "n": "neutral"}
 """As labels write them; the whole words will do too."""
 
@@ -65,7 +64,8 @@ def read_genders(written: Iterable[str], name: str) -> tuple[str, ...]:
     odd = [n for n, gender in enumerate(found) if not gender]
     if odd:
         raise ValueError(
-            f"{name}: wanted m or f of each person, got {written[odd[0]]!r} in {some(odd, 'row')}"
+            f"{name}: wanted m or f of each person, got {written[odd[0]]!r} in "
+            f"{first_named(odd, 'row')}"
         )
     return tuple(found)
 
@@ -101,7 +101,7 @@ def require_files(files: Iterable[Path], what: str, do: str) -> None:
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise FileNotFoundError(
-            f"wanted {what}, found no {some([str(file) for file in missing], '')}; do: {do}"
+            f"wanted {what}, found no {first_named([str(file) for file in missing])}; do: {do}"
         )
 
 
@@ -117,13 +117,7 @@ def require_once(each: Iterable[Hashable], wanted: str, came: str, do: str) -> N
         ValueError: If some are not; it names the first ten and counts them.
     """
     if twice := [one for one, count in Counter(each).items() if count > 1]:
-        raise ValueError(f"{wanted}, got {came} {some(twice, '')}; do: {do}")
-
-
-def some(wrong: list[Any], word: str) -> str:
-    """Names the first ten of what is wrong, and how many there are."""
-    shown = ", ".join(f"{word} {one}".strip() for one in wrong[:NAMED])
-    return shown if len(wrong) <= NAMED else f"{shown}, ... ({len(wrong)} in all)"
+        raise ValueError(f"{wanted}, got {came} {first_named(twice)}; do: {do}")
 
 
 def _check(name: str, header: ArrayHeader, kind: tuple[int | None, ...] | str, people: int) -> None:
@@ -157,7 +151,7 @@ def _read(name: str, array: NDArray[Any], kind: tuple[int | None, ...] | str) ->
     odd = np.flatnonzero(wrong.any(1)).tolist()
     if odd:
         raise ValueError(
-            f"{name}: wanted finite numbers, got others in {some(odd, 'row')} (from 0); do: take "
-            "the file as it is published, or leave these people out of it"
+            f"{name}: wanted finite numbers, got others in {first_named(odd, 'row')} (from 0); do: "
+            "take the file as it is published, or leave these people out of it"
         )
     return numbers

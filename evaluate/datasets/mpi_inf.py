@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from plausibody.evaluate.datasets.labels import some
 from plausibody.evaluate.datasets.people import About
 from plausibody.evaluate.datasets.spin import read_spin
 from plausibody.evaluate.datasets.spin_joints import SpinJoints, find_labels
+from plausibody.models.naming import first_named
 from plausibody.models.skeleton import H36M17
 
 LABELS = ("mpi_inf_3dhp_valid.npz", "mpi_inf_3dhp_test.npz")
@@ -54,7 +54,7 @@ def open_mpi_inf_3dhp(folder: Path) -> SpinJoints:
     if odd:
         raise ValueError(
             f"{labels}: wanted pictures below TS1 to TS6, which are the sequences, got "
-            f"{some(odd, '')}; do: make the file with SPIN's preprocessing"
+            f"{first_named(odd)}; do: make the file with SPIN's preprocessing"
         )
     sequences = tuple(match[1] for match in found if match is not None)
     return SpinJoints.open(ABOUT, file, home, H36M17, sequences)

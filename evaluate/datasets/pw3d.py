@@ -30,7 +30,6 @@ from plausibody.evaluate.datasets.labels import (
     read_labels,
     require_files,
     require_once,
-    some,
 )
 from plausibody.evaluate.datasets.people import About, LabelledPeople, body_from_labels
 from plausibody.evaluate.datasets.pw3d_import import CROPS, TRUNCATED
@@ -38,6 +37,7 @@ from plausibody.evaluate.datasets.pw3d_labels import CROP, SCALE
 from plausibody.evaluate.datasets.pw3d_sequences import SHAPES, SPLITS
 from plausibody.evaluate.datasets.spin import read_spin
 from plausibody.evaluate.datasets.spin_joints import EXTRAS
+from plausibody.models.naming import first_named
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import Box
 from plausibody.models.skeleton import COCO17, SMPL24
@@ -253,8 +253,8 @@ def _read_hrnet(path: Path, people: int) -> Float[Tensor, "people 17 3"] | None:
     odd = (~points.isfinite().flatten(1).all(1)).nonzero()[:, 0].tolist()
     if odd:
         raise ValueError(
-            f"{path}: wanted finite numbers, got others in {some(odd, 'row')} (from 0); do: take "
-            "the file as it is published"
+            f"{path}: wanted finite numbers, got others in {first_named(odd, 'row')} (from 0); do: "
+            "take the file as it is published"
         )
     sure = points[..., 2:].clamp(LEAST, 1)
     sure[:, LIMBS] = torch.where(points[:, LIMBS, 2:] > LEAST_LIMB, sure[:, LIMBS], 0.0)

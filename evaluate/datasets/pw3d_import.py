@@ -21,12 +21,12 @@ from jaxtyping import Bool
 from numpy import ndarray
 
 from plausibody import __version__
-from plausibody.evaluate.datasets.labels import some
 from plausibody.evaluate.datasets.pw3d_labels import CROP, SCALE, cut_crop
 from plausibody.evaluate.datasets.pw3d_split import SplitLabels, Watch
 from plausibody.models.batches import in_batches
 from plausibody.models.files import encode_arrays, write_file
 from plausibody.models.locks import locked
+from plausibody.models.naming import first_named
 from plausibody.predict.drawing.bodies import encode_picture
 from plausibody.predict.reading.json_file import read_json
 from plausibody.synth.picture_file import PictureError, picture_size, read_picture
@@ -63,7 +63,7 @@ class ImportReport:
         """Tells what happened; of what is wrong, the first ten are named."""
         told = [f"{self.path}: {self.people:,} people, {self.continued:,} of them from before"]
         if self.missing:
-            told.append(f"missing frames: {some(list(self.missing), '')}")
+            told.append(f"missing frames: {first_named(list(self.missing))}")
         if self.broken:
             told.append(f"broken frames: {len(self.broken):,}, such as:")
             told += [f"  {why}" for why in list(self.broken.values())[:3]]
@@ -72,7 +72,7 @@ class ImportReport:
                         "the published ones without them")  # fmt: skip
         if self.unusable:
             reasons = [f"{name} ({why})" for name, why in self.unusable.items()]
-            told.append(f"unusable labels: {some(reasons, '')}")
+            told.append(f"unusable labels: {first_named(reasons)}")
         return told
 
 

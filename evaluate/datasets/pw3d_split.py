@@ -14,11 +14,11 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from plausibody.evaluate.datasets.bodies import WHERE_SMPL_IS
-from plausibody.evaluate.datasets.labels import some
 from plausibody.evaluate.datasets.pw3d_labels import label_actor
 from plausibody.evaluate.datasets.pw3d_sequences import find_sequences, read_sequence
 from plausibody.models.body import Skin
 from plausibody.models.files import file_sha256
+from plausibody.models.naming import first_named
 from plausibody.models.templates import load_template, locate_body
 
 LETTERS = {"male": "m", "female": "f", "neutral": "n"}
@@ -142,7 +142,7 @@ class _Rows:
         if not self.names:
             raise ValueError(
                 f"{source}, {split}: wanted people, no frame of any sequence can be used: "
-                f"{some(list(self.unusable.items())[:3], '') or 'no camera is valid'}"
+                f"{first_named(list(self.unusable.items())[:3]) or 'no camera is valid'}"
             )
         return SplitLabels(
             source=source,

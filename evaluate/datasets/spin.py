@@ -25,10 +25,10 @@ from plausibody.evaluate.datasets.labels import (
     file_below,
     read_genders,
     read_labels,
-    some,
 )
 from plausibody.evaluate.datasets.people import body_from_labels
 from plausibody.models.camera import world_to_camera
+from plausibody.models.naming import first_named
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import Box
 from plausibody.models.skeleton import COCO17, SMPL24, indices
@@ -215,8 +215,8 @@ def _require(path: Path, key: str, wrong: Sequence[bool], wanted: str) -> None:
     odd = [row for row, bad in enumerate(wrong) if bad]
     if odd:
         raise ValueError(
-            f"{path}, {key}: wanted {wanted}, got others in {some(odd, 'row')} (from 0); do: take "
-            "the file as it is published"
+            f"{path}, {key}: wanted {wanted}, got others in {first_named(odd, 'row')} (from 0); "
+            "do: take the file as it is published"
         )
 
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plausibody.evaluate.datasets.labels import require_files, require_once, some
+from plausibody.evaluate.datasets.labels import require_files, require_once
 from plausibody.evaluate.datasets.people import About, LabelledJoints, LabelledPeople
 from plausibody.evaluate.datasets.spin import SPIN24, SpinFile
+from plausibody.models.naming import first_named
 from plausibody.models.proxy import Box
 from plausibody.models.skeleton import H36M17, indices
 
@@ -156,6 +157,6 @@ def refuse_joints(file: SpinFile, rows: list[int], wanted: str, came: str) -> No
     """
     if rows:
         raise ValueError(
-            f"{file.path}, S: wanted {wanted}, got {came}, in {some(rows, 'row')} (from 0); "
+            f"{file.path}, S: wanted {wanted}, got {came}, in {first_named(rows, 'row')} (from 0); "
             "do: make the file with SPIN's preprocessing"
         )

@@ -23,10 +23,10 @@ from plausibody.evaluate.datasets.labels import (
     read_labels,
     require_files,
     require_once,
-    some,
 )
 from plausibody.evaluate.datasets.people import About, LabelledPeople, body_from_labels
 from plausibody.models.camera import PerspectiveCamera
+from plausibody.models.naming import first_named
 from plausibody.models.prediction import BodyParameters
 from plausibody.models.proxy import Box
 from plausibody.models.records import take
@@ -147,7 +147,7 @@ def open_ssp3d(folder: Path) -> Ssp3d:
     centres, sides = torch.from_numpy(labels["bbox_centres"]), torch.from_numpy(labels["bbox_whs"])
     if odd := (sides <= 0).nonzero()[:, 0].tolist():
         raise ValueError(
-            f"{path}, bbox_whs: wanted sides above 0, got others in {some(odd, 'row')}"
+            f"{path}, bbox_whs: wanted sides above 0, got others in {first_named(odd, 'row')}"
         )
     keypoints = torch.from_numpy(labels["joints2D"]).float()
     return Ssp3d(
