@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plausibody.models.encoder import BasicBlock, Cells, normalise
+from plausibody.models.encoder import BasicBlock, FoldedConv2d, normalise
 from plausibody.models.hrnet import STRIDE, HRNet
 
 DEPTH = 3
@@ -69,8 +69,7 @@ class LightFeatures(nn.Module):
         squeeze = nn.Identity() if few == planes_in else nn.Conv2d(planes_in, few, 1)
         self.stem = nn.Sequential(
             squeeze,
-            Cells(stride),
-            nn.Conv2d(few * stride * stride, planes, 3, padding=1, bias=False),
+            FoldedConv2d(few, planes, stride),
             nn.BatchNorm2d(planes),
             nn.ReLU(inplace=True),
         )

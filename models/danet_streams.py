@@ -19,7 +19,7 @@ from torch.nn import functional
 from plausibody.models.danet_crops import Squares
 from plausibody.models.danet_graph import PositionAidedGraph
 from plausibody.models.danet_settings import DanetSettings
-from plausibody.models.encoder import BasicBlock, Cells, ResNet
+from plausibody.models.encoder import BasicBlock, FoldedConv2d, ResNet
 from plausibody.models.iuv import CLASSES, IuvMaps
 from plausibody.models.part_tables import SHOWN
 
@@ -82,8 +82,7 @@ def light_global_stream(planes: int, outputs: int, width: int, side: int) -> nn.
     nn.init.zeros_(last.bias)
     return nn.Sequential(
         *mixed(planes, width // 2),
-        Cells(2),
-        nn.Conv2d(2 * width, width, 3, padding=1, bias=False),
+        FoldedConv2d(width // 2, width, 2),
         nn.BatchNorm2d(width),
         nn.ReLU(inplace=True),
         BasicBlock(width, 2 * width, 2),
@@ -134,8 +133,7 @@ class LightLocalStreams(nn.Module):
         super().__init__()
         self.limb_net = nn.Sequential(
             *mixed(planes, width // 2),
-            Cells(2),
-            nn.Conv2d(2 * width, width, 3, padding=1, bias=False),
+            FoldedConv2d(width // 2, width, 2),
             nn.BatchNorm2d(width),
             nn.ReLU(inplace=True),
             BasicBlock(width, 2 * width, 2),

@@ -39,7 +39,10 @@ class IuvMaps:
 
     def stack(self) -> Float[Tensor, "*batch K3 H W"]:
         """Gives all maps as channels: u, v, index."""
-        return torch.cat([self.u, self.v, self.index], -3)
+        batch = self.u.shape[:-3]
+        # Four axes keep channels last in memory, if they are.
+        maps = [each.reshape(-1, *each.shape[-3:]) for each in (self.u, self.v, self.index)]
+        return torch.cat(maps, 1).unflatten(0, batch) if batch else torch.cat(maps, 1)[0]
 
     def clean(self) -> IuvMaps:
         """Keeps the best class of each pixel, with its u and v.
@@ -85,9 +88,9 @@ class DenseTarget:
 
 
 def one_hot(classes: Int[Tensor, "*batch H W"], count: int) -> Bool[Tensor, "*batch count H W"]:
-    """Gives a channel for each class, true where it is."""
-    every = torch.arange(count, device=classes.device)[:, None, None]
-    return classes[..., None, :, :] == every
+    """Gives a channel for each class, true where it is; channels last, as networks want them."""
+    every = torch.arange(count, device=classes.device)
+    return (classes[..., None] == every).movedim(-1, -3)
 
 
 def to_maps(iuv: Float[Tensor, "*batch 3 H W"]) -> IuvMaps:
@@ -139,8 +142,8 @@ def shown_maps(iuv: Float[Tensor, "batch J 3 H W"], shown: Int[Tensor, "J 6"]) -
         shown: Of `PartTables`.
     """
     part, u, v = iuv[:, :, None].unbind(3)
-    index = part.round().long() == shown[:, :, None, None]
-    index = torch.cat([~index.any(2, keepdim=True), index], 2).to(iuv.dtype)
+    index = part[:, :, 0, :, :, None].round().long() == shown[:, None, None]
+    index = torch.cat([~index.any(-1, keepdim=True), index], -1).movedim(-1, 2).to(iuv.dtype)
     seen = index * constant((0.0, *(1.0,) * SHOWN), iuv.dtype, iuv.device)[:, None, None]
     return IuvMaps(u=seen * u, v=seen * v, index=index)
 

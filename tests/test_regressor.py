@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from plausibody.models.encoder import Cells, LiteEncoder, ResNet
+from plausibody.models.encoder import Cells, FoldedConv2d, LiteEncoder, ResNet
 from plausibody.models.networks import build_regressor
 from plausibody.models.proxy import Box, Proxy, ProxySettings
 from plausibody.models.regressor import (
@@ -177,6 +177,23 @@ def test_cells_lose_no_pixel(side: int) -> None:
     assert LiteEncoder(size=64, features=8, width=4, cell=side)(
         picture[:, 0], torch.zeros(2, 17, 3)
     ).shape == (2, 8)
+
+
+@pytest.mark.parametrize(("channels", "side"), [(3, 2), (16, 2), (20, 4)])
+def test_folded_convolutions_see_the_cells_that_they_do_not_make(channels: int, side: int) -> None:
+    torch.manual_seed(0)
+    layer = FoldedConv2d(channels, 8, side)
+    maps = torch.randn(2, channels, 16, 24, requires_grad=True)
+    tug = torch.randn(2, 8, 16 // side, 24 // side)
+    found, slow = layer(maps), layer.conv(layer.cells(maps))
+    torch.testing.assert_close(found, slow, atol=1e-5, rtol=0)
+    taught = (maps, layer.conv.weight)
+    for own, other in zip(
+        torch.autograd.grad(found, taught, tug, retain_graph=True),
+        torch.autograd.grad(slow, taught, tug),
+        strict=True,
+    ):
+        torch.testing.assert_close(own, other, atol=1e-4, rtol=0)
 
 
 def test_settings_that_do_not_fit_are_refused() -> None:
