@@ -84,8 +84,12 @@ def by_looseness(values: Values) -> dict[str, list[float]]:
 
 
 def drawn(found: Findings, effects: Effects) -> torch.Tensor:
-    """Draws shapes' errors and volumes, one picture beside the other."""
-    means = found.means()
+    """Draws shapes' errors and volumes, one picture beside the other.
+
+    There are curves of variants that were trained with all seeds.
+    """
+    whole = {name for name, each in found.values.items() if len(each) == len(found.seeds)}
+    means = {name: each for name, each in found.means().items() if name in {*whole, "mean body"}}
     pictures = [
         draw_ablation(
             AblationPlot(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,9 @@ from plausibody.synth.joint_sight import HIDDEN, IN_SIGHT, OUTSIDE
 COLOUR, PALE, DARK = "#3b6ea8", "#a9c3e2", "#1d3b5f"
 GAP_COLOURS = ("#d1782f", "#8a5aa8", "#4f9a5b", "#c0392b")
 """Of the corruptions beside the front end, which is black."""
-ABLATION_COLOURS = ("#4d4d4d", "#3b6ea8", "#d1782f", "#4f9a5b", "#8a5aa8", "#c0392b")
+ABLATION_COLOURS = (
+    "#4d4d4d", "#3b6ea8", "#d1782f", "#4f9a5b", "#8a5aa8", "#c0392b", "#2aa5a0", "#c9a227",
+)  # fmt: skip
 """Of variants, and of what is changed from one to another."""
 AXIS_COLOURS = ("#c0392b", "#4f9a5b", "#3b6ea8")
 """Of the x, y and z axes of a joint."""
@@ -302,7 +305,10 @@ class AblationPlot:
     curves: Mapping[str, Sequence[float]]
     """Mean of the metric at each place, by variant."""
     effects: Mapping[str, Sequence[tuple[float, float, float]]]
-    """Difference of two variants at each place, and the ends of its interval, by name."""
+    """Difference of two variants at each place, and the ends of its interval, by name; the second
+    variant's name gives it that one's colour."""
+    beside: str = "mean body"
+    """The curve that no variant has."""
 
 
 def draw_ablation(found: AblationPlot) -> Float[Tensor, "3 height width"]:
@@ -312,18 +318,22 @@ def draw_ablation(found: AblationPlot) -> Float[Tensor, "3 height width"]:
     figure.suptitle(found.title, fontsize=14, fontweight="bold")
     above, below = figure.subplots(2, 1)
     at = np.arange(len(found.places))
-    for number, (name, values) in enumerate(found.curves.items()):
-        colour = ABLATION_COLOURS[number % len(ABLATION_COLOURS)]
-        above.plot(at, np.array(values), "o-", color=colour, linewidth=2, label=name)
+    names = dict.fromkeys(name for name in found.curves if name != found.beside)
+    names |= dict.fromkeys(found.effects)
+    colours = dict(zip(names, itertools.cycle(ABLATION_COLOURS), strict=False))
+    for name, values in found.curves.items():
+        if name == found.beside:
+            above.plot(at, np.array(values), ":", color="black", linewidth=2, label=name)
+        else:
+            above.plot(at, np.array(values), "o-", color=colours[name], linewidth=2, label=name)
     above.set_ylabel(found.measured, fontsize=10)
     width = 0.7 / max(len(found.effects), 1)
     for number, (name, rows) in enumerate(found.effects.items()):
         middle, low, high = np.array(rows, dtype=float).reshape(-1, 3).T
-        colour = ABLATION_COLOURS[(number + 1) % len(ABLATION_COLOURS)]
         below.errorbar(
             at + (number - (len(found.effects) - 1) / 2) * width, middle,
             np.abs(np.stack([middle - low, high - middle])),
-            fmt="o", color=colour, capsize=3, label=name,
+            fmt="o", color=colours[name], capsize=3, label=name,
         )  # fmt: skip
     below.axhline(0, color="black", linewidth=1)
     below.set_ylabel(f"difference in {found.measured},\nwith 95 % intervals", fontsize=10)
@@ -331,7 +341,7 @@ def draw_ablation(found: AblationPlot) -> Float[Tensor, "3 height width"]:
         axes.set_xticks(at, found.places)
         axes.set_xlabel(found.across, fontsize=10)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=9)
+        axes.legend(fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
     return _picture(canvas)
 
 
