@@ -51,19 +51,14 @@ from plausibody.synth.stores import load_assets
 
 PRESET, PICTURES_PRESET = "danet-lite-iuv", "danet-lite"
 WHOLE = "PartDrop 0.15"
-"""As of the preset."""
-SHORT = "train.warm_up=100 train.average=0.98"
-"""Trainings may be shorter than the preset's: they warm up sooner and average over less."""
+"""The preset as it is."""
 BODIES = {
-    name: f"{own} {SHORT}"
-    for name, own in {
-        "PartDrop 0": "danet.partdrop=0",
-        WHOLE: "danet.partdrop=0.15",
-        "PartDrop 0.3": "danet.partdrop=0.3",
-        "PartDrop 0.5": "danet.partdrop=0.5",
-        "global only": "danet.partdrop=0.15 danet.local=false",
-        "no graph": "danet.partdrop=0.15 danet.graph=false",
-    }.items()
+    "PartDrop 0": "danet.partdrop=0",
+    WHOLE: "danet.partdrop=0.15",
+    "PartDrop 0.3": "danet.partdrop=0.3",
+    "PartDrop 0.5": "danet.partdrop=0.5",
+    "global only": "danet.partdrop=0.15 danet.local=false",
+    "no graph": "danet.partdrop=0.15 danet.graph=false",
 }
 """What differs from the preset. Without local streams there is no graph either."""
 PICTURES = {"pictures": ""}
