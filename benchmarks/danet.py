@@ -31,6 +31,7 @@ from plausibody.evaluate import iuv_accuracy
 from plausibody.evaluate.ablation import by_kind, certain
 from plausibody.evaluate.baselines import MeanBody
 from plausibody.evaluate.bootstrap import Difference, paired_differences
+from plausibody.evaluate.figures import MEAN_BODY
 from plausibody.evaluate.iuv_accuracy import IuvSettings, measure_iuv
 from plausibody.evaluate.joint_errors import JOINT_METRICS, JOINTS
 from plausibody.evaluate.occlusion import (
@@ -118,7 +119,7 @@ def drawn(found: Findings, effects: Effects, joints: Mapping[str, Any]) -> torch
     means = found.means()
     pictures = []
     for pairs, title in ((DROPPED, "Parts dropped in training"), (ADDED, "What bodies come from")):
-        shown = [*dict.fromkeys(name for pair in pairs.values() for name in pair), "mean body"]
+        shown = [*dict.fromkeys(name for pair in pairs.values() for name in pair), MEAN_BODY]
         plot = AblationPlot(
             title=title,
             across="share of the person that is hidden",

@@ -29,6 +29,7 @@ from training_rows import Findings, Study, decide_steps, run_study, start_comman
 from plausibody.bench import document
 from plausibody.evaluate.ablation import by_kind
 from plausibody.evaluate.baselines import MeanBody
+from plausibody.evaluate.figures import MEAN_BODY
 from plausibody.evaluate.looseness import (
     LOOSENESS,
     METRICS,
@@ -89,7 +90,7 @@ def drawn(found: Findings, effects: Effects) -> torch.Tensor:
     There are curves of variants that were trained with all seeds.
     """
     whole = {name for name, each in found.values.items() if len(each) == len(found.seeds)}
-    means = {name: each for name, each in found.means().items() if name in {*whole, "mean body"}}
+    means = {name: each for name, each in found.means().items() if name in {*whole, MEAN_BODY}}
     pictures = [
         draw_ablation(
             AblationPlot(

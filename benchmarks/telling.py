@@ -13,6 +13,7 @@ from torch import Tensor
 
 from plausibody.evaluate.ablation import certain
 from plausibody.evaluate.bootstrap import Difference
+from plausibody.evaluate.figures import MEAN_BODY
 from plausibody.models.files import write_file
 from plausibody.predict.drawing.bodies import save_picture
 
@@ -95,7 +96,7 @@ def table(
         if metric in row["errors"]
     ]
     if mean_body is not None:
-        told_of.append(("mean body", "", mean_body))
+        told_of.append((MEAN_BODY, "", mean_body))
     for variant, seed, errors in told_of:
         values = " | ".join(f"{value:.{digits}f}" for value in errors)
         lines.append(f"| {variant} | {seed} | {values} |".replace("|  |", "| |"))

@@ -26,6 +26,7 @@ from plausibody.config_file import from_json
 from plausibody.evaluate.ablation import effects, mean_values
 from plausibody.evaluate.baselines import MeanBody
 from plausibody.evaluate.bootstrap import Difference
+from plausibody.evaluate.figures import MEAN_BODY
 from plausibody.evaluate.run import Estimator
 from plausibody.evaluate.values import Values, decode_values, encode_values
 from plausibody.models.files import write_file
@@ -231,7 +232,7 @@ class Findings:
         """Gives each person's numbers by variant, averaged over its seeds; the mean body last."""
         found = {name: self.values.get(name, {}) for name in self.study.variants}
         means = {name: mean_values(list(each.values())) for name, each in found.items() if each}
-        return means if self.baseline is None else means | {"mean body": self.baseline}
+        return means if self.baseline is None else means | {MEAN_BODY: self.baseline}
 
     def pair(self, first: str, second: str) -> tuple[Values, Values] | None:
         """Gives the same of two variants, averaged over the seeds that both have; None of none."""

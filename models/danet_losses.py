@@ -30,7 +30,7 @@ from plausibody.models.iuv import (
     resize_picture,
     shown_maps,
 )
-from plausibody.models.losses import LabelledMean, Moment, Target, true_points
+from plausibody.models.losses import KnownMean, Moment, Target, true_points
 from plausibody.models.markers import Markers
 from plausibody.models.part_tables import PartTables
 from plausibody.models.prediction import BodyPrediction
@@ -158,7 +158,7 @@ class DanetLoss(nn.Module):
     ) -> dict[str, Tensor]:
         """Compares what the graph starts from and goes through."""
         parts: dict[str, Tensor] = {}
-        mean = LabelledMean.of(target, moment)
+        mean = KnownMean.of(target, moment)
         if estimate.first_rotations is not None:
             gap = (estimate.first_rotations - target.parameters.rotations).square()
             parts["first_rotations"] = self.weights.first_rotations * mean(gap)

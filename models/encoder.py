@@ -194,6 +194,7 @@ class FoldedConv2d(nn.Module):
     """
 
     MANY = 16
+    """Channels from which no cells are made."""
 
     def __init__(self, channels_in: int, channels: int, side: int):
         """Args:

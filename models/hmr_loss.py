@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from plausibody.models.losses import (
-    LabelledMean,
+    KnownMean,
     Moment,
     Target,
     joint_error,
@@ -53,7 +53,7 @@ class HmrLoss(nn.Module):
         self, prediction: BodyPrediction, target: Target, moment: Moment | None = None
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         mode, truth, weights = prediction.mode(), target.parameters, self.weights
-        mean = LabelledMean.of(target, moment)
+        mean = KnownMean.of(target, moment)
         placed = self.markers(mode)
         points = relative_to_pelvis(placed)
         true = relative_to_pelvis(true_points(self.markers, target))

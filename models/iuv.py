@@ -39,10 +39,10 @@ class IuvMaps:
 
     def stack(self) -> Float[Tensor, "*batch K3 H W"]:
         """Gives all maps as channels: u, v, index."""
-        batch = self.u.shape[:-3]
-        # Four axes keep channels last in memory, if they are.
+        # Of four axes channels stay last in memory, if they are.
         maps = [each.reshape(-1, *each.shape[-3:]) for each in (self.u, self.v, self.index)]
-        return torch.cat(maps, 1).unflatten(0, batch) if batch else torch.cat(maps, 1)[0]
+        stacked = torch.cat(maps, 1)
+        return stacked.reshape(*self.u.shape[:-3], *stacked.shape[1:])
 
     def clean(self) -> IuvMaps:
         """Keeps the best class of each pixel, with its u and v.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from plausibody.models.fisher_normalizer import moments
 from plausibody.models.losses import (
     LEAST,
-    LabelledMean,
+    KnownMean,
     LiteLoss,
     Moment,
     Target,
@@ -47,7 +47,7 @@ def pose_likelihood(
         overregularisation: Weight of the normalising constant.
         moment: Of the training, if processes share a batch.
     """
-    mean = LabelledMean.of(target, moment)
+    mean = KnownMean.of(target, moment)
     joints = prediction.joints
     log_c, _ = moments(joints.singular_values)  # which are proper: no need to sort them
     inner = (joints.parameter * target.parameters.rotations[:, 1:]).sum((-2, -1))
@@ -59,7 +59,7 @@ def shape_likelihood(
     prediction: FisherPrediction, target: Target, moment: Moment | None = None
 ) -> Float[Tensor, ""]:
     """Gives the mean negative log-likelihood of the whole shape [nats], as `pose_likelihood`."""
-    mean = LabelledMean.of(target, moment)
+    mean = KnownMean.of(target, moment)
     return -mean(prediction.shape.log_prob(target.parameters.shape))
 
 
@@ -179,7 +179,7 @@ class HierprobLoss(nn.Module):
         weights = self.weights.second if late else self.weights.first
         pose, surplus = pose_likelihood(prediction, target, self.weights.overregularisation, moment)
         shape = shape_likelihood(prediction, target, moment)
-        mean = LabelledMean.of(target, moment)
+        mean = KnownMean.of(target, moment)
         root = mean((prediction.root - target.parameters.rotations[:, 0]).square())
         parts = {"pose_nll": pose, "pose_overregularised": surplus, "shape_nll": shape}
         loss = weights.pose * (pose + surplus) + weights.shape * shape + weights.root * root

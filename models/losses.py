@@ -183,7 +183,7 @@ class LiteLoss(nn.Module):
         near = near_box(target.keypoints)
         if target.annotated is not None:
             near = near * target.annotated[..., None]
-        mean = LabelledMean.of(target, moment)
+        mean = KnownMean.of(target, moment)
         plain = mean(self.shape_error.plain(mode.shape, truth.shape))
         scaled = mean(self.shape_error.scale_corrected(mode.shape, truth.shape))
         gap_vertices = ((points.vertices - true.vertices).abs() * self.shares).sum((1, 2))
@@ -203,21 +203,21 @@ class LiteLoss(nn.Module):
 
 
 @dataclass(frozen=True)
-class LabelledMean:
-    """A mean over the people whose parameters are known, or something else is."""
+class KnownMean:
+    """A mean over the people of whom something is known."""
 
     share: Float[Tensor, " batch"] | None
     """1 for each of them over their number, 0 for the others; None where it is everybody."""
 
     @classmethod
-    def of(cls, target: Target, moment: Moment | None) -> LabelledMean:
+    def of(cls, target: Target, moment: Moment | None) -> KnownMean:
         if target.labelled is None:
             return cls(None)
         return cls.over(target.labelled.to(target.keypoints.dtype), moment)
 
     @classmethod
-    def over(cls, known: Float[Tensor, " batch"], moment: Moment | None) -> LabelledMean:
-        """Averages over others.
+    def over(cls, known: Float[Tensor, " batch"], moment: Moment | None) -> KnownMean:
+        """Averages over the people of whom something is told, such as a label map.
 
         Args:
             known: 1 for those who count, 0 for the others.
@@ -252,14 +252,14 @@ def joint_error(
     """
     each, told = error(points.h36m - true.h36m), target.joints
     if told is None or target.labelled is None:
-        return LabelledMean.of(target, moment)(each)
+        return KnownMean.of(target, moment)(each)
     hips = constant(HIPS, torch.long, told.device)
     known = told[..., 3:] * (told[:, hips, 3] > 0).all(1)[:, None, None]
     middle = (points.h36m[:, hips] - told[:, hips, :3]).mean(1, keepdim=True)
     alone = error(points.h36m - told[..., :3] - middle) * known
     each = torch.where(target.labelled[:, None, None], each, alone)
     counted = target.labelled | (known > 0).flatten(1).any(1)
-    return LabelledMean.over(counted.to(each.dtype), moment)(each)
+    return KnownMean.over(counted.to(each.dtype), moment)(each)
 
 
 def near_box(keypoints: Float[Tensor, "batch 17 2"]) -> Float[Tensor, "batch 17 1"]:
@@ -335,7 +335,7 @@ class StrapsLoss(nn.Module):
         missed = torch.where(inside[..., None], flat - target.keypoints, 0.0).square()
         count = inside.sum().to(flat.dtype)
         count = count if moment is None else moment.mean(count)
-        mean = LabelledMean.of(target, moment)
+        mean = KnownMean.of(target, moment)
         errors = {
             "vertices": mean((points.vertices - true.vertices).square()),
             "joints": mean((points.h36m - true.h36m)[:, joints].square()),

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from plausibody.coverage import JOINTS, Coverage
 from plausibody.evaluate.calibration_result import SHOWN, CalibrationResult
+from plausibody.evaluate.figures import MEAN_BODY
 from plausibody.evaluate.proxy_gap import Measured
 from plausibody.fit_corruption import FitReport
 from plausibody.models.calibration import LEVELS
@@ -303,12 +304,10 @@ class AblationPlot:
     measured: str
     """The metric, with its unit."""
     curves: Mapping[str, Sequence[float]]
-    """Mean of the metric at each place, by variant."""
+    """Mean of the metric at each place, by variant; that of `MEAN_BODY` is dotted."""
     effects: Mapping[str, Sequence[tuple[float, float, float]]]
     """Difference of two variants at each place, and the ends of its interval, by name; the second
     variant's name gives it that one's colour."""
-    beside: str = "mean body"
-    """The curve that no variant has."""
 
 
 def draw_ablation(found: AblationPlot) -> Float[Tensor, "3 height width"]:
@@ -318,11 +317,11 @@ def draw_ablation(found: AblationPlot) -> Float[Tensor, "3 height width"]:
     figure.suptitle(found.title, fontsize=14, fontweight="bold")
     above, below = figure.subplots(2, 1)
     at = np.arange(len(found.places))
-    names = dict.fromkeys(name for name in found.curves if name != found.beside)
+    names = dict.fromkeys(name for name in found.curves if name != MEAN_BODY)
     names |= dict.fromkeys(found.effects)
     colours = dict(zip(names, itertools.cycle(ABLATION_COLOURS), strict=False))
     for name, values in found.curves.items():
-        if name == found.beside:
+        if name == MEAN_BODY:
             above.plot(at, np.array(values), ":", color="black", linewidth=2, label=name)
         else:
             above.plot(at, np.array(values), "o-", color=colours[name], linewidth=2, label=name)

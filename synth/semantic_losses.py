@@ -32,7 +32,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plausibody.models.losses import LabelledMean, Moment, Target, TargetMaps
+from plausibody.models.losses import KnownMean, Moment, Target, TargetMaps
 from plausibody.models.markers import Markers
 from plausibody.models.prediction import BodyPrediction
 from plausibody.synth.semantic_labels import BARE, GROUPS, NAMES, group_matrix, join_labels
@@ -307,14 +307,14 @@ class SemanticLoss(nn.Module):
             else:
                 error = distance_error(said, mask)
             parts = parts | {
-                "dsr_mc": settings.mc * LabelledMean.over(shown.to(loss.dtype), moment)(error)
+                "dsr_mc": settings.mc * KnownMean.over(shown.to(loss.dtype), moment)(error)
             }
         if settings.c:
             if settings.c_error == "released":
                 error = released_error(drawn, labels, counted)
             else:
                 error = clothed_error(drawn, labels, counted, settings.inside, settings.classes)
-            mean = LabelledMean.over(labelled, moment)
+            mean = KnownMean.over(labelled, moment)
             parts = parts | {"dsr_c": settings.c * mean(error)}
         added = [parts[name] for name in ("dsr_mc", "dsr_c") if name in parts]
         return loss + torch.stack(added).sum(), parts

@@ -27,7 +27,7 @@ from torch.nn.functional import avg_pool2d
 
 from plausibody.models.body import Skin, pose_body
 from plausibody.models.camera import WeakPerspectiveCamera, world_to_camera
-from plausibody.models.losses import LabelledMean, Moment, Target, TargetMaps
+from plausibody.models.losses import KnownMean, Moment, Target, TargetMaps
 from plausibody.models.markers import Markers
 from plausibody.models.prediction import BodyParameters, BodyPrediction
 from plausibody.synth.raster import edge_grad, interpolate, rasterize
@@ -265,7 +265,7 @@ class SilhouetteLoss(nn.Module):
         if maps.uncovered is None:
             return error.mean()
         known = maps.uncovered.flatten(1).any(1).to(error.dtype)
-        return LabelledMean.over(known, moment)(error)
+        return KnownMean.over(known, moment)(error)
 
 
 def wanted_maps(target: Target) -> TargetMaps:

@@ -100,9 +100,7 @@ def require_files(files: Iterable[Path], what: str, do: str) -> None:
     """
     missing = [file for file in files if not file.is_file()]
     if missing:
-        raise FileNotFoundError(
-            f"wanted {what}, found no {first_named([str(file) for file in missing])}; do: {do}"
-        )
+        raise FileNotFoundError(f"wanted {what}, found no {first_named(missing)}; do: {do}")
 
 
 def require_once(each: Iterable[Hashable], wanted: str, came: str, do: str) -> None:
