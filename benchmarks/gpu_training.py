@@ -10,8 +10,9 @@ alone. From both rates follows how long the whole run would take: it is written 
 The second trains for some minutes, saves and stops; the same command goes on with the run, until it
 is done. So a GPU may be borrowed piece by piece. `RUN.pieces.jsonl` keeps what each piece did.
 
-Without a GPU nothing is measured. `--device cpu --seconds 5` runs all the same on the processor, in
-batches of four: to try the script, not for figures.
+Without a GPU the first writes "not measured" with the goals, unless FILE has figures, and the second
+refuses. `--device cpu --seconds 5` runs all the same on the processor, in batches of four: to try the
+script, not for figures.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from plausibody.sources import open_assets
 from plausibody.training.history import read_history
 
 OUT = Path(__file__).parent / "results" / "gpu_training.json"
+NOT_MEASURED = "not measured"
 GOALS = {1: 7600, 2: 5000}
 """Samples per second of each stage, on a GPU of the H200's class."""
 SPANS = 10
@@ -48,6 +50,18 @@ TRIAL_BATCH = 4
 """Samples per step on a CPU."""
 PATIENCE = 120
 """Seconds that a training may take to save and stop."""
+
+
+@dataclass(frozen=True)
+class Unmeasured:
+    """One stage for which there was no device."""
+
+    stage: int | None
+    samples_per_second: str
+    """Always `NOT_MEASURED`."""
+    goal: int | None
+    """For `samples_per_second`, on a GPU of the H200's class."""
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -91,10 +105,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8.0, help="of this piece of the training")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     given = parser.parse_args()
-    if given.device == "cuda" and not torch.cuda.is_available():
+    missing = given.device == "cuda" and not torch.cuda.is_available()
+    if missing and (given.train or has_figures(given.out)):
         parser.exit(
             2,
-            "gpu_training: wanted a CUDA device, found none, so nothing was measured; "
+            "gpu_training: wanted a CUDA device, found none, so nothing was done; "
             "do: run it where there is one, or try the script with --device cpu --seconds 5\n",
         )
     if given.train:
@@ -102,10 +117,34 @@ def main() -> None:
     run = preset(given.preset or "paper")
     trial = {"train.batch_size": TRIAL_BATCH} if given.device == "cpu" else {}
     config = override(run, trial | parse_settings(given.settings))
-    record = measure(config, given.device, given.seconds)
-    record["extrapolated"] = extrapolate(run, record["rows"])
+    if missing:
+        record = without_device(config)
+    else:
+        record = measure(config, given.device, given.seconds)
+        record["extrapolated"] = extrapolate(run, record["rows"])
     write_file(given.out, json.dumps(record, indent=2) + "\n")
     print(f"{given.out}: written", file=sys.stderr)
+
+
+def has_figures(out: Path) -> bool:
+    """Tells whether a file has figures, which "not measured" must not replace."""
+    rows = json.loads(out.read_text(encoding="utf-8"))["rows"] if out.exists() else []
+    return any(row["samples_per_second"] != NOT_MEASURED for row in rows)
+
+
+def without_device(config: RunConfig) -> dict[str, Any]:
+    """Gives the record of a machine without a CUDA device: what would be measured."""
+    reason = "no CUDA device here"
+    print(f"{reason}: every figure will be written as {NOT_MEASURED}", file=sys.stderr)
+    rows = [
+        Unmeasured(stage, NOT_MEASURED, GOALS.get(stage or 0), reason) for stage in stages(config)
+    ]
+    return {**document(rows, command_line()), "device": f"none: {reason}"}
+
+
+def command_line() -> str:
+    """What the user ran."""
+    return " ".join(["python", "benchmarks/gpu_training.py", *sys.argv[1:]])
 
 
 def measure(config: RunConfig, device: str, seconds: float) -> dict[str, Any]:
@@ -119,8 +158,7 @@ def measure(config: RunConfig, device: str, seconds: float) -> dict[str, Any]:
             file=sys.stderr,
         )
         figures.append(figure)
-    command = " ".join(["python", "benchmarks/gpu_training.py", *sys.argv[1:]])
-    record = document(figures, command)
+    record = document(figures, command_line())
     name = torch.cuda.get_device_name() if device == "cuda" else "none: a trial on the processor"
     return {
         **record,
