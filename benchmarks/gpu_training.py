@@ -10,9 +10,9 @@ alone. From both rates follows how long the whole run would take: it is written 
 The second trains for some minutes, saves and stops; the same command goes on with the run, until it
 is done. So a GPU may be borrowed piece by piece. `RUN.pieces.jsonl` keeps what each piece did.
 
-Without a GPU the first writes "not measured" with the goals, unless FILE has figures, and the second
-refuses. `--device cpu --seconds 5` runs all the same on the processor, in batches of four: to try the
-script, not for figures.
+Without a GPU the first writes "not measured" with the goals, unless FILE has figures, and the
+second refuses. `--device cpu --seconds 5` runs all the same on the processor, in batches of four:
+to try the script, not for figures.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from frequencies import COUNT, chance, close
 from torch import Tensor
 
 from plausibody.models.proxy import ProxySettings
@@ -22,18 +23,7 @@ from plausibody.synth.stores import SynthAssets
 from plausibody.synth.straps import StrapsRecipe, StrapsSettings
 from plausibody.synth.views import VIEWPOINTS, seen_from
 
-COUNT = 10_000
 LOW, HIGH = torch.zeros(COUNT, 2), torch.tensor([80.0, 200.0]).expand(COUNT, 2)
-
-
-def chance() -> Chance:
-    return Chance(11, torch.arange(COUNT))
-
-
-def share(hits: Tensor, probability: float) -> None:
-    """Demands a frequency, within five standard deviations."""
-    spread = math.sqrt(probability * (1 - probability) / hits.numel())
-    assert abs(hits.double().mean().item() - probability) <= 5 * spread + 1e-9
 
 
 def uniform(values: Tensor, low: float, high: float) -> None:
@@ -67,7 +57,7 @@ def test_straps_removes_each_part_as_often_as_published(small: StrapsRecipe) -> 
     labels = torch.cat([labels, torch.zeros(COUNT, 9, 16, dtype=torch.uint8)], 1)
     mask = recipe.corrupt_mask(chance(), labels)
     for part, probability in enumerate((0.1, 0.1, 0.1, 0.1, 0.05, 0.05), start=1):
-        share(mask[:, part, 0] == 0, probability)
+        assert close(mask[:, part, 0] == 0, probability)
     assert not mask[:, 0].any() and not mask[:, 7:].any()
 
 
@@ -76,7 +66,7 @@ def test_straps_occludes_half_of_the_people_where_published(small: StrapsRecipe)
     recipe = StrapsRecipe(whole, small.proxy, 0, small.assets)
     hole = recipe.corrupt_mask(chance(), torch.ones(COUNT, 16, 16, dtype=torch.uint8)) == 0
     hit = hole.flatten(1).any(1)
-    share(hit, 0.5)
+    assert close(hit, 0.5)
     assert (hole[hit].sum((1, 2)) >= 4).all() and (hole[hit].sum((1, 2)) <= 9).all()
     # Centres uniform in 89.6 .. 166.4 of 256 px.
     rows = torch.arange(16) + 0.5
@@ -120,11 +110,11 @@ def test_lasor_puts_people_where_its_table_says(assets: SynthAssets) -> None:
     turn = torch.eye(3).expand(COUNT, 3, 3)
     person = torch.tensor([[-0.3, -1.1, 0.0], [0.3, 0.5, 0.0]]).expand(COUNT, 2, 3)
     people = draw_people(chance(), assets.bank, skin, turn, person, settings)
-    share(people.there[:, 0], 0.3)
-    share(people.there[people.there[:, 0], 1], 0.5)
+    assert close(people.there[:, 0], 0.3)
+    assert close(people.there[people.there[:, 0], 1], 0.5)
     assert not people.there[~people.there[:, 0]].any()
     uniform(people.aside.abs(), 0.3, 0.8)
-    share(people.aside < 0, 0.5)
+    assert close(people.aside < 0, 0.5)
     uniform(people.apart, 0.3, 1.0)
     assert people.in_front.all() and len(people.parameters.shape[0]) == 2
     normal(people.parameters.shape, 0.0, 1.5)
@@ -133,7 +123,7 @@ def test_lasor_puts_people_where_its_table_says(assets: SynthAssets) -> None:
     assert (pelvis[..., 0] - 0.6 * people.aside).abs().max() < 0.6
     behind = dataclasses.replace(settings, in_front=0.25)
     some = draw_people(chance(), assets.bank, skin, turn, person, behind)
-    share(some.in_front, 0.25)
+    assert close(some.in_front, 0.25)
     assert torch.equal(some.in_front, some.apart > 0)
 
 
@@ -141,11 +131,11 @@ def test_lasor_puts_things_where_its_table_says() -> None:
     settings = LasorSettings().objects
     things = draw_objects(chance(), LOW, HIGH, settings)
     there = things.there[:, 0]
-    share(there, 0.3)
+    assert close(there, 0.3)
     for number in range(1, 4):
-        share(things.there[there].sum(1) == number, 1 / 3)
+        assert close(things.there[there].sum(1) == number, 1 / 3)
     for place, kind in enumerate(KINDS):
-        share(things.kind == place, settings.kinds[kind])
+        assert close(things.kind == place, settings.kinds[kind])
     uniform(things.extent[things.kind < len(LOOSE)] / 200, 0.1, 0.5)
 
 
@@ -153,10 +143,10 @@ def test_lasor_cuts_where_its_table_says() -> None:
     borders = draw_borders(chance(), LOW, HIGH, LasorSettings().border)
     left, right = borders[:, 0].isfinite(), borders[:, 2].isfinite()
     bottom = borders[:, 3].isfinite()
-    share(left | right | bottom, 0.2)
-    share(bottom, 0.1)
-    share(left, 0.05)
-    share(right, 0.05)
+    assert close(left | right | bottom, 0.2)
+    assert close(bottom, 0.1)
+    assert close(left, 0.05)
+    assert close(right, 0.05)
     assert not (bottom & (left | right)).any() and (borders[:, 1] == -math.inf).all()
     uniform(1 - borders[bottom, 3] / 200, 0, 0.5)
     uniform(torch.cat([borders[left, 0] / 80, 1 - borders[right, 2] / 80]), 0, 0.5)
@@ -165,7 +155,7 @@ def test_lasor_cuts_where_its_table_says() -> None:
 def test_lasor_drops_half_of_the_hidden_joints_and_doubts_the_others(assets: SynthAssets) -> None:
     settings = LasorSettings()
     recipe = LasorRecipe(settings, ProxySettings(size=256, least_confidence=0.0), 0, assets)
-    share(recipe.draw_kept(chance()), 0.5)
+    assert close(recipe.draw_kept(chance()), 0.5)
     truth = torch.full((COUNT, 17, 2), 128.0)
     doubt = torch.full((COUNT, 17, 1), settings.doubt)
     uniform(recipe.straps.corrupt_keypoints(chance(), truth, doubt)[..., :2] - truth, -16, 16)
