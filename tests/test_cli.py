@@ -146,6 +146,18 @@ def test_brackets_in_a_path_are_printed_as_they_are(tmp_path: Path) -> None:
     assert str(folder) in result.output
 
 
+def test_what_only_the_system_says_of_a_file_comes_with_what_to_do(tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("a file where a folder is wanted")
+    result = run("preview", "--preset", "lite-demo", "--count", "2", "--out", f"{taken}/a.png")
+    assert result.exit_code == 1
+    said = " ".join(result.output.split())
+    assert (
+        f"error: {taken}: wanted to use this file or folder, the system says 'File exists'" in said
+    )
+    assert "do: name another" in said and "Errno" not in said
+
+
 def test_a_demo_leaves_the_users_folders_alone(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()

@@ -26,10 +26,21 @@ def helpful_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, FloatingPointError, OSError, ImportError) as error:
-        console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        said = explain(error)
+        console.print(f"[bold red]error:[/] {escape(said)}", highlight=False, soft_wrap=True)
         if os.environ.get("PLAUSIBODY_TRACEBACK"):
             raise
         sys.exit(1)
+
+
+def explain(error: Exception) -> str:
+    """Gives the message of an error; where the system's own came through, with what to do."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return str(error)
+    return (
+        f"{error.filename}: wanted to use this file or folder, the system says "
+        f"'{error.strerror}'; do: name another, or change who may use it"
+    )
 
 
 @contextlib.contextmanager

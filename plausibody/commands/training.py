@@ -65,7 +65,7 @@ LEAST_FOR_CARD = 1000
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN...]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--precision", help="Same as --set train.precision=... (32-true, bf16-mixed).")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--quiet", is_flag=True, help="Print errors only; RUN/run.html tells the rest.")
 def train_command(
     method: str | None,
     preset_name: str | None,
