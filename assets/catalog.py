@@ -65,6 +65,13 @@ def find_asset(name: str, directories: Sequence[Path] | None = None) -> Path:
     )
 
 
+def replaced_assets(directories: Sequence[Path] | None = None) -> list[str]:
+    """Lists by name what ships and is found elsewhere: a user's file has its place."""
+    names = [asset.path for asset in list_assets()]
+    found = {name: find_asset(name, directories) for name in names}
+    return [name for name, path in found.items() if path.resolve() != (SHIPPED / name).resolve()]
+
+
 @dataclass(frozen=True)
 class Asset:
     """One file that ships, as the manifest describes it."""

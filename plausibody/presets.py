@@ -116,8 +116,9 @@ def hierprob() -> RunConfig:
 def hierprob_lite() -> RunConfig:
     """Distributions on a CPU: the encoder of `lite`, wider; correlated shapes, gender if known.
 
-    Network, stream and rate of the shipped weights, which saw five times as many people and, in the
-    last steps, poses as they were captured (`stream.lite.pose.jittered=0 recombined=0.1`).
+    Network and stream of the shipped weights, which saw five times as many people, at 1e-3 before
+    this rate and, in the last steps, in poses as they were captured
+    (`stream.lite.pose.jittered=0 recombined=0.1`).
     """
     values = {
         "method": "hierprob",

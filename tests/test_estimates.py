@@ -15,6 +15,7 @@ from torch import Tensor
 
 from plausibody.config import RunConfig, override
 from plausibody.presets import preset
+from plausibody.synth.batch import Batch
 from plausibody.synth.generator import BatchGenerator
 from plausibody.synth.stores import SynthAssets
 from plausibody.training import estimates
@@ -188,6 +189,25 @@ def test_advice_comes_after_the_failed_step_has_been_forgotten(
         raise RuntimeError("another")
     with memory_advice(trainer, fits):
         pass
+
+
+def test_batches_that_cannot_even_be_made_get_advice(
+    assets: SynthAssets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = override(tiny("straps"), {"train.batch_size": 16})
+    trainer, batches = Trainer(config, assets, "cpu"), BatchGenerator(config, assets)
+    make = BatchGenerator.samples
+
+    def short(self: BatchGenerator, start: int, count: int) -> Batch:
+        if count > 4:
+            raise MemoryError
+        return make(self, start, count)
+
+    monkeypatch.setattr(BatchGenerator, "samples", short)
+    message = "step 0: .* batches of 16 samples, the cpu has no more; about 4 fit"
+    with pytest.raises(MemoryShortError, match=message):
+        with memory_advice(trainer, lambda: fitting_batch(trainer, batches)):
+            estimate(trainer, batches)
 
 
 def test_memory_is_read_where_linux_tells_it(tmp_path: Path) -> None:

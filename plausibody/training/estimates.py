@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import math
 import os
 import shutil
@@ -201,33 +202,40 @@ def estimate(trainer: Trainer, batches: BatchGenerator) -> Estimate:
 def fitting_batch(trainer: Trainer, batches: BatchGenerator, told: Estimate | None = None) -> int:
     """Gives a smaller batch that fits, after one did not: for `memory.memory_advice`.
 
-    On one GPU smaller and smaller ones are tried; elsewhere the estimate tells.
+    On one GPU, and where there is no estimate, smaller and smaller ones are tried (on a processor,
+    whether they can be made); elsewhere the estimate tells.
 
     Args:
-        told: Before the start; made now if None, but that takes all processes together.
+        trainer: Of the run.
+        batches: Its stream.
+        told: Before the start; None if memory was short before it was made.
 
     Returns:
         Samples of all processes together; 0 if not even two fit.
     """
-    most, several = trainer.config.train.batch_size * 3 // 4, trainer.fabric.world_size > 1
-    if told is None and not several:
-        told = estimate(trainer, batches)
-    most = round_down(most if told is None else min(told.fits, most))
-    if trainer.device.type == "cpu" or several:
-        return most
-    while most >= 2:
-        rehearsal = _copy(trainer)
-        try:
-            _step(rehearsal, trainer.prepare(batches.samples(0, most)))
-            torch.cuda.synchronize(trainer.device)
+    size, several = trainer.config.train.batch_size, trainer.fabric.world_size > 1
+    on_cpu = trainer.device.type == "cpu"
+    if told is not None or several:
+        most = round_down(size * 3 // 4 if told is None else min(told.fits, size * 3 // 4))
+        if on_cpu or several:
             return most
-        except RuntimeError as error:
+    else:  # it ran out while it looked
+        most = round_down(size // 2)
+    while most >= 2:
+        try:
+            batch = trainer.prepare(batches.samples(0, most))
+            # A whole step of a large network would take a processor minutes.
+            _step(_copy(trainer), take(batch, slice(0, FEW)) if on_cpu else batch)
+            _wait(trainer)
+            return most
+        except (RuntimeError, MemoryError) as error:
             if not is_memory_short(error):
                 raise
             traceback.clear_frames(error.__traceback__)
-        del rehearsal
-        torch.cuda.empty_cache()
-        most //= 2
+        gc.collect()
+        if trainer.device.type == "cuda":
+            torch.cuda.empty_cache()
+        most = round_down(most // 2)
     return 0
 
 

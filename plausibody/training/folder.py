@@ -26,9 +26,12 @@ from plausibody.config import RunConfig, known_keys
 from plausibody.config_file import load_config, to_json
 from plausibody.models.files import unfinished, write_file
 from plausibody.models.locks import locked
+from plausibody.models.weights import find_weights
 from plausibody.training import repeating
+from plausibody.training.origins import started_from
 
-PARTS = {"config.json", "lock", "holder.txt", "checkpoints", "skipped.json", "curves.jsonl",
+CHECKPOINTS = "checkpoints"
+PARTS = {"config.json", "lock", "holder.txt", CHECKPOINTS, "skipped.json", "curves.jsonl",
          "tensorboard", "pictures", "best.safetensors", "best.json", "weights.safetensors",
          "weights.json", "weights.calibration.json", "run.html"}  # fmt: skip
 FREE = {"train.steps", "train.checkpoint_every", "train.keep", "train.log_every",
@@ -38,7 +41,7 @@ schedule from there on. Our own backends draw the same pictures; PyTorch3D does 
 FIXED = {"train.batch_size"}
 """What no run can change: its samples are numbered by step."""
 HARMLESS = FREE - {"train.steps"}
-"""Of these, those that leave the weights as they are."""
+"""Of these, those that leave the weights as they are, or whose effect (of threads) is told."""
 FOREIGN = "pytorch3d"
 """The backend whose pictures are not those of the others."""
 LOCK = {"lock", "holder.txt"}
@@ -122,6 +125,12 @@ def check_folder(out: Path, config: RunConfig, resume: bool, force: bool) -> Non
             raise ValueError(
                 f"--force: {out} holds more than a run of ours, nothing was deleted; "
                 "do: another --out, or empty it yourself"
+            )
+        start = started_from(config)
+        if start and find_weights(start).resolve().is_relative_to(out.resolve()):
+            raise ValueError(
+                f"--force: {start} is in {out}, which would be deleted before the new run has a "
+                "checkpoint; do: another --out, or copy these weights elsewhere"
             )
 
 

@@ -221,7 +221,7 @@ def _legs(told: Mapping[str, Any]) -> list[str]:
     legs = told.get("legs", [])
     if len(legs) < 2:
         return []
-    columns = ["from step", "started", "device", "commit"]
+    columns = ["from step", "started", "device", "threads", "precision", "commit"]
     rows = [
         [f"{leg['step']:,}", *(str(leg.get(name, "–")) for name in columns[1:])] for leg in legs
     ]
@@ -245,10 +245,13 @@ def _repeat(history: History) -> list[str]:
     name, changes = nearest_preset(config)
     rows = [[key, written(before), written(own)] for key, (before, own) in changes.items()]
     processes = int(history.record.get("processes", 1))
+    bent = "<p>Settings were changed on the way: this trains with the last ones from the start, "
+    bent += "which gives other weights.</p>"
     return [
         f"<h2>Settings that differ from the preset {markup.text(name)}</h2>",
         markup.table(["setting", name, "this run"], rows) if rows else "<p>None.</p>",
         "<h2>To repeat it</h2>",
+        bent if history.record.get("changes") else "",
         f"<pre>{markup.text(repeat_command(config, processes))}</pre>",
         "<details><summary>The whole configuration</summary>",
         f"<pre>{markup.text(json.dumps(to_json(config), indent=2))}</pre></details>",

@@ -18,9 +18,8 @@ import plausibody
 from plausibody.config import RunConfig
 from plausibody.config_file import to_json
 from plausibody.models.weights import save_regressor
-from plausibody.synth.generator import COLOURED
-from plausibody.synth.stores import SourceSettings
 from plausibody.training.launch import all_processes, pick_precision
+from plausibody.training.origins import describe_data, licence
 from plausibody.training.trainer import Trainer
 
 PACKAGES = ("torch", "numpy", "numba", "lightning-fabric", "safetensors")
@@ -36,12 +35,19 @@ LIMITS = (
 """What every network of ours cannot do, for its card."""
 
 
-def start_record(config: RunConfig, device: torch.device | str) -> dict[str, Any]:
+CONDITIONS = ("device", "precision", "threads", "processes", "torch")
+"""What else decides the last bits of a run's weights, on top of its settings and sources."""
+
+
+def start_record(
+    config: RunConfig, device: torch.device | str, origins: Mapping[str, str]
+) -> dict[str, Any]:
     """Tells what, where and with which versions a run is, from the moment of the call."""
     device = torch.device(device)
     return {
         "config": to_json(config),
         "data": describe_data(config),
+        "origins": dict(origins),
         "seed": {"network": config.train.seed, "stream": config.stream.seed},
         "started": now(),
         "device": _device_name(device),
@@ -65,8 +71,18 @@ class RunRecord:
     What is told of device and versions is of the last leg; `legs` has those of all.
     """
 
-    def __init__(self, config: RunConfig, device: torch.device | str):
-        self._here = start_record(config, device)
+    def __init__(
+        self,
+        config: RunConfig,
+        device: torch.device | str,
+        origins: Mapping[str, str] | None = None,
+    ):
+        """Args:
+        config: Of the run.
+        device: Of this leg.
+        origins: What it learns from, by content.
+        """
+        self._here = start_record(config, device, origins or {})
         self._facts, self.legs = self._here, list[dict[str, Any]]()
         self._seconds, self._since = 0.0, 0.0
 
@@ -74,6 +90,25 @@ class RunRecord:
         """Takes over what a checkpoint says of the legs so far."""
         self._facts = {name: before.get(name, fact) for name, fact in self._here.items()}
         self.legs, self._seconds = list(before.get("legs", [])), before.get("seconds", 0.0)
+        # Which weights the run started from is known from its first leg alone.
+        self._here["origins"] = {**before.get("origins", {}), **self._here["origins"]}
+
+    def moved(self, before: Mapping[str, Any]) -> list[str]:
+        """Lists the conditions of this leg that are not those of a checkpoint's."""
+        return [
+            f"{name}: {before[name]} -> {self._here[name]}"
+            for name in CONDITIONS
+            if before.get(name, self._here[name]) != self._here[name]
+        ]
+
+    def unlike(self, before: Mapping[str, Any]) -> list[str]:
+        """Lists what this leg learns from and a checkpoint did not."""
+        now, then = self._here["origins"], before.get("origins", {})
+        return [
+            f"{name}: {then[name]} -> {now[name]}"
+            for name in now
+            if then.get(name, now[name]) != now[name]
+        ]
 
     def start(self, step: int) -> None:
         """Begins a leg, here and now.
@@ -81,7 +116,7 @@ class RunRecord:
         Args:
             step: Steps done before it.
         """
-        kept = ("device", "processes", "plausibody", "commit", "torch")
+        kept = (*CONDITIONS, "plausibody", "commit")
         leg = {"step": step, "started": now(), **{name: self._here[name] for name in kept}}
         self._facts = {**self._here, "started": self._facts["started"]}
         self.legs, self._since = [*self.legs, leg], time.perf_counter()
@@ -111,35 +146,8 @@ def make_card(
     kept = {name: value for name, value in told.items() if name not in of_checkpoints}
     return {
         **kept, "figures": dict(figures), "skipped": skipped, "limits": list(LIMITS),
-        "licence": _licence(told["config"]["sources"]),
+        "licence": licence(told),
     }  # fmt: skip
-
-
-def describe_data(config: RunConfig) -> dict[str, Any]:
-    """Tells what a run learns from."""
-    sources, stream = config.sources, config.stream
-    told = {"recipe": stream.recipe, "body": f"{sources.body}, {config.gender}",
-            "poses": f"{sources.poses}, training split"}  # fmt: skip
-    if stream.recipe in COLOURED:
-        told |= {"textures": sources.textures, "backgrounds": sources.backgrounds}
-    if stream.recipe == "lite":
-        told["errors"] = stream.lite.errors
-    if start := config.train.init_backbone or config.train.init_weights:
-        told["started_from"] = start
-    return told
-
-
-def _licence(sources: Mapping[str, Any]) -> str:
-    """Names the terms of weights that were trained on some sources."""
-    shipped = SourceSettings()
-    own = [
-        f"{name} {sources[name]}"
-        for name in ("body", "poses", "textures", "backgrounds")
-        if sources[name] != getattr(shipped, name) and sources[name] != "procedural"
-    ]
-    if own:
-        return f"follows from the terms of what it was trained on: {', '.join(own)}"
-    return "Apache-2.0: trained on nothing but what ships with plausibody"
 
 
 def now() -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from plausibody.config import RunConfig
-from plausibody.config_file import from_json
+from plausibody.config import RunConfig, override
+from plausibody.config_file import from_json, to_json
 from plausibody.models.checkpoint import checkpoints
 from plausibody.models.files import write_file
 from plausibody.sources import open_assets
@@ -21,6 +21,8 @@ from plausibody.training.curves import Curves
 from plausibody.training.estimates import Estimate, estimate, fitting_batch
 from plausibody.training.fit import Progress, StoppedError, Watchers, fit, save
 from plausibody.training.folder import (
+    CHECKPOINTS,
+    FREE,
     HARMLESS,
     claimed,
     differences,
@@ -30,6 +32,7 @@ from plausibody.training.folder import (
 from plausibody.training.history import LEADING_FIGURE
 from plausibody.training.launch import first_process
 from plausibody.training.memory import memory_advice
+from plausibody.training.origins import digests, start_facts
 from plausibody.training.page import TRAINING
 from plausibody.training.record import RunRecord, export, make_card
 from plausibody.training.showing import Showing
@@ -103,13 +106,15 @@ def train_run(
         assets = open_assets(config, "train", progress=made)
         for line in [] if assets.real is None else assets.real.told():
             say(line)
-        trainer = Trainer(config, assets, device)
+        found = resume and bool(checkpoints(out / CHECKPOINTS))
+        trainer = Trainer(config, assets, device, fresh=not found)
         if first_process():  # not before: what is deleted by --force should have a successor
             prepare_folder(out, config, resume, force)
         trainer.fabric.barrier()
-        run = _Run(trainer, assets, out, say, validation)
+        origins = digests(config, assets) | ({} if found else start_facts(config))
+        run = _Run(trainer, assets, out, say, validation, origins)
         stop = stack.enter_context(StopRequest(say))
-        run.begin(resume)
+        run.begin(resume, found, force)
         try:
             if plan:
                 run.estimate()
@@ -136,12 +141,13 @@ class _Run:
         out: Path,
         say: Callable[[str], None],
         validation: Callable[[Trainer], dict[str, float]] | None,
+        origins: Mapping[str, str],
     ):
         config = trainer.config
         self.trainer, self.assets, self.out, self.say = trainer, assets, out, say
         self.validation = validation
-        self.folder = out / "checkpoints"
-        self.record = RunRecord(config, trainer.device)
+        self.folder = out / CHECKPOINTS
+        self.record = RunRecord(config, trainer.device, origins)
         self.kept: dict[str, Any] = {}
         """What the newest checkpoint says of the run."""
         self.figures: dict[str, float] = {}
@@ -153,13 +159,19 @@ class _Run:
         self.showing = Showing(config, held_out, out, say)
         self.estimated: Estimate | None = None
 
-    def begin(self, resume: bool) -> None:
-        """Starts over, or goes back to the newest whole checkpoint."""
+    def begin(self, resume: bool, found: bool, force: bool) -> None:
+        """Starts over, or goes back to the newest whole checkpoint.
+
+        Args:
+            resume: Whether a run in the folder should go on.
+            found: Whether it has a checkpoint.
+            force: Whether it may go on with other settings and from other data.
+        """
         trainer = self.trainer
-        found = resume and bool(checkpoints(self.folder))
         trainer.fabric.barrier()  # all processes have looked before the first one writes
         if found:
             self._restore()
+            self._require_same_data(force)
             if trainer.step > trainer.config.train.steps:
                 raise ValueError(
                     f"train.steps: wanted at least the {trainer.step} that are done, got "
@@ -167,7 +179,10 @@ class _Run:
                 )
             self.record.recall(self.kept)
             self.say(f"resumed at step {trainer.step} of {trainer.config.train.steps}")
-            self._adopt()
+            if trainer.step < trainer.config.train.steps:
+                self._adopt()
+            else:
+                self._store_otherwise()
         else:
             if resume:
                 self.say("no finished checkpoint yet, starting over")
@@ -183,13 +198,35 @@ class _Run:
         self.figures, self.best = before.get("figures", {}), before.get("best", {})
         self.changes = before.get("changes", [])
 
+    def _require_same_data(self, force: bool) -> None:
+        unlike = self.record.unlike(self.kept)
+        if unlike and not force:
+            raise ValueError(
+                f"--resume: {'; '.join(unlike)}: wanted the files that the run learnt from, came "
+                "others under the same names; do: put the old ones back ('plausibody assets check' "
+                "tells which files are used), or --resume --force to go on with these"
+            )
+
+    def _store_otherwise(self) -> None:
+        """Takes what a run without steps left can still take: how its weights are kept."""
+        before, stored = from_json(self.kept["config"]), self.trainer.config.train.stored
+        for line in differences(before, self.trainer.config, FREE):
+            self.say(f"no step is left, so this changes nothing: {line}")
+        config = override(before, {"train.stored": stored})
+        self.kept["config"] = to_json(config)
+        if self.trainer.rank == 0:
+            write_config(self.out, config)
+        self.trainer.fabric.barrier()
+
     def _adopt(self) -> None:
         """Makes the settings those of the run, now that its checkpoint has been found to fit."""
         config, step = self.trainer.config, self.trainer.step
         before = from_json(self.kept["config"])
-        bent = differences(before, config, HARMLESS)
+        bent = differences(before, config, HARMLESS) + self.record.unlike(self.kept)
         for line in bent:
             self.say(f"from here on {line}")
+        for line in self.record.moved(self.kept):
+            self.say(f"from here on {line}: last bits differ from those of an unbroken run")
         if bent:
             self.changes = [*self.changes, {"step": step, "settings": bent}]
         if self.trainer.rank == 0:

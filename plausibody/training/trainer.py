@@ -60,8 +60,14 @@ class NonFiniteLossError(FloatingPointError):
         self.step = step
 
 
-def build_model(config: RunConfig, assets: SynthAssets) -> Regressor:
-    """Makes the regressor of a run, starting from the mean body of the training poses."""
+def build_model(config: RunConfig, assets: SynthAssets, fresh: bool = True) -> Regressor:
+    """Makes the regressor of a run, starting from the mean body of the training poses.
+
+    Args:
+        config: Of the run.
+        assets: Of its stream.
+        fresh: Whether to fill in the weights that the run starts from; a checkpoint needs none.
+    """
     mean = mean_rotation(rotvec_to_rotmat(assets.bank.spread(SPREAD)))
     with torch.random.fork_rng(devices=[]):  # layers draw their start from the global generator
         torch.manual_seed(config.train.seed)
@@ -69,9 +75,9 @@ def build_model(config: RunConfig, assets: SynthAssets) -> Regressor:
         network = build_regressor(
             config.method, config.regressor, config.proxy, mean, parents, config.danet
         )
-    if config.train.init_weights:
+    if fresh and config.train.init_weights:
         load_start(network, config.train.init_weights)
-    if config.train.init_backbone:
+    if fresh and config.train.init_backbone:
         load_backbone(network, config.train.init_backbone)
     return network
 
@@ -79,11 +85,15 @@ def build_model(config: RunConfig, assets: SynthAssets) -> Regressor:
 class Trainer:
     """All that learns, in one process of a run."""
 
-    def __init__(self, config: RunConfig, assets: SynthAssets, device: str = "auto"):
+    def __init__(
+        self, config: RunConfig, assets: SynthAssets, device: str = "auto", fresh: bool = True
+    ):
         """Args:
         config: Of the run.
         assets: Of the stream; the body and the mean pose come from there.
         device: auto, cpu or cuda.
+        fresh: Whether the run begins; False if a checkpoint will be restored, so that the weights
+            it started from need not be there any more.
 
         Raises:
             ValueError: If there is no such device, or the batch cannot be shared out evenly.
@@ -95,7 +105,7 @@ class Trainer:
         self.fabric = launch(found, precision, settings.threads)
         self.device, self.rank = self.fabric.device, self.fabric.global_rank
         self.share = share_of(settings.batch_size, self.fabric.world_size)
-        model = build_model(config, assets)
+        model = build_model(config, assets, fresh)
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(model).to(self.device) if settings.average else None
         placed = dataclasses.replace(
