@@ -15,16 +15,16 @@ there.
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from telling import CAUTION, Effects, effects_json, page, save_page, spans, table, told
-from training_rows import Findings, Study, decide_steps, run_study, study_parser
+from training_rows import Findings, Study, command_of, decide_steps, run_study, study_parser
 
 from plausibody.bench import document
 from plausibody.evaluate import iuv_accuracy
@@ -63,6 +63,8 @@ BODIES = {
 }
 """What differs from the preset. Without local streams there is no graph either."""
 PICTURES = {"pictures": ""}
+PLANS = ("plan", "plan-pictures")
+"""Where the steps of both kinds of trainings are kept."""
 DROPPED = {name: ("PartDrop 0", name) for name in BODIES if name.startswith("PartDrop 0.")}
 ADDED = {
     "local streams": ("global only", "no graph"),
@@ -287,7 +289,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--iuv-people", type=int, default=IuvSettings().count)
     options = parser.parse_args(words)
     studies = body_study(options.people), picture_study(options.iuv_people)
-    plans = (options.steps, "plan"), (options.picture_steps, "plan-pictures")
+    plans = zip((options.steps, options.picture_steps), PLANS, strict=True)
     found = [Findings(study) for study in studies]
     for number, (study, (given, plan)) in enumerate(zip(studies, plans, strict=True)):
         variants = [name for name in options.variants if name in study.variants]
@@ -296,9 +298,9 @@ def main(words: Sequence[str] | None = None) -> None:
         steps = decide_steps(options.runs, study.preset, given, options.minutes, plan)
         for each in run_study(study, options.runs, steps, options.seeds, variants, options.changes):
             found[number] = each
-            _save(options.out, found[0], found[1], {})
+            _save(options, found, {})
     joints = joint_effects(found[0])
-    effects, record = _save(options.out, found[0], found[1], joints)
+    effects, record = _save(options, found, joints)
     for sentence in record["told"]:
         print(sentence)
     if options.page:
@@ -308,13 +310,20 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def _save(
-    out: Path, bodies: Findings, pictures: Findings, joints: Mapping[str, Any]
+    options: argparse.Namespace, found: Sequence[Findings], joints: Mapping[str, Any]
 ) -> tuple[Effects, dict[str, Any]]:
+    bodies, pictures = found
     effects = bodies.compare(DROPPED | ADDED, METRICS, HIDDEN)
-    ours = f"python benchmarks/danet.py {out.name} --runs runs"
+    plans = zip(("--steps", "--picture-steps"), found, PLANS, strict=True)
+    steps = {
+        option: decide_steps(options.runs, each.study.preset, None, options.minutes, plan)
+        for option, each, plan in plans
+        if each.rows
+    }
+    ours = command_of("danet.py", options, found, steps)
     record = document([*bodies.rows, *pictures.rows], ours)
     record |= summary(bodies, pictures, effects, joints)
-    write_file(out, json.dumps(record, indent=2) + "\n")
+    write_file(options.out, json.dumps(record, indent=2) + "\n")
     return effects, record
 
 

@@ -24,7 +24,15 @@ from typing import Any
 
 import torch
 from telling import CAUTION, Effects, effects_json, page, save_page, spans, table, told
-from training_rows import Findings, Study, decide_steps, run_study, start_command, study_parser
+from training_rows import (
+    Findings,
+    Study,
+    command_of,
+    decide_steps,
+    run_study,
+    start_command,
+    study_parser,
+)
 
 from plausibody.bench import document
 from plausibody.evaluate.ablation import by_kind
@@ -162,11 +170,11 @@ def main(words: Sequence[str] | None = None) -> None:
         complete=inflation,
         start=START,
     )
-    ours = f"python benchmarks/dsr.py {options.out.name} --runs runs"
     for found in run_study(
         study, options.runs, steps, options.seeds, options.variants, options.changes
     ):
         effects = found.compare(COMPARED, SHOWN, LOOSE)
+        ours = command_of("dsr.py", options, [found], {"--steps": steps})
         record = document(found.rows, ours) | summary(found, effects)
         record |= {"start": start_command(study)}
         write_file(options.out, json.dumps(record, indent=2) + "\n")

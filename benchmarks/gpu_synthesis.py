@@ -3,7 +3,8 @@
     python benchmarks/gpu_synthesis.py [--out FILE.json] [--batch 128] [--seconds 3]
 
 What cannot be measured here, for want of a GPU or of a library, is written as "not measured" with
-the reason. `--device cpu` runs all the same on the processor: to try the script, not for figures.
+the reason; without a GPU only if FILE has no figures. `--device cpu --batch 4 --out trial.json`
+runs all the same on the processor: to try the script, not for figures.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from gpu_figures import NOT_MEASURED, choose_out
 from torch import Tensor
 
 from plausibody.bench import document
@@ -33,7 +35,6 @@ from plausibody.synth.stores import SynthAssets, load_assets
 from plausibody.training.trainer import Trainer
 
 OUT = Path(__file__).parent / "results" / "gpu_synthesis.json"
-NOT_MEASURED = "not measured"
 SIZES = (256, 512)
 BACKENDS = ("triton", "torch", "pytorch3d")
 SYNTHESIS = "synthesis, hierprob, 256 px"
@@ -120,11 +121,15 @@ class Bench:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=Path, help=f"default: {OUT.name} among the results")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     given = parser.parse_args()
+    try:
+        out = choose_out(given.out, OUT, given.device, "value")
+    except ValueError as error:
+        parser.exit(2, f"gpu_synthesis: {error}\n")
     missing = ""
     if given.device == "cuda" and not torch.cuda.is_available():
         missing = "no CUDA device here"
@@ -139,7 +144,7 @@ def main() -> None:
     if given.device == "cuda":
         name = torch.cuda.get_device_name() if not missing else "none: no CUDA device"
         record = {**record, "processor": record["device"], "device": name}
-    given.out.write_text(json.dumps(record, indent=2) + "\n")
+    out.write_text(json.dumps(record, indent=2) + "\n")
 
 
 def measure_all(bench: Bench) -> Iterator[Figure]:

@@ -8,11 +8,12 @@ optimiser together, in bf16, with the share of the time in which the network is 
 alone. From both rates follows how long the whole run would take: it is written as extrapolated.
 
 The second trains for some minutes, saves and stops; the same command goes on with the run, until it
-is done. So a GPU may be borrowed piece by piece. `RUN.pieces.jsonl` keeps what each piece did.
+is done. So a GPU may be borrowed piece by piece. `RUN.pieces.jsonl` keeps what each piece did. A
+run goes on with its own settings; other ones are refused where `train --resume` refuses them.
 
 Without a GPU the first writes "not measured" with the goals, unless FILE has figures, and the
-second refuses. `--device cpu --seconds 5` runs all the same on the processor, in batches of four:
-to try the script, not for figures.
+second refuses. `--device cpu --seconds 5 --out trial.json` runs all the same on the processor, in
+batches of four: to try the script, not for figures.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from gpu_figures import NOT_MEASURED, choose_out
 
 from plausibody.bench import document
 from plausibody.bench_training import StepTimes, stages, time_steps
@@ -41,9 +43,11 @@ from plausibody.sources import open_assets
 from plausibody.training.history import read_history
 
 OUT = Path(__file__).parent / "results" / "gpu_training.json"
-NOT_MEASURED = "not measured"
-GOALS = {1: 7600, 2: 5000}
+Goals = Mapping[int | None, int]
 """Samples per second of each stage, on a GPU of the H200's class."""
+PUBLISHED: Goals = {1: 7600, 2: 5000}
+GOALS = {"paper": PUBLISHED, "hierprob": PUBLISHED}
+"""By preset; others have none."""
 SPANS = 10
 """Into which a measurement is split, to see whether its rate is steady."""
 TRIAL_BATCH = 4
@@ -60,7 +64,7 @@ class Unmeasured:
     samples_per_second: str
     """Always `NOT_MEASURED`."""
     goal: int | None
-    """For `samples_per_second`, on a GPU of the H200's class."""
+    """For `samples_per_second`, if the preset has one."""
     reason: str
 
 
@@ -78,7 +82,7 @@ class StageFigures:
     """The same over the slowest tenth of the time."""
     fastest: float
     goal: int | None
-    """For `samples_per_second`, on a GPU of the H200's class."""
+    """For `samples_per_second`, if the preset has one."""
     fed: float
     """Share of the time in which the network does not wait for samples."""
     network_alone: float
@@ -97,7 +101,7 @@ def main() -> None:
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=Path, help=f"default: {OUT.name} among the results")
     parser.add_argument("--preset", help="default: paper; gpu-20min with --train")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
     parser.add_argument("--seconds", type=float, default=120.0, help="of each stage")
@@ -106,39 +110,36 @@ def main() -> None:
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     given = parser.parse_args()
     missing = given.device == "cuda" and not torch.cuda.is_available()
-    if missing and (given.train or has_figures(given.out)):
+    if given.train and missing:
         parser.exit(
             2,
-            "gpu_training: wanted a CUDA device, found none, so nothing was done; "
-            "do: run it where there is one, or try the script with --device cpu --seconds 5\n",
+            "gpu_training: --train: wanted a CUDA device, found none, so nothing was done; "
+            "do: run it where there is one, or try it with --device cpu\n",
         )
     if given.train:
         sys.exit(train_piece(given))
-    run = preset(given.preset or "paper")
+    try:
+        out = choose_out(given.out, OUT, given.device, "samples_per_second")
+    except ValueError as error:
+        parser.exit(2, f"gpu_training: {error}\n")
+    name = given.preset or "paper"
+    run, goals = preset(name), GOALS.get(name, {})
     trial = {"train.batch_size": TRIAL_BATCH} if given.device == "cpu" else {}
     config = override(run, trial | parse_settings(given.settings))
     if missing:
-        record = without_device(config)
+        record = without_device(config, goals)
     else:
-        record = measure(config, given.device, given.seconds)
+        record = measure(config, given.device, given.seconds, goals)
         record["extrapolated"] = extrapolate(run, record["rows"])
-    write_file(given.out, json.dumps(record, indent=2) + "\n")
-    print(f"{given.out}: written", file=sys.stderr)
+    write_file(out, json.dumps(record, indent=2) + "\n")
+    print(f"{out}: written", file=sys.stderr)
 
 
-def has_figures(out: Path) -> bool:
-    """Tells whether a file has figures, which "not measured" must not replace."""
-    rows = json.loads(out.read_text(encoding="utf-8"))["rows"] if out.exists() else []
-    return any(row["samples_per_second"] != NOT_MEASURED for row in rows)
-
-
-def without_device(config: RunConfig) -> dict[str, Any]:
+def without_device(config: RunConfig, goals: Goals) -> dict[str, Any]:
     """Gives the record of a machine without a CUDA device: what would be measured."""
     reason = "no CUDA device here"
     print(f"{reason}: every figure will be written as {NOT_MEASURED}", file=sys.stderr)
-    rows = [
-        Unmeasured(stage, NOT_MEASURED, GOALS.get(stage or 0), reason) for stage in stages(config)
-    ]
+    rows = [Unmeasured(stage, NOT_MEASURED, goals.get(stage), reason) for stage in stages(config)]
     return {**document(rows, command_line()), "device": f"none: {reason}"}
 
 
@@ -147,10 +148,10 @@ def command_line() -> str:
     return " ".join(["python", "benchmarks/gpu_training.py", *sys.argv[1:]])
 
 
-def measure(config: RunConfig, device: str, seconds: float) -> dict[str, Any]:
+def measure(config: RunConfig, device: str, seconds: float, goals: Goals) -> dict[str, Any]:
     """Measures all stages of a run; gives the record."""
     figures = []
-    for figure in stage_figures(config, device, seconds):
+    for figure in stage_figures(config, device, seconds, goals):
         print(
             f"stage {figure.stage}: {figure.samples_per_second:,.1f} samples/s for "
             f"{figure.seconds:.0f} s, fed {figure.fed:.1%}; network alone "
@@ -169,14 +170,16 @@ def measure(config: RunConfig, device: str, seconds: float) -> dict[str, Any]:
     }
 
 
-def stage_figures(config: RunConfig, device: str, seconds: float) -> Iterator[StageFigures]:
+def stage_figures(
+    config: RunConfig, device: str, seconds: float, goals: Goals
+) -> Iterator[StageFigures]:
     """Measures one stage after the other."""
     assets = open_assets(config, "train")
     for stage in stages(config):
-        yield read_figures(time_steps(config, assets, device, seconds, stage))
+        yield read_figures(time_steps(config, assets, device, seconds, stage), goals)
 
 
-def read_figures(times: StepTimes) -> StageFigures:
+def read_figures(times: StepTimes, goals: Goals) -> StageFigures:
     """Gives what the record says of a stage."""
     spans = times.rates(SPANS)
     return StageFigures(
@@ -187,7 +190,7 @@ def read_figures(times: StepTimes) -> StageFigures:
         samples_per_second=round(times.rate, 2),
         slowest=round(min(spans), 2),
         fastest=round(max(spans), 2),
-        goal=GOALS.get(times.stage or 0),
+        goal=goals.get(times.stage),
         fed=round(times.fed, 4),
         network_alone=round(times.ideal, 2),
         synthesis_alone=round(times.batch / times.synthesis, 2),
@@ -228,7 +231,9 @@ def train_piece(given: argparse.Namespace) -> int:
     resumes = (run / "config.json").exists()
     command = [sys.executable, "-m", "plausibody", "train", "--out", str(run),
                "--device", given.device]  # fmt: skip
-    command += ["--resume"] if resumes else ["--preset", given.preset or "gpu-20min"]
+    named = given.preset or (None if resumes else "gpu-20min")
+    command += ["--resume"] if resumes else []
+    command += ["--preset", named] if named else []  # a run of other settings refuses it
     for setting in given.settings:
         command += ["--set", setting]
     run.parent.mkdir(parents=True, exist_ok=True)
@@ -247,8 +252,8 @@ def train_piece(given: argparse.Namespace) -> int:
             process.wait()
             print(f"it did not stop within {PATIENCE} s and was killed", file=sys.stderr)
     code = process.returncode
-    piece = {"seconds": round(time.time() - started, 1), "stopped": stopped, "exit": code}
-    piece |= progress(run)
+    seconds = round(time.time() - started, 1)
+    piece = {"seconds": seconds, "stopped": stopped, "exit": code, **progress(run)}
     piece["done"] &= code == 0  # else it stopped while it measured its intervals
     with run.with_name(f"{run.name}.pieces.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(piece) + "\n")
@@ -259,6 +264,8 @@ def train_piece(given: argparse.Namespace) -> int:
 
 def progress(run: Path) -> dict[str, Any]:
     """Tells how far a run is, and how large its newest checkpoint is."""
+    if not (run / "config.json").is_file():  # its settings were refused
+        return {"step": 0, "done": False}
     found = read_history(run)
     folders, done = checkpoints(run / "checkpoints"), {"done": found.finished}
     if not folders:

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -42,6 +43,7 @@ from plausibody.models.prediction import BodyParameters, BodyPrediction, FisherP
 from plausibody.models.records import concatenate, take
 from plausibody.models.weights import TrainedRegressor, load_regressor
 from plausibody.presets import preset
+from plausibody.training.record import commit
 from plausibody.training.run import train_run
 
 HEADS = ("fisher", "iterative")
@@ -121,6 +123,10 @@ class Row:
     """By spread, of all coefficients [nats]."""
     least: dict[str, dict[str, dict[str, float]]]
     """Of the matrix-Fisher head: by metric, by "samples" or "with the mode", by number [mm]."""
+    command: str = "unknown"
+    """The call that measured it; unknown of rows that were kept without."""
+    commit: str = "unknown"
+    """At which it was measured."""
 
 
 def measure_seed(pair: Mapping[str, TrainedRegressor], seed: int, steps: int, people: int) -> Row:
@@ -258,12 +264,15 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=2048)
     given = parser.parse_args()
     before, rows = kept(given.out), []
+    command = shlex.join(["python", *sys.argv])
     for seed in given.seeds:
         pair = {head: trained(head, seed, given.steps, given.runs) for head in HEADS}
         weights = {head: regressor.card["sha256"] for head, regressor in pair.items()}
         same = [row for row in before if (row.weights, row.people) == (weights, given.people)]
-        rows.append(same[0] if same else measure_seed(pair, seed, given.steps, given.people))
-        command = " ".join(["python", "benchmarks/heads.py", *sys.argv[1:]])
+        if not same:
+            row = measure_seed(pair, seed, given.steps, given.people)
+            same = [replace(row, command=command, commit=commit())]
+        rows += same[:1]
         record = document([], command) | {"rows": [asdict(row) for row in rows]}
         write_file(given.out, json.dumps(record, indent=2) + "\n")
         print(f"seed {seed}: {rows[-1].errors}", file=sys.stderr)

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from telling import CAUTION, Effects, effects_json, page, save_page, spans, table, told
-from training_rows import Findings, Study, decide_steps, run_study, study_parser
+from training_rows import Findings, Study, command_of, decide_steps, run_study, study_parser
 
 from plausibody.bench import document
 from plausibody.evaluate.ablation import by_kind
@@ -145,11 +145,11 @@ def main(words: Sequence[str] | None = None) -> None:
         leading=LEADING,
         baseline=MeanBody.of(training_bank("cpu"), assets),
     )
-    ours = f"python benchmarks/lasor.py {options.out.name} --runs runs"
     for found in run_study(
         study, options.runs, steps, options.seeds, options.variants, options.changes
     ):
         effects = found.compare(COMPARED, METRICS, HIDDEN)
+        ours = command_of("lasor.py", options, [found], {"--steps": steps})
         record = document(found.rows, ours) | summary(found, effects)
         write_file(options.out, json.dumps(record, indent=2) + "\n")
     for sentence in record["at_forty"]:

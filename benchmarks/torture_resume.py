@@ -8,7 +8,7 @@ run no space for its files (RLIMIT_FSIZE), and one a loss that is no number. Eac
 another process, and is the same as the unbroken one if every file of tensors in its last
 checkpoint, its shared weights and its curves are, bit for bit. Networks are small: what is tortured
 is the saving. DIR is emptied of earlier tortures of the same methods; OUT.json keeps what was found
-of others.
+of others, with the calls that found it.
 
 Processes come from a server that has imported everything already, as that takes longer than the
 training; they share nothing else.
@@ -22,11 +22,12 @@ import json
 import multiprocessing
 import random
 import resource
+import shlex
 import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -43,6 +44,7 @@ from plausibody.presets import preset
 from plausibody.synth.batch import Batch
 from plausibody.training.fit import Progress
 from plausibody.training.folder import prepare_folder
+from plausibody.training.record import commit
 from plausibody.training.run import train_run
 from plausibody.training.showing import Showing
 from plausibody.training.trainer import Trainer
@@ -154,6 +156,10 @@ class Row:
     """Whether every run ended bit for bit like the unbroken one."""
     told: str
     """What the run said, without its folder."""
+    command: str = "unknown"
+    """The call that found it; unknown of rows that were kept without."""
+    commit: str = "unknown"
+    """At which it was found."""
 
 
 class Leg:
@@ -214,10 +220,11 @@ def ending(out: Path) -> dict[str, Any]:
         for name in ("samples_per_second", "seconds"):
             line.pop(name, None)
     _, state, passed = load_latest(out / "checkpoints")
-    cards = {name: json.loads((out / f"{name}.json").read_text("utf-8"))["sha256"]
-             for name in ("weights", "best")}  # fmt: skip
+    weights = {name: json.loads((out / f"{name}.json").read_text("utf-8"))["sha256"]
+               for name in ("weights", "best")}  # fmt: skip
     kept = ("step", "files", "smooth", "stage", "figures", "best", "skipped")
-    return {"curves": lines, "passed": passed, **cards, **{name: state[name] for name in kept}}
+    state = {name: state[name] for name in kept}
+    return {"curves": lines, "passed": passed, "weights": weights, **state}
 
 
 def unbroken(config: RunConfig, out: Path) -> float:
@@ -350,21 +357,22 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--kills", type=int, default=20, help="Of both methods together.")
     parser.add_argument("--method", nargs="+", choices=PRESETS, default=list(PRESETS))
-    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     multiprocessing.set_forkserver_preload(["plausibody.training.run", "plausibody.bench"])
     rows = kept(given.out, given.method)
+    command = shlex.join(["python", *sys.argv])
     for method in given.method:
         chance = random.Random(f"{given.seed} {method}")
         config, runs = settings(method, given.steps), given.runs / f"torture_{method}"
         shutil.rmtree(runs, ignore_errors=True)
         seconds = unbroken(config, runs / "unbroken")
         kills = -(-given.kills // len(PRESETS))
-        rows.append(torture(method, config, runs, kills, seconds, chance))
-        rows += [no_space(method, config, runs), no_number(method, config, runs)]
+        found = [torture(method, config, runs, kills, seconds, chance)]
+        found += [no_space(method, config, runs), no_number(method, config, runs)]
+        rows += [replace(row, command=command, commit=commit()) for row in found]
         rows = kept(given.out, [row.method for row in rows]) + rows
-        command = " ".join(["python", "benchmarks/torture_resume.py", *sys.argv[1:]])
         write_file(given.out, json.dumps(document(rows, command), indent=2) + "\n")
     print(table(rows))
     sys.exit(not all(row.same for row in rows))

@@ -134,6 +134,8 @@ class Row:
     variant: str
     seed: int
     command: str
+    commit: str
+    """At which it was trained."""
     weights: str
     """SHA-256."""
     samples: int
@@ -304,6 +306,7 @@ def run_study(
             command=shlex.join(
                 train_words(study.preset, settings, seed, steps, Path("runs") / out.name, start)
             ),
+            commit=card.get("commit", "unknown"),
             weights=card["sha256"],
             samples=card["samples"],
             minutes=round(card.get("seconds", math.nan) / 60, 1),
@@ -314,6 +317,26 @@ def run_study(
         errors = found.rows_by_training[seed, variant].errors[study.leading]
         print(variant, seed, [round(value, 1) for value in errors], flush=True)
         yield found
+
+
+def command_of(
+    script: str, options: argparse.Namespace, found: Sequence[Findings], steps: Mapping[str, int]
+) -> str:
+    """Gives the command that makes all that was found, not only what the last call added.
+
+    Args:
+        script: Its name.
+        options: Of the last call, by `study_parser`.
+        found: By study.
+        steps: Of trainings, by the option that tells them.
+    """
+    rows = [row for each in found for row in each.rows]
+    words = ["python", f"benchmarks/{script}", options.out.name, "--runs", "runs"]
+    words += [word for option, count in steps.items() for word in (option, str(count))]
+    words += ["--people", str(options.people)]
+    words += ["--seeds", *map(str, sorted({row.seed for row in rows}))]
+    words += ["--variants", *dict.fromkeys(row.variant for row in rows)]
+    return shlex.join(words + (["--set", *options.changes] if options.changes else []))
 
 
 def start_command(study: Study) -> list[str]:

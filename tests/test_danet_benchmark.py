@@ -99,6 +99,10 @@ def test_the_script_tells_what_it_finds(
     assert [row["variant"] for row in told["rows"]] == [
         "PartDrop 0", "PartDrop 0.15", "global only", "no graph", "pictures",
     ]  # fmt: skip
+    assert told["command"] == (
+        "python benchmarks/danet.py found.json --runs runs --steps 7 --picture-steps 9 --people 16 "
+        "--seeds 0 --variants 'PartDrop 0' 'PartDrop 0.15' 'global only' 'no graph' pictures"
+    )
     bodies, pictures = told["rows"][0]["errors"], told["rows"][-1]["errors"]
     assert set(bodies) == {*METRICS, *JOINT_METRICS} == set(told["mean_body"])
     assert {len(bodies[name]) for name in METRICS} == {len(SHARES)}
