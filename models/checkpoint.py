@@ -30,11 +30,22 @@ VERSION = 2
 _RENAMED = {"criterion": "objective"}
 CARD_VERSION = 1
 _STATE = "state.json"
+_NEEDED = {"version": int, "step": int, "files": dict}
+"""What every state tells, by the kind of its values."""
+_EARLIER = "use an earlier step_<N> of the same run"
 _NAME = re.compile(r"step_(\d+)")
 
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used."""
+
+    def __init__(self, why: str, do: str = ""):
+        """Args:
+        why: What was wanted and what came.
+        do: What helps who cannot do without it.
+        """
+        super().__init__(f"{why}; do: {do}" if do else why)
+        self.why, self.do = why, do
 
 
 def save_checkpoint(
@@ -112,38 +123,45 @@ def load_checkpoint(
     Raises:
         CheckpointError: If a file is missing, cut short, altered or of another version.
     """
-    path = folder / _STATE
-    if not path.exists():
-        raise CheckpointError(
-            f"{folder}: wanted a checkpoint, found no {_STATE}; its writing did not finish, "
-            "use an earlier step_<N> of the same run"
-        )
-    try:
-        state = json.loads(path.read_text("utf-8"))
-        version, files = state["version"], state["files"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: wanted the state of a checkpoint, got {error!r}") from error
-    if version not in range(1, VERSION + 1):
-        raise CheckpointError(
-            f"{path}: wanted a checkpoint of version 1 to {VERSION}, got {version!r}; do: resume "
-            "with the plausibody that wrote it"
-        )
-    if version > 1 and state.pop("sha256", "") != _seal(state):
-        raise CheckpointError(
-            f"{path}: wanted the state that was saved, got another content; use an earlier "
-            "step_<N> of the same run"
-        )
+    state = _load_state(folder)
     groups = {}
-    for name, digest in files.items():
+    for name, digest in state["files"].items():
         part = folder / name
         if not part.exists() or file_sha256(part) != digest:
             came = "another content" if part.exists() else "no such file"
             raise CheckpointError(
-                f"{part}: wanted the file that was saved (SHA-256 {digest[:12]}...), got {came}; "
-                "use an earlier step_<N> of the same run"
+                f"{part}: wanted the file that was saved (SHA-256 {digest[:12]}...), got {came}",
+                _EARLIER,
             )
         groups[_RENAMED.get(part.stem, part.stem)] = load_file(part)
     return groups, state
+
+
+def _load_state(folder: Path) -> dict[str, Any]:
+    """Reads what a checkpoint keeps beside tensors. Errors as of `load_checkpoint`."""
+    path = folder / _STATE
+    if not path.exists():
+        why = f"{folder}: wanted a checkpoint, found no {_STATE}; its writing did not finish"
+        raise CheckpointError(why, _EARLIER)
+    try:
+        state = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        why = f"{path}: wanted the state of a checkpoint, got no JSON ({error})"
+        raise CheckpointError(why, _EARLIER) from error
+    told = state if isinstance(state, dict) else {}
+    if lacking := [key for key, kind in _NEEDED.items() if not isinstance(told.get(key), kind)]:
+        why = f"{path}: wanted the state of a checkpoint, got one without {', '.join(lacking)}"
+        raise CheckpointError(why, _EARLIER)
+    version = told["version"]
+    if version not in range(1, VERSION + 1):
+        raise CheckpointError(
+            f"{path}: wanted a checkpoint of version 1 to {VERSION}, got {version!r}",
+            "resume with the plausibody that wrote it",
+        )
+    if version > 1 and told.pop("sha256", "") != _seal(told):
+        why = f"{path}: wanted the state that was saved, got another content"
+        raise CheckpointError(why, _EARLIER)
+    return told
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -164,18 +182,20 @@ def load_latest(
     Returns:
         Tensors, state, and a message about each newer one that had to be passed over.
     """
-    passed = [
-        f"{path.name}: its writing did not finish, it is passed over"
+    whys = [
+        f"{path.name}: its writing did not finish"
         for path in sorted(folder.glob(".step_*.unfinished"))
     ]
+    do = "start over, with another --out, or with --force and without --resume"
     for path in reversed(checkpoints(folder)):
         try:
-            return *load_checkpoint(path), passed
+            return *load_checkpoint(path), [f"{why}; it is passed over" for why in whys]
         except CheckpointError as error:
-            passed.append(str(error))
+            whys.append(error.why)
+            do = do if error.do == _EARLIER else error.do
+    lines = "".join(f"\n  {why}" for why in whys)
     raise CheckpointError(
-        f"{folder}: wanted a finished checkpoint to resume from, found none"
-        + "".join(f"\n  {line}" for line in passed)
+        f"{folder}: wanted a finished checkpoint to resume from, found none{lines}", do
     )
 
 
@@ -233,7 +253,8 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for part in (path, card_path):
         if not part.exists():
             raise FileNotFoundError(
-                f"weights: wanted {path.name} with its card {card_path.name}, found no {part}"
+                f"weights: wanted {path.name} with its card {card_path.name}, found no {part}; "
+                "do: check the path"
             )
     try:
         card = json.loads(card_path.read_text("utf-8"))
@@ -243,17 +264,19 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if isinstance(error, ValueError):
             what = f"JSON that breaks off or is damaged ({error})"
         raise CheckpointError(
-            f"{card_path}: wanted the card of {path.name}, came {what}; do: get both files again"
+            f"{card_path}: wanted the card of {path.name}, came {what}", "get both files again"
         ) from error
     if file_sha256(path) != digest:
         raise CheckpointError(
             f"{path}: wanted the weights that {card_path.name} describes (SHA-256 {digest[:12]}"
-            "...), got another content; get both files again"
+            "...), got another content",
+            "get both files again",
         )
     try:
         return dequantise(load_file(path)), card
     except (SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path}: wanted a safetensors file, got {error}") from error
+        why = f"{path}: wanted a safetensors file, got {error}"
+        raise CheckpointError(why, "get both files again") from error
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

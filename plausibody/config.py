@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -129,6 +130,9 @@ class RunConfig:
     renderer: RendererSettings = field(default_factory=RendererSettings)
 
     def __post_init__(self) -> None:
+        for key, setting in known_keys(self).items():
+            if not _is_finite(setting):
+                raise ValueError(f"{key}: wanted finite numbers only, got {setting!r}")
         for key, known in (("method", NETWORKS), ("objective", OBJECTIVES)):
             if (value := getattr(self, key)) not in known:
                 raise ValueError(f"{key}: wanted one of {', '.join(known)}, got {value!r}")
@@ -224,6 +228,15 @@ def known_keys(settings: Any, prefix: str = "") -> dict[str, Any]:
         else:
             found[prefix + entry.name] = value
     return found
+
+
+def _is_finite(setting: Any) -> bool:
+    """Whether a setting holds neither infinities nor NaN, which JSON has not and bounds let by."""
+    if isinstance(setting, Mapping):
+        return all(_is_finite(part) for part in setting.values())
+    if isinstance(setting, tuple | list):
+        return all(_is_finite(part) for part in setting)
+    return not isinstance(setting, float) or math.isfinite(setting)
 
 
 def override(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:

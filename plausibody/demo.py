@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from plausibody.assets.catalog import SHIPPED
 from plausibody.evaluate.result import Result
@@ -21,6 +19,7 @@ from plausibody.predict.report.page import write_report_page
 from plausibody.predict.report.page_parts import Curve, Report, Table
 from plausibody.presets import lite_demo
 from plausibody.training.fit import Progress
+from plausibody.training.history import read_curves
 from plausibody.training.run import train_run
 
 SHOWN = ("mpjpe", "pa_mpjpe", "pve", "pve_t_sc")
@@ -147,5 +146,4 @@ def _table(shipped: Result, fresh: Result) -> Table:
 
 
 def _curve(path: Path, name: str) -> list[tuple[float, float]]:
-    lines: list[dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()]
-    return [(float(line["step"]), float(line[name])) for line in lines if name in line]
+    return [(float(at.step), at.value) for at in read_curves(path)[0].get(name, ())]

@@ -91,6 +91,26 @@ def damage_kind(path: Path) -> None:
     (path / "state.json").write_text("[]", encoding="utf-8")
 
 
+def damage_depth(path: Path) -> None:
+    (path / "state.json").write_text("[" * 100_000, encoding="utf-8")
+
+
+def seal_without(path: Path, *keys: str) -> None:
+    """Writes a state as whole as others, in which something is missing."""
+    state = json.loads((path / "state.json").read_text("utf-8"))
+    state = {key: value for key, value in state.items() if key not in ("sha256", *keys)}
+    sealed = {**state, "sha256": checkpoint._seal(state)}
+    (path / "state.json").write_text(json.dumps(sealed), encoding="utf-8")
+
+
+def damage_step(path: Path) -> None:
+    seal_without(path, "step")
+
+
+def damage_list(path: Path) -> None:
+    seal_without(path, "version", "files")
+
+
 def damage_version(path: Path) -> None:
     state = json.loads((path / "state.json").read_text("utf-8"))
     (path / "state.json").write_text(json.dumps({**state, "version": 3}), encoding="utf-8")
@@ -120,9 +140,12 @@ def damage_file(path: Path) -> None:
     ("damage", "message"),
     [
         (damage_state, "found no state.json"),
-        (damage_text, "wanted the state of a checkpoint"),
-        (damage_kind, "wanted the state of a checkpoint"),
-        (damage_version, "wanted a checkpoint of version 1 to 2, got 3; do: resume with"),
+        (damage_text, "state.json: wanted the state of a checkpoint, got no JSON"),
+        (damage_depth, "state.json: wanted the state of a checkpoint, got no JSON"),
+        (damage_kind, "state.json: wanted the state of a checkpoint, got one without version"),
+        (damage_step, "state.json: wanted the state of a checkpoint, got one without step"),
+        (damage_list, "wanted the state of a checkpoint, got one without version, files"),
+        (damage_version, "wanted a checkpoint of version 1 to 2, got 3"),
         (damage_entry, "state.json: wanted the state that was saved, got another content"),
         (damage_length, "model.safetensors: wanted the file that was saved .* another content"),
         (damage_bit, "model.safetensors: wanted the file that was saved .* another content"),
@@ -135,17 +158,24 @@ def test_damage_is_refused_and_the_one_before_used(
     _, last = save(tmp_path, 10, 20)
     assert callable(damage)
     damage(last)
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(CheckpointError, match=f"{message}.*; do: ") as caught:
         load_checkpoint(last)
     _, state, passed = load_latest(tmp_path)
-    assert state["step"] == 10 and len(passed) == 1 and "step_20" in passed[0]
+    assert state["step"] == 10
+    assert passed == [f"{caught.value.why}; it is passed over"], "with nothing left to do"
+    assert "step_20" in passed[0] and "use an earlier" not in passed[0]
 
 
 def test_nothing_to_resume_from_says_what_there_was(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="found none"):
         load_latest(tmp_path / "missing")
     damage_bit(save(tmp_path, 5)[0])
-    with pytest.raises(CheckpointError, match="(?s)found none.*step_5.*another content"):
+    with pytest.raises(CheckpointError, match="(?s)found none.*step_5.*another content") as caught:
+        load_latest(tmp_path)
+    assert "use an earlier" not in str(caught.value)
+    assert "do: start over, with another --out" in str(caught.value)
+    damage_version(save(tmp_path, 6)[0])
+    with pytest.raises(CheckpointError, match="do: resume with the plausibody that wrote it$"):
         load_latest(tmp_path)
 
 
@@ -189,7 +219,7 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     save_weights(path, GROUPS["model"], {})
     card = path.with_suffix(".json").read_text("utf-8")
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(CheckpointError, match="another content; get both files again"):
+    with pytest.raises(CheckpointError, match="another content; do: get both files again"):
         load_weights(path)
     path.with_suffix(".json").write_text("not json", encoding="utf-8")
     with pytest.raises(CheckpointError, match="wanted the card of .*do: get both files again"):
@@ -197,7 +227,7 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"nonsense")
     described = {**json.loads(card), "sha256": sha256(b"nonsense")}
     path.with_suffix(".json").write_text(json.dumps(described), encoding="utf-8")
-    with pytest.raises(CheckpointError, match="wanted a safetensors file"):
+    with pytest.raises(CheckpointError, match="wanted a safetensors file.*do: get both"):
         load_weights(path)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from plausibody.config import RunConfig, known_keys, override, parse_settings
+from plausibody.config import RunConfig, TrainSettings, known_keys, override, parse_settings
 from plausibody.config_file import from_json, load_config, to_json
 from plausibody.presets import PRESETS, preset
 from plausibody.training.optimiser import rate_at
@@ -100,6 +101,36 @@ def test_values_that_make_no_sense_are_refused(key: str, value: Any) -> None:
         override(preset("lite"), {key: value})
 
 
+def spoilt(value: Any, by: float) -> Any:
+    """Puts a number in the place of another; gives nothing where there is none."""
+    if isinstance(value, float):
+        return by
+    if isinstance(value, dict):
+        return dict.fromkeys(value, by)
+    if isinstance(value, tuple) and value and isinstance(value[0], float):
+        return [*value[:-1], by]
+    return None
+
+
+def test_no_setting_anywhere_takes_what_is_no_number() -> None:
+    config = preset("hierprob-lite")
+    known = {key: spoilt(value, math.nan) for key, value in known_keys(config).items()}
+    values = {key: value for key, value in known.items() if value}
+    assert len(values) > 200 and {"train.rate", "stream.lite.corruption.box"} <= values.keys()
+    for key, value in values.items():
+        with pytest.raises(ValueError, match="nan"):
+            override(config, {key: value})
+
+
+@pytest.mark.parametrize("text", ["nan", "NaN", "inf", "-inf", "1e999", "Infinity"])
+def test_infinite_settings_are_refused_too(text: str) -> None:
+    for key in ("train.rate", "train.clip", "loss.root"):
+        with pytest.raises(ValueError, match=f"{key}: wanted finite numbers only, got (nan|-?inf)"):
+            override(preset("lite"), {key: text})
+    with pytest.raises(ValueError, match="train.rate: wanted finite numbers only"):
+        RunConfig(train=TrainSettings(rate=float(text)))
+
+
 def test_several_overrides_meet_in_one_section() -> None:
     config = override(preset("lite"), {"train.steps": "7", "train.rate": "1e-4", "proxy.size": 64})
     assert (config.train.steps, config.train.rate, config.proxy.size) == (7, 1e-4, 64)
@@ -156,20 +187,22 @@ def test_a_file_changes_the_preset_of_its_method(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "wanted a configuration in JSON"),
-        ("[1]", "wanted a JSON object of settings, got list"),
+        ("{", "wanted a configuration in JSON, came something that is no JSON .*; do: correct it"),
+        ("[1]", "wanted a configuration in JSON, an object, came JSON of another .*; do: correct"),
         ('{"train": {"stepz": 1}}', "unknown configuration key 'train.stepz'"),
         ('{"train": 5}', "unknown configuration key 'train'"),
-        ('{"method": "pare"}', "got 'pare'"),
+        ('{"train": {"rate": NaN}}', "train.rate: wanted finite numbers only, got nan"),
+        ('{"method": "pare"}', "preset: wanted .* got 'pare'"),
+        ('{"method": ["lite"]}', "preset: wanted .* got"),
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "run.json"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"run.json: {message}"):
         load_config(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no file .*none.json"):
+    with pytest.raises(FileNotFoundError, match="none.json: wanted .*found no file; do:"):
         load_config(tmp_path / "none.json")

@@ -10,6 +10,7 @@ from plausibody.config import known_keys
 from plausibody.evaluate import markup
 from plausibody.models.files import write_file
 from plausibody.training.charting import chart_of_runs, ordered
+from plausibody.training.curves import left_out
 from plausibody.training.history import History, read_history
 from plausibody.training.page import draw_charts
 from plausibody.training.quantities import duration
@@ -39,13 +40,14 @@ def compare_runs(
     Args:
         runs: Their folders, two or more.
         out: The page, an HTML file.
-        say: Is told if charts cannot be drawn.
+        say: Is told if charts cannot be drawn, or a run's figures are damaged.
 
     Returns:
         The page's tables.
 
     Raises:
-        ValueError: If there are fewer than two, one is given twice, or one is no run.
+        ValueError: If there are fewer than two, one is given twice, or one is no run or a damaged
+            one.
         DiskFullError: If there is no space for the page.
     """
     if len(runs) < 2:
@@ -53,6 +55,9 @@ def compare_runs(
     if len({run.resolve() for run in runs}) < len(runs):
         raise ValueError("--compare: wanted runs that differ, got one of them twice")
     histories = name_runs([read_history(run) for run in runs])
+    for run in histories.values():
+        if run.damaged:
+            say(f"{run.out / 'curves.jsonl'}: {left_out(run.damaged)}")
     comparison = Comparison(*_table(histories), settings=_settings(histories))
     page = markup.document("Runs compared", _page(histories, comparison, Spared(say)))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -133,5 +138,8 @@ def _page(histories: Mapping[str, History], comparison: Comparison, spared: Spar
     if untimed:
         names = markup.text(", ".join(untimed))
         parts.append(f'<p class="warn">Not drawn over time, which they did not write: {names}.</p>')
+    for name, run in histories.items():
+        if run.damaged:
+            parts.append(f'<p class="warn">{markup.text(f"{name}: {left_out(run.damaged)}")}.</p>')
     nothing = '<p class="dim">None of them has logged anything yet.</p>'
     return [*parts, markup.charts(draw_charts(charts, spared), wide=True) or nothing]

@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +16,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from plausibody.models.files import explained, write_file
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a run's figures."""
+
+    step: int
+    figures: Mapping[str, float]
+    """By name, `seconds` among them where the run wrote it down."""
+    text: bytes
+    """As the file has it."""
 
 
 class Curves:
@@ -35,9 +47,11 @@ class Curves:
         """
         self._out, self._open = out, contextlib.ExitStack()
         self._lines: BinaryIO | None = None
+        self.damaged = 0
+        """Lines of before that nobody can read any more; they are dropped."""
         if writes:
             with explained(out):
-                _forget_after(out / "curves.jsonl", step)
+                self.damaged = _forget_after(out / "curves.jsonl", step)
                 self._lines = self._append(out / "curves.jsonl")
                 self._start_events(step)
 
@@ -105,13 +119,45 @@ def _close(file: BinaryIO) -> None:
         file.close()
 
 
-def _forget_after(curves: Path, step: int) -> None:
-    """Drops what a stopped run wrote after its last checkpoint: those steps are done again."""
+def _forget_after(curves: Path, step: int) -> int:
+    """Drops what a stopped run wrote after its last checkpoint: those steps are done again.
+
+    Returns:
+        How many damaged lines were dropped as well.
+    """
     if not curves.exists():
-        return
-    kept = []
-    for line in curves.read_text("utf-8").splitlines(keepends=True):
-        # A stopped process may leave half a line at the end.
-        if line.endswith("}\n") and json.loads(line)["step"] <= step:
-            kept.append(line)
-    write_file(curves, "".join(kept))
+        return 0
+    lines, damaged = read_lines(curves)
+    write_file(curves, b"".join(line.text for line in lines if line.step <= step))
+    return damaged
+
+
+def read_lines(curves: Path) -> tuple[list[Line], int]:
+    """Reads a run's figures.
+
+    Figures are a record only: damage to some, as a power cut may leave it, costs no others. A line
+    that breaks off at the end is left out too, and is no damage: its run was killed or writes it.
+
+    Returns:
+        The lines in their order, and how many damaged ones are left out.
+    """
+    whole, newline, _ = curves.read_bytes().rpartition(b"\n")
+    found = [_read_line(text + newline) for text in whole.split(newline)] if newline else []
+    lines = [line for line in found if line is not None]
+    return lines, len(found) - len(lines)
+
+
+def _read_line(text: bytes) -> Line | None:
+    """Reads a line; None if it is damaged."""
+    try:
+        values = json.loads(text)
+        step = values.pop("step")
+        figures = {name: float(value) for name, value in values.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
+    return Line(step, figures, text) if isinstance(step, int) else None
+
+
+def left_out(damaged: int) -> str:
+    """Tells of damaged lines."""
+    return f"damaged lines, which are left out of the curves: {damaged}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from typing import Any
 from plausibody.config import RunConfig
 from plausibody.config_file import load_config
 from plausibody.models.checkpoint import checkpoints
+from plausibody.models.json_file import load_json, load_object
+from plausibody.training.curves import read_lines
 
 LEADING_FIGURE = "pa_mpjpe"
 """The figure by which the best validation is told; less is better."""
@@ -42,6 +45,8 @@ class History:
     """Of its weights; empty before they are exported."""
     curves: Mapping[str, tuple[Moment, ...]]
     """By name, in the order of steps."""
+    damaged: int
+    """Lines of the curves that nobody can read any more; they are left out."""
     skipped: tuple[int, ...]
     """Steps that gave nothing to learn from."""
 
@@ -102,43 +107,69 @@ def read_history(out: Path) -> History:
     """Reads the folder of a run.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is none, or its configuration, card or list of skipped steps is damaged.
     """
     if not (out / "config.json").is_file():
         what = "found no such folder" if not out.is_dir() else "found no config.json there"
         raise ValueError(f"{out}: wanted the folder of a run, {what}; do: check the path")
-    skipped = out / "skipped.json"
-    card = out / "weights.json"
+    curves, damaged = read_curves(out / "curves.jsonl")
     return History(
         out=out,
         config=load_config(out / "config.json"),
         record=_newest_record(out / "checkpoints"),
-        card=json.loads(card.read_text("utf-8")) if card.is_file() else {},
-        curves=read_curves(out / "curves.jsonl"),
-        skipped=tuple(json.loads(skipped.read_text("utf-8"))) if skipped.is_file() else (),
+        card=_read_card(out / "weights.json"),
+        curves=curves,
+        damaged=damaged,
+        skipped=read_skipped(out),
     )
 
 
 def _newest_record(folder: Path) -> dict[str, Any]:
     for path in reversed(checkpoints(folder)):
-        try:
-            record = json.loads((path / "state.json").read_text("utf-8"))
-        except (FileNotFoundError, ValueError):
-            continue  # damaged, or a run that goes on has just removed it
-        if isinstance(record, dict):
-            return record
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            # Else it is damaged, or a run that goes on has just removed it.
+            record = load_object(path / "state.json", "the state of a checkpoint")
+            if isinstance(record.get("step"), int):
+                return record
     return {}
 
 
-def read_curves(path: Path) -> dict[str, tuple[Moment, ...]]:
-    """Reads a run's figures. A line that was cut short when the run was killed is left out."""
+def _read_card(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    do = "train once more with --resume, which writes it again, or move it away"
+    return load_object(path, "the card of the run's weights", do)
+
+
+def read_skipped(out: Path) -> tuple[int, ...]:
+    """Reads which steps of a run gave nothing to learn from.
+
+    Raises:
+        ValueError: If the list is damaged; a run that went on without it would lose what it knew.
+    """
+    path = out / "skipped.json"
+    if not path.exists():
+        return ()
+    known = json.dumps(_newest_record(out / "checkpoints").get("skipped", []))
+    wanted = "the steps that gave nothing to learn from, a list of whole numbers"
+    do = f"write {known} into it, as the newest checkpoint has it; the run finds later ones again"
+    steps = load_json(path, wanted, do)
+    if not isinstance(steps, list) or not all(type(step) is int for step in steps):
+        raise ValueError(f"{path}: wanted {wanted}, came JSON of another kind; do: {do}")
+    return tuple(steps)
+
+
+def read_curves(path: Path) -> tuple[dict[str, tuple[Moment, ...]], int]:
+    """Reads a run's figures.
+
+    Returns:
+        The curves, and how many damaged lines are left out.
+    """
     curves: dict[str, list[Moment]] = {}
-    text = path.read_text("utf-8") if path.is_file() else ""
-    for line in text.splitlines(keepends=True):
-        if not line.endswith("}\n"):
-            continue
-        values = json.loads(line)
-        step, seconds = values.pop("step"), values.pop("seconds", math.nan)
-        for name, value in values.items():
-            curves.setdefault(name, []).append(Moment(step, float(seconds), float(value)))
-    return {name: tuple(curve) for name, curve in curves.items()}
+    lines, damaged = read_lines(path) if path.is_file() else ([], 0)
+    for line in lines:
+        seconds = line.figures.get("seconds", math.nan)
+        for name, value in line.figures.items():
+            if name != "seconds":
+                curves.setdefault(name, []).append(Moment(line.step, seconds, value))
+    return {name: tuple(curve) for name, curve in curves.items()}, damaged

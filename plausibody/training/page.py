@@ -19,6 +19,7 @@ from plausibody.evaluate import markup
 from plausibody.evaluate.svg_charts import Chart, draw_chart
 from plausibody.models.files import write_file
 from plausibody.training.charting import charts_of_run
+from plausibody.training.curves import left_out
 from plausibody.training.history import History, read_history
 from plausibody.training.quantities import duration
 from plausibody.training.record import now, stamp
@@ -116,8 +117,10 @@ def _curves(history: History, spared: Spared) -> list[str]:
     large, small = charts_of_run(history)
     if not large and not small:
         return ['<p class="dim">No curves yet: nothing has been logged.</p>']
+    damage = f'<p class="warn">curves.jsonl: {left_out(history.damaged)}.</p>'
     return [
         "<h2>Curves</h2>",
+        damage if history.damaged else "",
         markup.charts(draw_charts(large, spared), wide=True),
         "<br>",
         markup.charts(draw_charts(small, spared)),

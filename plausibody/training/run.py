@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from plausibody.config import RunConfig, override
-from plausibody.config_file import from_json, to_json
+from plausibody.config_file import config_of, to_json
 from plausibody.models.checkpoint import checkpoints
 from plausibody.models.files import write_file
 from plausibody.sources import open_assets
@@ -17,7 +17,7 @@ from plausibody.stopping import StopRequest
 from plausibody.synth.generator import BatchGenerator, prefetch
 from plausibody.synth.looks import skipped_lines
 from plausibody.synth.stores import SynthAssets
-from plausibody.training.curves import Curves
+from plausibody.training.curves import Curves, left_out
 from plausibody.training.estimates import Estimate, estimate, fitting_batch
 from plausibody.training.fit import Progress, StoppedError, Watchers, fit, save
 from plausibody.training.folder import (
@@ -29,7 +29,7 @@ from plausibody.training.folder import (
     prepare_folder,
     write_config,
 )
-from plausibody.training.history import LEADING_FIGURE
+from plausibody.training.history import LEADING_FIGURE, read_skipped
 from plausibody.training.launch import first_process
 from plausibody.training.memory import memory_advice
 from plausibody.training.origins import digests, start_facts
@@ -171,6 +171,7 @@ class _Run:
         trainer.fabric.barrier()  # all processes have looked before the first one writes
         if found:
             self._restore()
+            self._skipped()  # if it is damaged, nothing has been changed yet
             self._require_same_data(force)
             if trainer.step > trainer.config.train.steps:
                 raise ValueError(
@@ -198,6 +199,12 @@ class _Run:
         self.figures, self.best = before.get("figures", {}), before.get("best", {})
         self.changes = before.get("changes", [])
 
+    def _before(self) -> RunConfig:
+        """Gives the settings of the newest checkpoint."""
+        place = self.folder / f"step_{self.trainer.step}"
+        do = f"move {place} away, and --resume goes on from the checkpoint before"
+        return config_of(self.kept, str(place / "state.json"), do)
+
     def _require_same_data(self, force: bool) -> None:
         unlike = self.record.unlike(self.kept)
         if unlike and not force:
@@ -209,7 +216,7 @@ class _Run:
 
     def _store_otherwise(self) -> None:
         """Takes what a run without steps left can still take: how its weights are kept."""
-        before, stored = from_json(self.kept["config"]), self.trainer.config.train.stored
+        before, stored = self._before(), self.trainer.config.train.stored
         for line in differences(before, self.trainer.config, FREE):
             self.say(f"no step is left, so this changes nothing: {line}")
         config = override(before, {"train.stored": stored})
@@ -221,7 +228,7 @@ class _Run:
     def _adopt(self) -> None:
         """Makes the settings those of the run, now that its checkpoint has been found to fit."""
         config, step = self.trainer.config, self.trainer.step
-        before = from_json(self.kept["config"])
+        before = self._before()
         bent = differences(before, config, HARMLESS) + self.record.unlike(self.kept)
         for line in bent:
             self.say(f"from here on {line}")
@@ -261,6 +268,8 @@ class _Run:
         while True:
             skipped = self._skipped()
             with Curves(self.out, trainer.step, writes=trainer.rank == 0) as curves:
+                if curves.damaged:
+                    self.say(f"{self.out / 'curves.jsonl'}: {left_out(curves.damaged)}")
                 watchers = Watchers(self.state, self._log(curves, watch), self._show(curves), stop)
                 stream = prefetch(
                     self.batches, trainer.step, steps, finish=trainer.prepare,
@@ -286,8 +295,7 @@ class _Run:
         self.say(f"{error}; back at step {trainer.step}, step {error.step} will be skipped")
 
     def _skipped(self) -> list[int]:
-        path = self.out / "skipped.json"
-        return list(json.loads(path.read_text("utf-8"))) if path.exists() else []
+        return list(read_skipped(self.out))
 
     def _skip(self, steps: Sequence[int]) -> None:
         write_file(self.out / "skipped.json", json.dumps(list(steps)))

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from plausibody.models.json_file import load_json
+
 LARGEST = 1e7
 """Numbers beyond it are no pixels."""
 
@@ -25,27 +27,7 @@ def read_json(path: Path, wanted: str) -> Any:
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be read or is no JSON.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_once)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{path}: wanted {wanted}, found no file; do: check the path"
-        ) from error
-    except OSError as error:
-        raise ValueError(
-            f"{path}: wanted {wanted}, came a file that cannot be read ({error.strerror}); "
-            "do: check the path and its permissions"
-        ) from error
-    except RecursionError as error:
-        raise ValueError(
-            f"{path}: wanted {wanted}, came JSON nested more deeply than anything of use; "
-            "do: write it again"
-        ) from error
-    except ValueError as error:
-        raise ValueError(
-            f"{path}: wanted {wanted}, came something that is no JSON ({error}); do: write it again"
-        ) from error
+    return load_json(path, wanted, parse=_parse_strictly)
 
 
 def numbers(value: Any, count: int | None, name: str, wanted: str) -> Float[Tensor, " N"]:
@@ -86,6 +68,10 @@ def shown(value: Any) -> str:
 def _is_flat(value: Any) -> bool:
     """Whether the first few entries of a list, or names of an object, are short to show."""
     return all(isinstance(one, str | int | float | bool | None) for one in list(value)[:4])
+
+
+def _parse_strictly(text: str) -> Any:
+    return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_once)
 
 
 def _refuse_constant(name: str) -> Any:
