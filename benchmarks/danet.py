@@ -208,9 +208,11 @@ def written(record: dict[str, Any], picture: str) -> str:
         f"{' and '.join(samples) or 'no'} synthetic people each, seeds "
         f"{', '.join(map(str, record['seeds']))}; measured on {record['people']:,} people of whom "
         "up to 65 % is hidden (`plausibody.evaluate.occlusion`; poses that no training saw): what "
-        f"is hidden is missing in their IUV pictures. `{PICTURES_PRESET}`, which reads colours, is "
-        f"measured by its IUV pictures of {record['iuv_people']:,} people "
-        f"(`plausibody.evaluate.iuv_accuracy`). Differences are {CAUTION}"
+        f"is hidden is missing in their IUV pictures. Differences are {CAUTION}"
+    )
+    seen = (
+        f"`{PICTURES_PRESET}`, which reads colours, is measured by its IUV pictures of "
+        f"{record['iuv_people']:,} people (`plausibody.evaluate.iuv_accuracy`)."
     )
     parts = [[f"- {sentence}" for sentence in record["told"]]]
     if bodies:
@@ -220,6 +222,7 @@ def written(record: dict[str, Any], picture: str) -> str:
         what = f"Change of the error of {kind} [{unit}], its interval, and what it was; both sides"
         parts.append([f"{what} of a joint together, (?) where the interval holds 0:"])
         parts.append(joint_table(record["joints"], kind))
+    parts += [[seen]] if pictures else []
     for metric, title in IUV_TITLES.items() if pictures else ():
         parts.append([f"{title}:"])
         parts.append(table(pictures, metric, SEEN))

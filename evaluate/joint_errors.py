@@ -25,9 +25,9 @@ def _without_side(joint: str) -> str:
 
 JOINTS = tuple(dict.fromkeys(_without_side(joint) for joint in SMPL24))
 """The kinematic joints, both sides by one name, from the root outwards."""
-ROTATION = tuple(f"rotation/{joint}" for joint in JOINTS)
+ROTATION = tuple(f"rotation/{joint}" for joint in JOINTS if joint != "hand")
 """By joint: the angle between its rotation, relative to its parent, and the true one [degrees]; of
-the pelvis relative to the world."""
+the pelvis relative to the world. How fingers are bent no motion capture of ours knows."""
 POSITION = tuple(f"position/{joint}" for joint in JOINTS[1:])
 """By joint: its distance from the true place after moving the pelvis onto the pelvis [mm]."""
 JOINT_METRICS = (*ROTATION, *POSITION)
@@ -48,8 +48,9 @@ def joint_errors(
         pose_body(skin, body.shape, body.rotations).joints for body in (prediction, truth)
     )
     away = 1000 * ((there - there[:, :1]) - (true - true[:, :1])).norm(dim=-1)
-    errors = {f"rotation/{joint}": _sides(turned, joint) for joint in JOINTS}
-    return errors | {f"position/{joint}": _sides(away, joint) for joint in JOINTS[1:]}
+    found = {"rotation": turned, "position": away}
+    kinds = ((metric, *metric.split("/")) for metric in JOINT_METRICS)
+    return {metric: _sides(found[kind], joint) for metric, kind, joint in kinds}
 
 
 def _sides(each: Float[Tensor, "batch J"], joint: str) -> Float[Tensor, " batch"]:

@@ -19,7 +19,8 @@ from plausibody.models.skeleton import H36M17, LSP14, indices
 PELVIS = H36M17.index("pelvis")
 HIPS = tuple(indices(["left_hip", "right_hip"], H36M17))
 FINGERS = 2
-"""The last joints of SMPL24, the hands, whose rotations no motion capture of ours knows."""
+"""The last joints of SMPL24, the hands. Motion capture of ours leaves them at rest; networks learn
+that, or their fingers would lie anyhow, but it is nothing that a mean over joints should count."""
 
 LEAST = 1e-3
 """By which the error of no key points, zero, is divided."""
@@ -178,7 +179,8 @@ class LiteLoss(nn.Module):
         placed = self.markers(mode)
         points = relative_to_pelvis(placed)
         true = relative_to_pelvis(true_points(self.markers, target))
-        turn = (mode.rotations - truth.rotations).square().sum((-2, -1))[:, :-FINGERS]
+        turn = (mode.rotations - truth.rotations).square().sum((-2, -1))
+        counted = turn.shape[1] - 1 - FINGERS
         flat = prediction.camera.project(placed.coco)
         near = near_box(target.keypoints)
         if target.annotated is not None:
@@ -191,7 +193,7 @@ class LiteLoss(nn.Module):
         gap_joints = gap_joints + mean((points.joints - true.joints).abs())
         parts = {
             "root": weights.root * mean(turn[:, 0]),
-            "rotations": weights.rotations * mean(turn[:, 1:]),
+            "rotations": weights.rotations * mean(turn[:, 1:].sum(1) / counted),
             "joints": weights.joints * gap_joints,
             "vertices": weights.vertices * mean(gap_vertices),
             "keypoints": weights.keypoints * ((flat - target.keypoints).abs() * near).mean(),

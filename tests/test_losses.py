@@ -27,7 +27,7 @@ from plausibody.models.markers import (
     supervised_vertices,
 )
 from plausibody.models.prediction import BodyParameters, PointPrediction
-from plausibody.models.rotations import rotvec_to_rotmat
+from plausibody.models.rotations import axis_rotation, rotvec_to_rotmat
 from plausibody.synth.stores import load_assets
 
 
@@ -110,13 +110,26 @@ def test_each_weight_scales_its_part(doll: BodyTemplate, markers: Markers) -> No
         torch.testing.assert_close(parts[name], weight * plain[name])
 
 
-def test_hands_and_far_key_points_do_not_count(doll: BodyTemplate, markers: Markers) -> None:
+def test_fingers_are_learnt_and_the_mean_over_joints_is_that_without_them(
+    doll: BodyTemplate, markers: Markers
+) -> None:
     target = truth_of(person(), markers)
     criterion = LiteLoss(markers, doll, 5)
-    turned = target.parameters.rotations.clone()
-    turned[:, -2:] = torch.eye(3).double()
-    moved = PointPrediction(person().camera, BodyParameters(target.parameters.shape, turned))
-    assert criterion(moved, target)[1]["rotations"].item() == 0
+    true = target.parameters.rotations
+    found = []
+    for joints in (slice(-2, None), slice(1, -2)):
+        turned = true.clone()
+        turned[:, joints] = turned[:, joints] @ axis_rotation(0, torch.tensor(0.5).double())
+        moved = PointPrediction(person().camera, BodyParameters(target.parameters.shape, turned))
+        found.append(criterion(moved, target)[1]["rotations"].item())
+    fingers, others = found
+    joints = true.shape[1] - 1
+    assert fingers == pytest.approx(others * 2 / (joints - 2)) and fingers > 0
+
+
+def test_far_key_points_do_not_count(doll: BodyTemplate, markers: Markers) -> None:
+    target = truth_of(person(), markers)
+    criterion = LiteLoss(markers, doll, 5)
     target.keypoints[:] = 4.0
     assert criterion(person(), target)[1]["keypoints"].item() == 0
 
