@@ -137,5 +137,5 @@ def test_joints_are_compared_person_by_person(monkeypatch: pytest.MonkeyPatch) -
     assert lines[:3] == ["| joint | graph |", "|---|---|",
                          "| pelvis | -1.00 [-1.50, -0.50] of 20.0 |"]  # fmt: skip
     assert lines[5] == "| knee | -1.00 [-1.50, -0.50] of 20.0 (?) |"
-    assert len(lines) == 2 + len(JOINTS)
+    assert len(lines) == 2 + len(JOINTS) - 1, "how fingers are bent nobody knows"
     assert script.joints_with("position") == list(JOINTS[1:])
