@@ -67,19 +67,6 @@ def test_both_stages_are_in_the_curves(trained: Path) -> None:
         assert f"train/{name}" in last
 
 
-def test_resuming_in_the_second_stage_gives_the_same_weights(trained: Path, tmp_path: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("plausibody.evaluate.run.quick_figures", lambda trainer: {})
-        patch.setattr("plausibody.calibrate.calibrate_weights", lambda *arguments, **more: None)
-        settings = ("--set", "train.schedule=constant")
-        assert train(tmp_path / "whole", 3, *settings).exit_code == 0
-        assert train(tmp_path / "parts", 2, *settings).exit_code == 0
-        assert train(tmp_path / "parts", 3, *settings, "--resume").exit_code == 0
-    whole, _ = load_weights(tmp_path / "whole" / "weights.safetensors")
-    parts, _ = load_weights(tmp_path / "parts" / "weights.safetensors")
-    assert all(torch.equal(value, parts[name]) for name, value in whole.items())
-
-
 def test_an_encoder_is_taken_over_and_the_head_is_not(trained: Path, tmp_path: Path) -> None:
     regressor = load_regressor(trained)
     config = from_json(regressor.card["config"])
