@@ -33,11 +33,11 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, list(arguments))
 
 
-def train(out: Path, steps: int, *more: str) -> Result:
+def train(out: Path) -> Result:
     settings = [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
     return run(
-        *("train", "--preset", "hierprob-lite", "--quiet", "--steps", str(steps)),
-        *("--out", str(out), *settings, *more),
+        *("train", "--preset", "hierprob-lite", "--quiet", "--steps", "3"),
+        *("--out", str(out), *settings),
     )
 
 
@@ -47,7 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "tiny"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("plausibody.evaluate.run.quick_figures", lambda trainer: {})
-        result = train(out, 3)
+        result = train(out)
     assert result.exit_code == 0, result.output
     return out / "weights.safetensors"
 
