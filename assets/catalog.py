@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -65,13 +66,6 @@ def find_asset(name: str, directories: Sequence[Path] | None = None) -> Path:
     )
 
 
-def replaced_assets(directories: Sequence[Path] | None = None) -> list[str]:
-    """Lists by name what ships and is found elsewhere: a user's file has its place."""
-    names = [asset.path for asset in list_assets()]
-    found = {name: find_asset(name, directories) for name in names}
-    return [name for name, path in found.items() if path.resolve() != (SHIPPED / name).resolve()]
-
-
 @dataclass(frozen=True)
 class Asset:
     """One file that ships, as the manifest describes it."""
@@ -130,12 +124,31 @@ def check_assets(
     return [_check(asset, places, manifest.parent, topology) for asset in list_assets(manifest)]
 
 
+def replaced_assets(below: tuple[str, ...], directories: Sequence[Path] | None = None) -> list[str]:
+    """Lists what ships below some folders, by name, in whose place a file of the user's is found.
+
+    What is nowhere is left out: an installed package has less than the repository.
+    """
+    places = search_directories() if directories is None else directories
+    found = []
+    for asset in list_assets():
+        if asset.path.startswith(below):
+            with contextlib.suppress(FileNotFoundError):
+                if _is_replaced(asset, find_asset(asset.path, places), SHIPPED):
+                    found.append(asset.path)
+    return found
+
+
+def _is_replaced(asset: Asset, found: Path, shipped: Path) -> bool:
+    return found.resolve() != (shipped / asset.path).resolve()
+
+
 def _check(asset: Asset, places: Sequence[Path], shipped: Path, topology: str | None) -> Finding:
     try:
         found = find_asset(asset.path, places)
     except FileNotFoundError as error:
         return Finding(asset, None, "missing", str(error), {})
-    replaced = found.resolve() != (shipped / asset.path).resolve()
+    replaced = _is_replaced(asset, found, shipped)
     if not replaced and (difference := _difference(asset, found)):
         return Finding(asset, found, "altered", difference, {})
     try:

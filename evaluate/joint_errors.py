@@ -48,9 +48,8 @@ def joint_errors(
         pose_body(skin, body.shape, body.rotations).joints for body in (prediction, truth)
     )
     away = 1000 * ((there - there[:, :1]) - (true - true[:, :1])).norm(dim=-1)
-    found = {"rotation": turned, "position": away}
-    kinds = ((metric, *metric.split("/")) for metric in JOINT_METRICS)
-    return {metric: _sides(found[kind], joint) for metric, kind, joint in kinds}
+    errors = {metric: _sides(turned, metric.removeprefix("rotation/")) for metric in ROTATION}
+    return errors | {metric: _sides(away, metric.removeprefix("position/")) for metric in POSITION}
 
 
 def _sides(each: Float[Tensor, "batch J"], joint: str) -> Float[Tensor, " batch"]:

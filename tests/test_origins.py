@@ -63,11 +63,13 @@ def test_files_that_replace_shipped_ones_are_named_and_their_terms_are_not_ours(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shipped = RunRecord(tiny(), "cpu").told()
-    assert replaced_assets() == [] and licence(shipped).startswith("Apache-2.0")
+    assert replaced_assets(("poses/",)) == [] and licence(shipped).startswith("Apache-2.0")
     own = tmp_path / "train_files" / POSES
     own.parent.mkdir(parents=True)
     shutil.copy(SHIPPED / POSES, own)
-    assert replaced_assets() == [POSES]
+    assert replaced_assets(("poses/",)) == [POSES] and replaced_assets(("body/",)) == []
+    nowhere = [tmp_path / "nothing"]
+    assert replaced_assets(("poses/",), nowhere) == [], "what is nowhere replaces nothing"
     assert describe_data(tiny())["own_files"] == POSES
     told = RunRecord(tiny(), "cpu").told()
     assert licence(told).endswith(f"trained on: {POSES}")

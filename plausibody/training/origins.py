@@ -12,13 +12,14 @@ from torch import Tensor
 from plausibody.assets.catalog import replaced_assets
 from plausibody.config import RunConfig
 from plausibody.models.files import file_sha256
-from plausibody.models.weights import PUBLISHED_SUFFIXES, find_weights, load_weights
+from plausibody.models.json_file import load_object
+from plausibody.models.weights import PUBLISHED_SUFFIXES, find_weights
 from plausibody.synth.generator import COLOURED
 from plausibody.synth.stores import SourceSettings, SynthAssets
 
 LEARNT_FROM = ("body/", "poses/", "backgrounds/", "fabrics/", "corruption/")
 """Where those of the shipped assets lie that a stream draws from."""
-OPEN_TERMS = "Apache-2.0"
+OPEN_TERMS, UNKNOWN_TERMS = "Apache-2.0", "terms unknown"
 DIGITS = 16
 """Of the digests that are kept."""
 
@@ -34,7 +35,7 @@ def describe_data(config: RunConfig) -> dict[str, str]:
         told["errors"] = stream.lite.errors
     if stream.real.share:
         told["photos"] = ", ".join(sources.real_labels)
-    if replaced := [name for name in replaced_assets() if name.startswith(LEARNT_FROM)]:
+    if replaced := replaced_assets(LEARNT_FROM):
         told["own_files"] = ", ".join(replaced)
     if start := started_from(config):
         told["started_from"] = start
@@ -61,9 +62,11 @@ def start_facts(config: RunConfig) -> dict[str, str]:
     if not started_from(config):
         return {}
     path = find_weights(started_from(config))
-    card = {} if path.suffix in PUBLISHED_SUFFIXES else load_weights(path)[1]
-    terms = str(card.get("licence", "terms unknown"))
-    return {"started_from": file_sha256(path)[:DIGITS], "start_licence": terms}
+    if path.suffix in PUBLISHED_SUFFIXES:
+        return {"started_from": file_sha256(path)[:DIGITS], "start_licence": UNKNOWN_TERMS}
+    card = load_object(path.with_suffix(".json"), f"the card of {path.name}")
+    terms = str(card.get("licence", UNKNOWN_TERMS))
+    return {"started_from": str(card["sha256"])[:DIGITS], "start_licence": terms}
 
 
 def started_from(config: RunConfig) -> str:
