@@ -63,8 +63,6 @@ BODIES = {
 }
 """What differs from the preset. Without local streams there is no graph either."""
 PICTURES = {"pictures": ""}
-PLANS = ("plan", "plan-pictures")
-"""Where the steps of both kinds of trainings are kept."""
 DROPPED = {name: ("PartDrop 0", name) for name in BODIES if name.startswith("PartDrop 0.")}
 ADDED = {
     "local streams": ("global only", "no graph"),
@@ -292,18 +290,23 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--iuv-people", type=int, default=IuvSettings().count)
     options = parser.parse_args(words)
     studies = body_study(options.people), picture_study(options.iuv_people)
-    plans = zip((options.steps, options.picture_steps), PLANS, strict=True)
+    plans = (
+        ("--steps", options.steps, "plan"),
+        ("--picture-steps", options.picture_steps, "plan-pictures"),
+    )
+    steps: dict[str, int] = {}
     found = [Findings(study) for study in studies]
-    for number, (study, (given, plan)) in enumerate(zip(studies, plans, strict=True)):
+    for number, (study, (option, given, plan)) in enumerate(zip(studies, plans, strict=True)):
         variants = [name for name in options.variants if name in study.variants]
         if not variants and not study.finished(options.runs):
             continue
-        steps = decide_steps(options.runs, study.preset, given, options.minutes, plan)
-        for each in run_study(study, options.runs, steps, options.seeds, variants, options.changes):
+        count = decide_steps(options.runs, study.preset, given, options.minutes, plan)
+        steps[option] = count
+        for each in run_study(study, options.runs, count, options.seeds, variants, options.changes):
             found[number] = each
-            _save(options, found, {})
+            _save(options, found, steps, {})
     joints = joint_effects(found[0])
-    effects, record = _save(options, found, joints)
+    effects, record = _save(options, found, steps, joints)
     for sentence in record["told"]:
         print(sentence)
     if options.page:
@@ -313,16 +316,13 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def _save(
-    options: argparse.Namespace, found: Sequence[Findings], joints: Mapping[str, Any]
+    options: argparse.Namespace,
+    found: Sequence[Findings],
+    steps: Mapping[str, int],
+    joints: Mapping[str, Any],
 ) -> tuple[Effects, dict[str, Any]]:
     bodies, pictures = found
     effects = bodies.compare(DROPPED | ADDED, METRICS, HIDDEN)
-    plans = zip(("--steps", "--picture-steps"), found, PLANS, strict=True)
-    steps = {
-        option: decide_steps(options.runs, each.study.preset, None, options.minutes, plan)
-        for option, each, plan in plans
-        if each.rows
-    }
     ours = command_of("danet.py", options, found, steps)
     record = document([*bodies.rows, *pictures.rows], ours)
     record |= summary(bodies, pictures, effects, joints)
